@@ -1,0 +1,100 @@
+// Package message is an HTTP message as the wire had it, whatever the version:
+// a head that is a flat list of fields, and a body that streams.
+//
+// Codecs (http1, http2) turn bytes into messages and back; proxy joins a
+// request to a response. Framing never shows here: a codec takes
+// Content-Length, Transfer-Encoding, Connection, the fields that Connection
+// names, Keep-Alive, Proxy-Connection, TE, Upgrade and Host out of the fields
+// and says what they meant ([Request.Length], [Request.Authority],
+// [Request.Upgrade]), and puts back what the next hop's protocol wants.
+//
+// The one law: strings and slices in a message point into buffers that are
+// used again. They are valid until the exchange ends (a request) or the call
+// returns (a response, trailers, body bytes). Who keeps one clones it.
+package message
+
+// Proto is the protocol that a message came over.
+type Proto uint8
+
+const (
+	HTTP10 Proto = iota + 1
+	HTTP11
+	HTTP2
+	HTTP3
+)
+
+// String returns the form used in access logs: "HTTP/1.1", "HTTP/2".
+func (p Proto) String() string {
+	switch p {
+	case HTTP10:
+		return "HTTP/1.0"
+	case HTTP11:
+		return "HTTP/1.1"
+	case HTTP2:
+		return "HTTP/2"
+	case HTTP3:
+		return "HTTP/3"
+	}
+	return "unknown"
+}
+
+// Unknown is the Length of a body whose size its head did not tell.
+const Unknown = -1
+
+// A Request is the head of a request.
+type Request struct {
+	Method    string
+	Scheme    string // "http" or "https": what the client used to reach us
+	Authority string // Host or :authority, as sent; never empty for HTTP/1.1 and later
+	Path      string // origin form up to '?', "*" for OPTIONS *
+	Query     string // from '?' on, with it; "" when there is none
+	Fields    Fields
+	Length    int64 // of the body in bytes, or Unknown; 0 when there is none
+	Proto     Proto
+
+	// Upgrade is the protocol that the client wants to switch to, in lower
+	// case ("websocket"), or empty. HTTP/1.1's Upgrade and HTTP/2's extended
+	// CONNECT (RFC 8441) both arrive here, with Method GET.
+	Upgrade string
+
+	// Trailers says that the client takes trailers (TE: trailers).
+	Trailers bool
+
+	arena []byte
+}
+
+// A Response is the head of a response.
+type Response struct {
+	Status int
+	Reason string // HTTP/1's reason phrase; empty means the usual one
+	Fields Fields
+	// Length is that of the body in bytes, or Unknown. A response to HEAD and
+	// a 304 may state a Length and have no body.
+	Length int64
+	Proto  Proto
+}
+
+// Hold copies b to memory that lives as long as r does, and returns the copy.
+// Codecs hold a head with it once and let the fields point into the copy.
+func (r *Request) Hold(b []byte) []byte {
+	if cap(r.arena)-len(r.arena) < len(b) {
+		// What points into the old array keeps it alive.
+		r.arena = make([]byte, 0, max(2*cap(r.arena), len(b), 1024))
+	}
+	n := len(r.arena)
+	r.arena = append(r.arena, b...)
+	return r.arena[n:len(r.arena):len(r.arena)]
+}
+
+// Reset empties r for its next use and keeps its memory, unless a large head
+// made that memory large.
+func (r *Request) Reset() {
+	fields, arena := r.Fields[:0], r.arena[:0]
+	if cap(arena) > 16<<10 {
+		arena = nil
+	}
+	if cap(fields) > 128 {
+		fields = nil
+	}
+	*r = Request{Fields: fields, arena: arena}
+}

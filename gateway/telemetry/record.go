@@ -1,0 +1,56 @@
+package telemetry
+
+import (
+	"net/netip"
+	"time"
+
+	"fairway.dev/gateway/message"
+)
+
+// Flags say what was out of the ordinary about an exchange, under the names
+// that Envoy and Istio give their response flags.
+type Flags uint32
+
+const (
+	NoRoute               Flags = 1 << iota // NR: no rule matched
+	NoHealthyUpstream                       // UH: the cluster has no endpoint to use
+	UpstreamFailure                         // UF: could not connect
+	UpstreamOverflow                        // UO: a limit of the cluster was reached
+	UpstreamRetryLimit                      // URX: the last of the tries failed too
+	UpstreamTimeout                         // UT: the backend was too slow
+	UpstreamClosed                          // UC: the backend closed the connection
+	UpstreamReset                           // UR: the backend reset the stream
+	UpstreamProtocolError                   // UPE: the backend broke the protocol
+	DownstreamClosed                        // DC: the client went away
+	DownstreamProtocol                      // DPE: the client broke the protocol
+	RateLimited                             // RL
+	Unauthorized                            // UAEX: authorization refused
+	NoCluster                               // NC: the rule's backend does not exist
+	Overload                                // OM: shed because we are overloaded
+	Delayed                                 // DI: a fault delayed it
+	Faulted                                 // FI: a fault answered it
+	StreamIdle                              // SI: nothing moved for too long
+)
+
+// A Record is what is told about one exchange when it ends. Its strings are
+// valid during the call that takes it.
+type Record struct {
+	Start         time.Time
+	Duration      time.Duration // first byte of the request's head to the last of the response
+	Upstream      time.Duration // last try: head sent to response head; 0 without one
+	Method        string
+	Authority     string
+	Path          string // without the query, which may hold secrets
+	Proto         message.Proto
+	Status        int
+	GRPCStatus    int // -1 where there is none
+	Flags         Flags
+	BytesReceived int64 // of bodies
+	BytesSent     int64
+	Attempts      int
+	Remote        netip.AddrPort
+	Endpoint      netip.AddrPort
+	RequestID     string
+	UserAgent     string
+	TLS           bool
+}

@@ -1,0 +1,49 @@
+package routing
+
+import "strconv"
+
+// String returns the form used in logs and by people:
+// "HTTPRoute shop/cart spec.rules[2].matches[0]".
+func (o Origin) String() string {
+	s := o.Kind
+	if o.Name != "" {
+		s += " "
+		if o.Namespace != "" {
+			s += o.Namespace + "/"
+		}
+		s += o.Name
+	}
+	if o.Field != "" {
+		s += " " + o.Field
+	}
+	return s
+}
+
+// Place returns "file:line", or the empty string where the object has no file.
+func (o Origin) Place() string {
+	if o.File == "" {
+		return ""
+	}
+	return o.File + ":" + strconv.Itoa(o.Line)
+}
+
+// At returns the origin of a field in the same object.
+func (o Origin) At(field string) Origin {
+	o.Field = field
+	return o
+}
+
+// Reason says why a part is not in force: a status reason and a metric label,
+// never reworded.
+type Reason string
+
+// A Problem is why a part is not in force.
+type Problem struct {
+	Origin Origin
+	Reason Reason
+	Err    error // for people: what was found, what was wanted
+}
+
+func (p *Problem) Error() string { return p.Origin.String() + ": " + p.Err.Error() }
+
+func (p *Problem) Unwrap() error { return p.Err }

@@ -1,0 +1,360 @@
+// Package routing decides where a request goes.
+//
+// A [Spec] is what the dialects ask for: a set of parts, each with a name and
+// an [Origin]. [Compile] checks it and freezes it into a [Snapshot]; nothing
+// reachable from a Snapshot ever changes again, so any number of loops may
+// read it without a lock. A part that cannot work becomes a [Problem] and is
+// left out, the rest is in force. [Snapshot.Update] does the same for a change
+// and shares every table that the change does not touch.
+//
+// The package imports only the standard library: it knows nothing of
+// Kubernetes, sockets or certificates.
+package routing
+
+import (
+	"net/netip"
+	"time"
+)
+
+type (
+	ListenerName    string // "shop/edge/https": namespace, Gateway, listener
+	RouteName       string // "HTTPRoute/shop/cart"
+	ClusterName     string // "shop/cart:8080"; with a policy's mark where one differs by user
+	CertificateName string // "shop/tls": namespace, Secret
+)
+
+// An Origin is the object, and the place in it, that something came from.
+type Origin struct {
+	Kind      string // "HTTPRoute"
+	Namespace string
+	Name      string
+	Field     string // "spec.rules[2].matches[0]", empty for the whole object
+	File      string // where it stands in a folder of manifests; empty otherwise
+	Line      int
+}
+
+// A Spec is what is asked for. Its parts are shared between Specs and never
+// change once they are in one: an edit puts a new part in the old one's place.
+type Spec struct {
+	Listeners    map[ListenerName]*Listener
+	Routes       map[RouteName]*Route
+	Clusters     map[ClusterName]*Cluster
+	Endpoints    map[ClusterName]*Endpoints
+	Certificates map[CertificateName]*Certificate
+}
+
+// A Delta is a change of a Spec: parts to put in, and names to take out.
+type Delta struct {
+	Listeners    []*Listener
+	Routes       []*Route
+	Clusters     []*Cluster
+	Endpoints    []*Endpoints
+	Certificates []*Certificate
+	Removed      struct {
+		Listeners    []ListenerName
+		Routes       []RouteName
+		Clusters     []ClusterName // with their endpoints
+		Certificates []CertificateName
+	}
+}
+
+// Protocol is what a listener speaks.
+type Protocol string
+
+const (
+	HTTP  Protocol = "HTTP"
+	HTTPS Protocol = "HTTPS"
+	TLS   Protocol = "TLS"
+	TCP   Protocol = "TCP"
+	UDP   Protocol = "UDP"
+)
+
+// A Listener is a port, a protocol, a hostname and its TLS. Several listeners
+// may share a port; a connection (by SNI) and a request (by host) belong to
+// the one with the most specific hostname.
+type Listener struct {
+	Name      ListenerName
+	Origin    Origin
+	Gateway   string       // "shop/edge"
+	Addresses []netip.Addr // to bind; none means the server's default
+	Port      uint16
+	Protocol  Protocol
+	Hostname  string // "", "shop.example.com" or "*.example.com", lower case
+	TLS       *ListenerTLS
+}
+
+// ListenerTLS is how a listener terminates TLS.
+type ListenerTLS struct {
+	// Certificates in the author's order: the first that covers the name and
+	// suits the client is used, the first of all where none covers it. None
+	// at all asks tlsmgr for a certificate of its local CA.
+	Certificates []CertificateName
+}
+
+// A Certificate is a key pair. The key never prints.
+type Certificate struct {
+	Name   CertificateName
+	Origin Origin
+	Chain  []byte // PEM
+	Key    []byte `json:"-"` // PEM
+}
+
+// A Route is one object that sends requests somewhere.
+type Route struct {
+	Name    RouteName
+	Origin  Origin
+	Created time.Time // age decides between equals; zero is the youngest
+	// Attached says where the route applies: listeners, and on each of them
+	// the hostnames that are left when the route's are cut with the listener's.
+	Attached []Attachment
+	Rules    []Rule
+}
+
+// An Attachment binds a route to one listener.
+type Attachment struct {
+	Listener ListenerName
+	Hosts    []string // "*" for any, exact, or "*.example.com"; lower case
+}
+
+// A Rule is an action and what leads to it: any of its matches. A rule
+// without matches takes every request.
+type Rule struct {
+	Name    string // the author's, optional
+	Origin  Origin
+	Matches []Match
+	Action  Action
+}
+
+// A Match holds when all that it names hold.
+type Match struct {
+	Path    PathMatch
+	Method  string // empty for any
+	Headers []ValueMatch
+	Query   []ValueMatch
+}
+
+// PathKind is how a PathMatch compares.
+type PathKind uint8
+
+const (
+	PathPrefix PathKind = iota // by whole segments: "/shop" covers "/shop/cart", not "/shopping"
+	PathExact
+	PathRegex // the whole path, RE2
+)
+
+// A PathMatch holds for some paths. The zero PathMatch holds for all.
+type PathMatch struct {
+	Kind  PathKind
+	Value string
+}
+
+// A ValueMatch compares the value of a header or a query parameter.
+type ValueMatch struct {
+	Name  string // of a header in lower case; of a query parameter exactly
+	Value string
+	Regex bool // Value is an RE2 expression for the whole value
+}
+
+// An Action is what is done with a request. Exactly one of Backends,
+// Redirect and Status decides.
+type Action struct {
+	Backends []Backend
+	Redirect *Redirect
+	Status   int // answered by the gateway itself; 0 means not
+
+	Request  HeaderChange
+	Response HeaderChange
+	Rewrite  *Rewrite
+	Mirrors  []Mirror
+	CORS     *CORS
+	Timeouts Timeouts
+	Retry    *Retry // nil: the default (see proxy)
+	Session  *Session
+}
+
+// A Backend takes a share of a rule's requests.
+type Backend struct {
+	Cluster ClusterName
+	Weight  uint32 // relative to the other backends' of the rule
+	Origin  Origin
+	// Status, where it is not 0, answers this share: the reference is not
+	// valid (500), and Reason says why.
+	Status int
+	Reason Reason
+
+	Request  HeaderChange
+	Response HeaderChange
+	Rewrite  *Rewrite
+	Redirect *Redirect
+	Mirrors  []Mirror
+	CORS     *CORS
+}
+
+// A HeaderChange edits fields: Set replaces, Add appends, Remove drops; in
+// that order.
+type HeaderChange struct {
+	Set    []Header
+	Add    []Header
+	Remove []string // lower case
+}
+
+// A Header is a name, as the author wrote it, and a value.
+type Header struct{ Name, Value string }
+
+// PathEdit changes a path, for a rewrite or a redirect.
+type PathEdit struct {
+	Full   *string // replaces the whole path
+	Prefix *string // replaces the matched prefix
+}
+
+// A Rewrite changes the request that a backend sees.
+type Rewrite struct {
+	Host string // empty: unchanged
+	Path PathEdit
+}
+
+// A Redirect answers with another place to go to.
+type Redirect struct {
+	Scheme string // empty: the request's
+	Host   string // empty: the request's, without its port
+	Port   uint16 // 0: by HTTPRequestRedirectFilter.port's rules
+	Status int    // 301, 302, 303, 307, 308
+	Path   PathEdit
+}
+
+// A Mirror sends a copy of some requests, and ignores what comes back.
+type Mirror struct {
+	Cluster                ClusterName
+	Origin                 Origin
+	Numerator, Denominator uint32 // the share of requests: 100/100 is all
+}
+
+// CORS is HTTPCORSFilter (GEP-1767): the gateway answers preflights itself.
+type CORS struct {
+	AllowOrigins     []string // "*", exact, or with a wildcard: "https://*.example.com"
+	AllowCredentials bool
+	AllowMethods     []string
+	AllowHeaders     []string
+	ExposeHeaders    []string
+	MaxAge           time.Duration
+}
+
+// Timeouts bound an exchange; 0 is the default, negative is none.
+type Timeouts struct {
+	Request time.Duration // the whole exchange with its retries
+	Backend time.Duration // one try
+}
+
+// Retry is when and how often a try is repeated.
+type Retry struct {
+	Attempts int           // after the first; 0 means no retries at all
+	Codes    []int         // statuses that are tried again
+	Backoff  time.Duration // the least time before the next try, doubled each time, with jitter
+}
+
+// Session keeps a client on one endpoint (GEP-1619).
+type Session struct {
+	Name     string // of the cookie or header
+	Header   bool   // the session travels in a header instead of a cookie
+	Path     string // of the cookie: the shared prefix of the rule's paths
+	Absolute time.Duration
+	Idle     time.Duration
+	// Permanent makes the cookie last for Absolute; otherwise it ends with
+	// the browser's session.
+	Permanent bool
+}
+
+// Upstream is the protocol that a cluster's endpoints speak.
+type Upstream string
+
+const (
+	UpstreamHTTP1 Upstream = "HTTP/1.1" // WebSocket too
+	UpstreamHTTP2 Upstream = "HTTP/2"   // by prior knowledge; by ALPN with TLS
+	UpstreamAuto  Upstream = "auto"     // with TLS: what ALPN chooses
+)
+
+// A Cluster is a named set of endpoints with one way of talking to them. Zero
+// values mean the defaults that package upstream documents.
+type Cluster struct {
+	Name     ClusterName
+	Origin   Origin
+	Protocol Upstream
+	TLS      *UpstreamTLS
+	Balance  Balance
+	Limits   Limits
+	Ejection Ejection
+
+	ConnectTimeout time.Duration
+	IdleTimeout    time.Duration // of a pooled connection
+	SlowStart      time.Duration // 0: none
+
+	// For telemetry: the Service that the cluster stands for.
+	Service, Namespace string
+	Port               uint16
+}
+
+// UpstreamTLS is how the gateway speaks TLS to endpoints (BackendTLSPolicy).
+type UpstreamTLS struct {
+	ServerName string   // SNI, and the name checked unless SANs are given
+	SANs       []string // DNS names, or URIs; one of them must be in the certificate
+	Roots      []byte   // PEM; empty: the system's
+	// Insecure skips verification: appProtocol https without a policy. The
+	// Service's author asked for TLS and named nobody to trust.
+	Insecure bool
+	// Certificate is shown to endpoints that ask for one; may be empty.
+	Certificate CertificateName
+}
+
+// BalanceKind is how an endpoint is picked.
+type BalanceKind string
+
+const (
+	RoundRobin   BalanceKind = "round-robin"
+	LeastRequest BalanceKind = "least-request" // the better of two random ones; the default
+	Random       BalanceKind = "random"
+	RingHash     BalanceKind = "ring-hash"
+	Maglev       BalanceKind = "maglev"
+)
+
+// Balance is a cluster's load balancing.
+type Balance struct {
+	Kind BalanceKind // empty: LeastRequest
+	// HashOn says what RingHash and Maglev hash: "source-ip", "header:NAME",
+	// "cookie:NAME", "query:NAME". Empty: source-ip.
+	HashOn string
+}
+
+// Limits bound what a cluster takes, over all loops; 0 is the default,
+// negative is none.
+type Limits struct {
+	Connections    int // to each endpoint
+	Requests       int // active in the cluster
+	Pending        int // that wait for a connection
+	RequestsOnConn int // before a connection is retired
+}
+
+// Ejection is passive health: an endpoint that fails is left out for a while.
+type Ejection struct {
+	Off         bool
+	Consecutive int           // failed exchanges in a row; a refused connection ejects at once
+	Base        time.Duration // of the first ejection; grows with each
+	MaxPercent  int           // of the endpoints that may be out at once
+}
+
+// Endpoints are the addresses of a cluster. They have a road of their own: a
+// change of them compiles nothing.
+type Endpoints struct {
+	Cluster ClusterName
+	List    []Endpoint
+}
+
+// An Endpoint is one address. Conditions are EndpointSlice's.
+type Endpoint struct {
+	Addr        netip.AddrPort
+	Weight      uint32 // 0 means 1
+	Zone        string
+	Ready       bool
+	Serving     bool
+	Terminating bool
+	Workload    string // "pod" name, for logs
+}
