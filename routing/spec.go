@@ -75,6 +75,7 @@ const (
 type Listener struct {
 	Name      ListenerName
 	Origin    Origin
+	Created   time.Time    // of its object: the older of two that clash wins; zero is the youngest
 	Gateway   string       // "shop/edge"
 	Addresses []netip.Addr // to bind; none means the server's default
 	Port      uint16
