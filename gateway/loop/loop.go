@@ -37,9 +37,15 @@ type Loop struct {
 	taken  []func()
 
 	poll    *poller // nil in a manual loop
-	scratch []byte
-	chunks  [][]byte
-	dirty   []*Socket
+	scratch []byte  // what a read fills, for one handler call
+	cipher  []byte  // the same for TLS records, before decryption
+	small   [][]byte
+	large   [][]byte
+
+	dirty, flushing []*Socket // have something to send, at the round's end
+	again, pumping  []*Socket // have more to read than their share of a round
+	sockets         atomic.Int64
+	rounds          Rounds
 
 	stopping atomic.Bool
 	done     chan struct{}

@@ -1,10 +1,433 @@
 package loop
 
-const scratchSize = 256 << 10
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"time"
 
-type poller struct{}
+	"golang.org/x/sys/unix"
 
-func (p *poller) wake() {}
+	"fairway.dev/gateway/message"
+)
 
-// A Socket is a TCP connection on a loop, plain or TLS.
-type Socket struct{}
+const (
+	// scratchSize is the most that one read takes, and one Data hands over.
+	scratchSize = 128 << 10
+	// roundShare is the most that one socket reads in a round, so that a fast
+	// sender does not keep the others waiting.
+	roundShare = 4 * scratchSize
+	// directWrite is the size from which bytes are offered to the kernel at
+	// once instead of being copied to the queue first.
+	directWrite = 16 << 10
+	// flushAt is how much may gather in a round before it is sent.
+	flushAt = 64 << 10
+	// lingerFor is how long Finish reads on, so that a peer that is still
+	// sending gets the answer and not a reset.
+	lingerFor = 2 * time.Second
+)
+
+// A Socket is a TCP connection on a loop, plain or TLS. It is a [Conn].
+type Socket struct {
+	loop    *Loop
+	handler Handler
+	tls     *tlsLayer // nil on a plain connection
+	out     []byte    // from the loop's chunks; out[sent:] waits to be sent
+	sent    int
+	fd      int
+	remote  netip.AddrPort
+	timer   Timer // connecting, the TLS handshake, or lingering
+	state   state
+
+	readable bool // the kernel may have bytes for us
+	hangup   bool // the peer's FIN has been seen: read until the end
+	paused   bool
+	over     bool // Queued has been over HighWater
+	dirty    bool // in loop.dirty
+	queued   bool // in loop.again
+	eof      bool // EOF was told
+	shutting bool // CloseWrite was called
+	shut     bool // and the FIN is sent
+}
+
+type state uint8
+
+const (
+	connecting state = iota
+	shaking          // in a TLS handshake, which a worker drives
+	open
+	finishing // sends what is left, then discards until the peer closes
+	closed
+)
+
+// newSocket takes a connected or connecting descriptor.
+func (l *Loop) newSocket(fd int, remote netip.AddrPort) (*Socket, error) {
+	s := &Socket{loop: l, fd: fd, remote: remote}
+	if err := l.poll.add(fd, socketEvents, s); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	l.sockets.Add(1)
+	return s, nil
+}
+
+// Handle sets who hears of events, from now on.
+func (s *Socket) Handle(h Handler) { s.handler = h }
+
+// Loop returns the loop.
+func (s *Socket) Loop() *Loop { return s.loop }
+
+// Remote returns the peer's address.
+func (s *Socket) Remote() netip.AddrPort { return s.remote }
+
+// Local returns our end's address.
+func (s *Socket) Local() netip.AddrPort {
+	sa, err := unix.Getsockname(s.fd)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return addrPort(sa)
+}
+
+func (s *Socket) ready(events uint32) {
+	switch s.state {
+	case connecting:
+		s.finishConnect()
+		return
+	case shaking:
+		s.tls.wakeWorker()
+		return
+	}
+	if events&unix.EPOLLERR != 0 {
+		if err := socketError(s.fd); err != nil { // a reset: what was unread is gone too
+			s.fail(err)
+			return
+		}
+	}
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0 {
+		s.hangup = true
+	}
+	if events&unix.EPOLLOUT != 0 && s.Queued() > 0 {
+		s.Flush()
+	}
+	if events&^unix.EPOLLOUT != 0 {
+		s.readable = true
+		s.pump()
+	}
+}
+
+// pump reads and hands on what there is, until the kernel has no more, the
+// handler pauses, or the socket's share of the round is used up.
+func (s *Socket) pump() {
+	for share := roundShare; s.readable && s.wantsBytes(); {
+		if share <= 0 {
+			s.pumpLater()
+			return
+		}
+		n, err := s.read(s.loop.scratch)
+		share -= n
+		if n > 0 && s.state == open {
+			s.handler.Data(s.loop.scratch[:n])
+		}
+		if err != nil {
+			s.endOfInput(err)
+			return
+		}
+		if n == 0 {
+			return
+		}
+	}
+}
+
+// wantsBytes reports whether somebody takes what is read: the handler, or
+// nobody in particular while the socket finishes.
+func (s *Socket) wantsBytes() bool {
+	return !s.eof && (s.state == finishing || s.state == open && !s.paused)
+}
+
+func (s *Socket) pumpLater() {
+	if !s.queued {
+		s.queued = true
+		s.loop.again = append(s.loop.again, s)
+	}
+}
+
+// read fills p and clears readable once the kernel has no more. It returns
+// io.EOF at the end of the stream, which may come with bytes.
+func (s *Socket) read(p []byte) (int, error) {
+	if s.tls != nil {
+		return s.tls.read(p)
+	}
+	return s.readKernel(p)
+}
+
+// readKernel reads from the descriptor. A read that does not fill p has
+// emptied the socket's buffer, unless the peer's FIN stands behind it.
+func (s *Socket) readKernel(p []byte) (int, error) {
+	n, errno := sysRead(s.fd, p)
+	switch {
+	case errno == unix.EAGAIN:
+		s.readable = false
+		return 0, nil
+	case errno != 0:
+		return 0, errno
+	case n == 0:
+		return 0, io.EOF
+	}
+	if n < len(p) && !s.hangup {
+		s.readable = false
+	}
+	return n, nil
+}
+
+func (s *Socket) endOfInput(err error) {
+	s.readable = false
+	if s.state == closed {
+		return
+	}
+	if !errors.Is(err, io.EOF) {
+		s.Flush() // crypto/tls may have queued an alert that says what is wrong
+		s.fail(err)
+		return
+	}
+	s.eof = true
+	if s.state == open {
+		s.handler.EOF()
+	} else if s.shut {
+		s.fail(nil)
+	}
+}
+
+// Write queues p, or sends it at once where it is large and nothing waits.
+func (s *Socket) Write(p []byte) {
+	if s.state != open || s.shutting || len(p) == 0 {
+		return
+	}
+	switch {
+	case s.tls != nil:
+		s.tls.write(p)
+	case len(p) >= directWrite && s.Queued() == 0:
+		n, err := s.send(p)
+		if err != nil {
+			s.failLater(err)
+			return
+		}
+		if n == len(p) {
+			return
+		}
+		s.out = s.loop.extend(s.out, p[n:])
+	default:
+		s.out = s.loop.extend(s.out, p)
+	}
+	if s.Queued() > message.HighWater {
+		s.over = true
+	}
+	if s.Queued() >= flushAt {
+		s.Flush()
+	}
+	s.markDirty()
+}
+
+func (s *Socket) markDirty() {
+	if !s.dirty {
+		s.dirty = true
+		s.loop.dirty = append(s.loop.dirty, s)
+	}
+}
+
+// Queued returns how many bytes wait to be sent.
+func (s *Socket) Queued() int {
+	n := len(s.out) - s.sent
+	if s.tls != nil {
+		n += len(s.tls.plain)
+	}
+	return n
+}
+
+// Flush sends what waits, as far as the kernel takes it.
+func (s *Socket) Flush() {
+	if s.state != open && s.state != finishing {
+		return
+	}
+	if s.tls != nil {
+		if err := s.tls.seal(); err != nil {
+			s.failLater(err)
+			return
+		}
+	}
+	if s.sent < len(s.out) {
+		n, err := s.send(s.out[s.sent:])
+		if err != nil {
+			s.failLater(err)
+			return
+		}
+		s.sent += n
+	}
+	s.settle()
+}
+
+// send offers p to the kernel and returns how much it took.
+func (s *Socket) send(p []byte) (int, error) {
+	n, errno := sysWrite(s.fd, p)
+	switch errno {
+	case 0:
+		return n, nil
+	case unix.EAGAIN:
+		return 0, nil
+	}
+	return 0, errno
+}
+
+// settle does what was waiting for the queue to shrink.
+func (s *Socket) settle() {
+	if s.sent == len(s.out) && s.out != nil {
+		s.loop.release(s.out)
+		s.out, s.sent = nil, 0
+	}
+	queued := s.Queued()
+	if s.over && queued < message.LowWater {
+		s.over = false
+		if s.state == open {
+			s.loop.Defer(s.tellDrained)
+		}
+	}
+	if queued > 0 || !s.shutting || s.shut {
+		return
+	}
+	s.shut = true
+	unix.Shutdown(s.fd, unix.SHUT_WR)
+	if s.state == finishing {
+		s.linger()
+	}
+}
+
+func (s *Socket) tellDrained() {
+	if s.state == open {
+		s.handler.Drained()
+	}
+}
+
+// Pause stops Data.
+func (s *Socket) Pause() { s.paused = true }
+
+// Resume lets Data go on.
+func (s *Socket) Resume() {
+	s.paused = false
+	if s.readable && s.state == open {
+		s.pumpLater()
+	}
+}
+
+// CloseWrite sends what is queued and then the end of the stream.
+func (s *Socket) CloseWrite() {
+	if s.state != open || s.shutting {
+		return
+	}
+	if s.tls != nil {
+		s.tls.closeNotify()
+	}
+	s.shutting = true
+	s.markDirty()
+}
+
+// Finish sends what is queued, then the end of the stream, and closes when
+// the peer has, or after a while.
+func (s *Socket) Finish() {
+	if s.state != open {
+		return
+	}
+	s.CloseWrite()
+	s.state = finishing
+	s.markDirty()
+}
+
+// linger reads on after our FIN: closing with bytes unread would reset the
+// connection and could take the answer back from the peer (RFC 9112 section 9.6).
+func (s *Socket) linger() {
+	if s.eof {
+		s.loop.Defer(s.finished)
+		return
+	}
+	s.timer.Fire = s.finished
+	s.loop.Arm(&s.timer, lingerFor)
+	if s.readable {
+		s.pumpLater()
+	}
+}
+
+func (s *Socket) finished() { s.fail(nil) }
+
+// Close closes the connection at once. The handler hears nothing more.
+func (s *Socket) Close() {
+	if s.state == closed {
+		return
+	}
+	if s.state == shaking {
+		s.tls.abandon()
+		return
+	}
+	if s.Queued() > 0 {
+		// What was queued is not the whole message: say so with a reset.
+		unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
+	s.release()
+}
+
+func (s *Socket) release() {
+	s.state = closed
+	l := s.loop
+	l.poll.forget(s.fd)
+	unix.Close(s.fd)
+	l.sockets.Add(-1)
+	l.Drop(&s.timer)
+	if s.out != nil {
+		l.release(s.out)
+		s.out = nil
+	}
+	if s.tls != nil {
+		s.tls.release()
+	}
+}
+
+// failLater reports a failure of a call that the handler made: from a later
+// event, as Conn promises.
+func (s *Socket) failLater(err error) {
+	s.loop.Defer(func() { s.fail(err) })
+}
+
+// fail closes and tells the handler why.
+func (s *Socket) fail(err error) {
+	if s.state == closed {
+		return
+	}
+	s.release()
+	if s.handler != nil {
+		s.handler.Closed(err)
+	}
+}
+
+// socketError returns the error that the kernel keeps for a socket.
+func socketError(fd int) error {
+	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && errno != 0 {
+		return unix.Errno(errno)
+	}
+	return err
+}
+
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+func sockaddr(a netip.AddrPort) (unix.Sockaddr, int) {
+	if a.Addr().Is4() || a.Addr().Is4In6() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().Unmap().As4()}, unix.AF_INET
+	}
+	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}, unix.AF_INET6
+}

@@ -1,0 +1,90 @@
+package loop
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// acceptBatch is how many connections one event takes, so that loops that
+// share a listening socket share its connections.
+const acceptBatch = 16
+
+// restAfterError is how long accepting rests when the process is out of
+// descriptors or memory.
+const restAfterError = 100 * time.Millisecond
+
+// An Acceptor takes connections from a listening socket that it shares with
+// other loops. It does not own the descriptor.
+type Acceptor struct {
+	loop   *Loop
+	fd     int
+	take   func(fd int, remote netip.AddrPort)
+	failed func(error)
+	rest   Timer
+	closed bool
+}
+
+// Accept hands each connection that listening descriptor fd has to take, as a
+// descriptor that does not block. Failures to accept are told to failed.
+func (l *Loop) Accept(fd int, take func(fd int, remote netip.AddrPort), failed func(error)) (*Acceptor, error) {
+	a := &Acceptor{loop: l, fd: fd, take: take, failed: failed}
+	a.rest.Fire = func() {
+		if err := a.watch(); err != nil {
+			failed(err)
+		}
+	}
+	return a, a.watch()
+}
+
+func (a *Acceptor) watch() error {
+	return a.loop.poll.add(a.fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, a)
+}
+
+// Close stops accepting.
+func (a *Acceptor) Close() {
+	if a.closed {
+		return
+	}
+	a.closed = true
+	if a.rest.Armed() {
+		a.loop.Drop(&a.rest)
+		return
+	}
+	a.loop.poll.remove(a.fd)
+}
+
+func (a *Acceptor) ready(uint32) {
+	for range acceptBatch {
+		if a.closed {
+			return
+		}
+		fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+			a.take(fd, addrPort(sa))
+		case unix.EAGAIN:
+			return
+		case unix.EINTR, unix.ECONNABORTED:
+			continue
+		default:
+			a.failed(fmt.Errorf("accept: %w", err))
+			a.loop.poll.remove(a.fd)
+			a.loop.Arm(&a.rest, restAfterError)
+			return
+		}
+	}
+}
+
+// Adopt makes an accepted descriptor a socket of l. It is called on l.
+func (l *Loop) Adopt(fd int, remote netip.AddrPort) (*Socket, error) {
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	s, err := l.newSocket(fd, remote)
+	if err != nil {
+		return nil, err
+	}
+	s.state = open
+	return s, nil
+}

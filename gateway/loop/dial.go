@@ -1,0 +1,115 @@
+package loop
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Dialed hears how a Dial ended, on the loop: with the socket, whose
+// Handler it sets, or with an error. alpn is what TLS agreed on.
+type Dialed func(s *Socket, alpn string, err error)
+
+// ErrRefused is wrapped by dial errors that mean that nothing listens there.
+var ErrRefused error = unix.ECONNREFUSED
+
+// Dial connects to addr, with TLS where config is not nil, within timeout.
+// done is called once, from a later event; never after the returned cancel.
+func (l *Loop) Dial(addr netip.AddrPort, config *tls.Config, timeout time.Duration, done Dialed) (cancel func()) {
+	d := &dial{loop: l, addr: addr, config: config, timeout: timeout, done: done, begun: l.now}
+	if err := d.start(); err != nil {
+		l.Defer(func() { d.end(nil, "", err) })
+	}
+	return d.cancel
+}
+
+type dial struct {
+	loop    *Loop
+	addr    netip.AddrPort
+	config  *tls.Config
+	timeout time.Duration
+	begun   time.Time
+	done    Dialed
+	s       *Socket
+}
+
+func (d *dial) start() error {
+	sa, family := sockaddr(d.addr)
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open a socket: %w", err)
+	}
+	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if err := unix.Connect(fd, sa); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		unix.Close(fd)
+		return err
+	}
+	s, err := d.loop.newSocket(fd, d.addr)
+	if err != nil {
+		return err
+	}
+	d.s = s
+	s.handler = d
+	s.timer.Fire = func() { s.fail(os.ErrDeadlineExceeded) }
+	d.loop.Arm(&s.timer, d.timeout)
+	return nil
+}
+
+// finishConnect is called on the first event of a connecting socket.
+func (s *Socket) finishConnect() {
+	if err := socketError(s.fd); err != nil {
+		s.fail(err)
+		return
+	}
+	if _, err := unix.Getpeername(s.fd); err != nil {
+		return // not connected yet: a stale event
+	}
+	s.state = open
+	s.loop.Disarm(&s.timer)
+	s.handler.(*dial).connected()
+}
+
+func (d *dial) connected() {
+	if d.config == nil {
+		d.end(d.s, "", nil)
+		return
+	}
+	left := max(d.timeout-d.loop.now.Sub(d.begun), time.Millisecond)
+	d.s.connectTLS(d.config, left, func(state tls.ConnectionState, err error) {
+		d.end(d.s, state.NegotiatedProtocol, err)
+	})
+}
+
+func (d *dial) end(s *Socket, alpn string, err error) {
+	done := d.done
+	if done == nil {
+		return
+	}
+	d.done = nil
+	if err != nil {
+		done(nil, "", fmt.Errorf("connect to %s: %w", d.addr, err))
+		return
+	}
+	done(s, alpn, nil)
+}
+
+func (d *dial) cancel() {
+	if d.done == nil {
+		return
+	}
+	d.done = nil
+	if d.s != nil {
+		d.s.Close()
+	}
+}
+
+// A dial is its socket's Handler until it has ended.
+func (d *dial) Data([]byte)      {}
+func (d *dial) EOF()             {}
+func (d *dial) Drained()         {}
+func (d *dial) Closed(err error) { d.end(nil, "", err) }
