@@ -1,0 +1,237 @@
+package telemetry
+
+import (
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+)
+
+// byteBounds are the upper bounds of the buckets for body sizes, in bytes.
+var byteBounds = [...]int64{1e3, 1e4, 1e5, 1e6}
+
+// layout says where in a series' cells the numbers of the three histograms
+// are: buckets and sum of durations, of request bytes and of response bytes.
+type layout struct {
+	bounds    []time.Duration
+	bucketsMS []float64
+}
+
+func newLayout(bucketsMS []float64) layout {
+	l := layout{bucketsMS: bucketsMS, bounds: make([]time.Duration, len(bucketsMS))}
+	for i, ms := range bucketsMS {
+		l.bounds[i] = time.Duration(math.Round(ms * float64(time.Millisecond)))
+	}
+	return l
+}
+
+const byteCells = len(byteBounds) + 2 // buckets, +Inf, sum
+
+func (l *layout) durationCells() int { return len(l.bounds) + 2 }
+func (l *layout) cells() int         { return l.durationCells() + 2*byteCells }
+
+// series returns how many lines the three histograms have on the page: each
+// its buckets, +Inf, sum and count.
+func (l *layout) series() int { return l.cells() + 3 }
+
+func (l *layout) observe(c cells, r *Record) {
+	i := 0
+	for i < len(l.bounds) && r.Duration > l.bounds[i] {
+		i++
+	}
+	c[i].Add(1)
+	c[len(l.bounds)+1].Add(int64(r.Duration))
+	at := l.durationCells()
+	observeBytes(c[at:at+byteCells], r.BytesReceived)
+	at += byteCells
+	observeBytes(c[at:at+byteCells], r.BytesSent)
+}
+
+func observeBytes(c cells, n int64) {
+	i := 0
+	for i < len(byteBounds) && n > byteBounds[i] {
+		i++
+	}
+	c[i].Add(1)
+	if n != 0 {
+		c[len(byteBounds)+1].Add(n)
+	}
+}
+
+// count returns how many exchanges a histogram's cells hold.
+func (l *layout) count(at sharded) int64 {
+	var n int64
+	for i := range len(l.bounds) + 1 {
+		n += at.sum(i)
+	}
+	return n
+}
+
+// istioLabels are the labels of all istio_* series, in the order of
+// labelValues. histogramLabels go without the last three.
+var istioLabels = []string{
+	"reporter",
+	"source_workload", "source_workload_namespace", "source_principal", "source_app", "source_version",
+	"source_cluster", "source_canonical_service", "source_canonical_revision",
+	"destination_workload", "destination_workload_namespace", "destination_principal", "destination_app",
+	"destination_version", "destination_cluster", "destination_canonical_service", "destination_canonical_revision",
+	"destination_service", "destination_service_name", "destination_service_namespace",
+	"request_protocol", "connection_security_policy",
+	"response_code", "response_flags", "grpc_response_status",
+}
+
+const outcomeLabels = 3
+
+var (
+	requestsDesc = prometheus.NewDesc("istio_requests_total",
+		"Requests by destination and outcome.", istioLabels, nil)
+	durationDesc = prometheus.NewDesc("istio_request_duration_milliseconds",
+		"From the first byte of a request to the last of its response, in milliseconds.", histogramLabels, nil)
+	requestBytesDesc = prometheus.NewDesc("istio_request_bytes",
+		"Sizes of request bodies.", histogramLabels, nil)
+	responseBytesDesc = prometheus.NewDesc("istio_response_bytes",
+		"Sizes of response bodies.", histogramLabels, nil)
+)
+
+var histogramLabels = istioLabels[:len(istioLabels)-outcomeLabels]
+
+// labelValues are the values of histogramLabels.
+func (o *Options) labelValues(to destination, protocol string) []string {
+	w := &o.Source
+	values := []string{
+		o.Reporter,
+		to.workload, to.workloadNamespace, w.Principal, w.App, w.Version,
+		w.Cluster, w.CanonicalService, w.CanonicalRevision,
+		// What the pods are called is not known to the gateway; that they are
+		// in the Service's namespace, and in its cluster, is.
+		"", to.namespace, "", "", "", w.Cluster, to.service, "",
+		to.host, to.service, to.namespace,
+		protocol, to.security,
+	}
+	for i, v := range values {
+		if v == "" {
+			values[i] = unknown
+		}
+	}
+	return values
+}
+
+func (o *Options) counterLabels(key counterKey) []*dto.LabelPair {
+	if key.kind == overflow {
+		values := append(o.labelValues(key.to, other), other, other, "")
+		return prometheus.MakeLabelPairs(requestsDesc, values)
+	}
+	grpc := ""
+	if key.kind.isGRPC() {
+		grpc = strconv.Itoa(key.kind.grpc())
+	}
+	values := append(o.labelValues(key.to, key.kind.protocol()),
+		strconv.Itoa(key.kind.status()), key.kind.flags().String(), grpc)
+	return prometheus.MakeLabelPairs(requestsDesc, values)
+}
+
+func (o *Options) histogramLabelPairs(key histogramKey) []*dto.LabelPair {
+	protocol := "http"
+	if key.grpc {
+		protocol = "grpc"
+	}
+	return prometheus.MakeLabelPairs(durationDesc, o.labelValues(key.to, protocol))
+}
+
+// exchangeCollector sums the loops' numbers when somebody scrapes.
+type exchangeCollector Metrics
+
+func (m *exchangeCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- requestsDesc
+	ch <- durationDesc
+	ch <- requestBytesDesc
+	ch <- responseBytesDesc
+}
+
+func (m *exchangeCollector) Collect(ch chan<- prometheus.Metric) {
+	counters, histograms := m.snapshot()
+	for _, s := range counters {
+		ch <- &counterMetric{s}
+	}
+	l := &m.tables.layout
+	for _, s := range histograms {
+		bytes := l.durationCells()
+		ch <- &histogramMetric{durationDesc, s, 0, l.bucketsMS, float64(time.Millisecond)}
+		ch <- &histogramMetric{requestBytesDesc, s, bytes, byteBuckets, 1}
+		ch <- &histogramMetric{responseBytesDesc, s, bytes + byteCells, byteBuckets, 1}
+	}
+}
+
+// snapshot lists the series, so that the lock that loops may want is not held
+// while the page is written.
+func (m *exchangeCollector) snapshot() (counters, histograms []*series) {
+	t := &m.tables
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sweep() {
+		m.epoch.Add(1)
+	}
+	counters = make([]*series, 0, len(t.counters))
+	for key, s := range t.counters {
+		if s.labels == nil {
+			s.labels = t.options.counterLabels(key)
+		}
+		counters = append(counters, s)
+	}
+	histograms = make([]*series, 0, len(t.histograms))
+	for key, s := range t.histograms {
+		if s.labels == nil {
+			s.labels = t.options.histogramLabelPairs(key)
+		}
+		histograms = append(histograms, s)
+	}
+	return counters, histograms
+}
+
+var byteBuckets = func() []float64 {
+	b := make([]float64, len(byteBounds))
+	for i, n := range byteBounds {
+		b[i] = float64(n)
+	}
+	return b
+}()
+
+// counterMetric is a prometheus.Metric whose labels were made before.
+type counterMetric struct{ *series }
+
+func (c *counterMetric) Desc() *prometheus.Desc { return requestsDesc }
+
+func (c *counterMetric) Write(out *dto.Metric) error {
+	out.Label = c.labels
+	out.Counter = &dto.Counter{Value: proto.Float64(float64(c.at.sum(0)))}
+	return nil
+}
+
+// histogramMetric is one histogram of a series: its cells begin at from, and
+// its sum is kept in a unit of which perUnit make the metric's.
+type histogramMetric struct {
+	desc *prometheus.Desc
+	*series
+	from    int
+	bounds  []float64
+	perUnit float64
+}
+
+func (h *histogramMetric) Desc() *prometheus.Desc { return h.desc }
+
+func (h *histogramMetric) Write(out *dto.Metric) error {
+	buckets := make([]*dto.Bucket, len(h.bounds))
+	var n uint64
+	for i, bound := range h.bounds {
+		n += uint64(h.at.sum(h.from + i))
+		buckets[i] = &dto.Bucket{CumulativeCount: proto.Uint64(n), UpperBound: proto.Float64(bound)}
+	}
+	n += uint64(h.at.sum(h.from + len(h.bounds)))
+	sum := float64(h.at.sum(h.from+len(h.bounds)+1)) / h.perUnit
+	out.Label = h.labels
+	out.Histogram = &dto.Histogram{SampleCount: proto.Uint64(n), SampleSum: proto.Float64(sum), Bucket: buckets}
+	return nil
+}

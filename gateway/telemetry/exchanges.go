@@ -1,0 +1,179 @@
+package telemetry
+
+import (
+	"strings"
+	"sync/atomic"
+)
+
+// Labels say what one rule and backend are called. All of them come from
+// configuration. Empty ones are "unknown" in metrics, and left out of the
+// access log.
+type Labels struct {
+	Gateway  string // "shop/edge"
+	Listener string // "shop/edge/https"
+	Route    string // "HTTPRoute/shop/cart"
+	Rule     string // the author's name for it, or its number
+	Cluster  string // "shop/cart:8080"
+
+	Service   string // the Service's name, or a host where it is none of the cluster's
+	Namespace string // the Service's; empty for a host
+
+	// Security is Istio's connection_security_policy: "mutual_tls" or "none"
+	// at a waypoint; empty at an edge, where Istio has "unknown".
+	Security string
+}
+
+// Exchanges takes the records of one rule and backend. Whoever answers
+// requests has one for each, and one for requests that no rule takes. It is
+// garbage once nobody holds it; what it counted stays in its Metrics.
+type Exchanges struct {
+	metrics *Metrics
+	labels  Labels
+	to      destination
+	logged  []byte // the labels as the end of an access log line in JSON
+	shards  []*shard
+}
+
+// shard is what one loop remembers: where to count what.
+type shard struct {
+	epoch uint32 // of Metrics when rows were resolved
+	next  int    // the row that goes when there is no room
+	rows  []row
+}
+
+// row is one kind of outcome and its series.
+type row struct {
+	kind  outcome
+	count *atomic.Int64
+	times cells // of a histogram; nil where there is no room for one
+}
+
+// maxRows bounds a shard: a backend may answer with any status.
+const maxRows = 32
+
+// outcome is all that differs between the series of one destination, packed so
+// that finding a row is comparing numbers: flags in the low half, then 16 bits
+// of status, then 8 of gRPC status plus one (0 without).
+type outcome uint64
+
+func outcomeOf(r *Record) outcome {
+	k := outcome(r.Flags) | outcome(uint16(r.Status))<<32
+	if r.GRPCStatus >= 0 {
+		// Statuses go to 16; a backend may send any number.
+		k |= outcome(min(r.GRPCStatus, 254)+1) << 48
+	}
+	return k
+}
+
+func (k outcome) flags() Flags { return Flags(k) }
+func (k outcome) status() int  { return int(uint16(k >> 32)) }
+func (k outcome) grpc() int    { return int(uint8(k>>48)) - 1 }
+func (k outcome) isGRPC() bool { return k>>48 != 0 }
+func (k outcome) protocol() string {
+	if k.isGRPC() {
+		return "grpc"
+	}
+	return "http"
+}
+
+// Exchanges returns what records of one rule and backend are told to. It is
+// not for loops: it allocates.
+func (m *Metrics) Exchanges(l Labels) *Exchanges {
+	return &Exchanges{
+		metrics: m,
+		labels:  l,
+		to:      m.destination(l),
+		logged:  appendLabelsJSON(nil, &l),
+		shards:  make([]*shard, m.options.Loops),
+	}
+}
+
+// Labels returns what Exchanges was called with.
+func (e *Exchanges) Labels() Labels { return e.labels }
+
+// Observe counts one exchange, on the loop with that index. It allocates only
+// when an outcome is new to this loop.
+func (e *Exchanges) Observe(loop int, r *Record) {
+	row := e.row(loop, outcomeOf(r))
+	row.count.Add(1)
+	if row.times != nil {
+		e.metrics.tables.layout.observe(row.times, r)
+	}
+}
+
+// row finds the loop's row of a kind of outcome.
+func (e *Exchanges) row(loop int, kind outcome) *row {
+	s := e.shards[loop]
+	epoch := e.metrics.epoch.Load()
+	if s == nil {
+		s = &shard{epoch: epoch}
+		e.shards[loop] = s
+	}
+	if s.epoch != epoch {
+		s.epoch, s.rows, s.next = epoch, s.rows[:0], 0
+	}
+	for i := range s.rows {
+		if s.rows[i].kind == kind {
+			return &s.rows[i]
+		}
+	}
+	return e.addRow(s, loop, kind)
+}
+
+// addRow resolves a kind of outcome that the loop has not met yet. The lock
+// that it takes is shared, but each loop comes here once an outcome.
+func (e *Exchanges) addRow(s *shard, loop int, kind outcome) *row {
+	r := row{kind: kind}
+	r.count, r.times = e.metrics.tables.resolve(e.to, kind, loop)
+	if len(s.rows) < maxRows {
+		s.rows = append(s.rows, r)
+		return &s.rows[len(s.rows)-1]
+	}
+	i := s.next
+	s.next = (i + 1) % maxRows
+	s.rows[i] = r
+	return &s.rows[i]
+}
+
+// destination is what of Labels goes into the metrics' labels.
+type destination struct {
+	workload, workloadNamespace string // the gateway's
+	host, service, namespace    string
+	security                    string
+}
+
+const (
+	unknown = "unknown"
+	other   = "other"
+)
+
+// destination names where the exchanges of l go, in Istio's words.
+func (m *Metrics) destination(l Labels) destination {
+	d := destination{
+		workload:          m.options.Source.Name,
+		workloadNamespace: m.options.Source.Namespace,
+		host:              l.Service,
+		service:           l.Service,
+		namespace:         l.Namespace,
+		security:          l.Security,
+	}
+	if l.Service != "" && l.Namespace != "" {
+		d.host = l.Service + "." + l.Namespace + ".svc." + m.options.ClusterDomain
+	}
+	namespace, name, ok := strings.Cut(l.Gateway, "/")
+	if !ok {
+		namespace, name = "", l.Gateway
+	}
+	if d.workload == "" {
+		d.workload = name
+	}
+	if d.workloadNamespace == "" {
+		d.workloadNamespace = namespace
+	}
+	return d
+}
+
+// others is where what has no room for series of its own is counted.
+func (d destination) others() destination {
+	return destination{host: other, service: other, namespace: other}
+}

@@ -1,0 +1,119 @@
+package telemetry
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+)
+
+// A Handshake is how a TLS handshake with a client ended.
+type Handshake uint8
+
+const (
+	HandshakeOK            Handshake = iota // it ended well, in full
+	HandshakeResumed                        // it ended well, with a ticket of an earlier one
+	HandshakeNoCertificate                  // no certificate for the name that the client asked for
+	HandshakeNotTLS                         // what came was not TLS
+	HandshakeNoCommon                       // no version, cipher or protocol in common
+	HandshakeRefusedByPeer                  // the client sent an alert: it does not trust us, mostly
+	HandshakeTimeout                        // it was not done in time
+	HandshakeGone                           // the client left in the middle
+	HandshakeOther                          // anything else
+	numHandshakes
+)
+
+var handshakeText = [numHandshakes]string{
+	HandshakeOK: "ok", HandshakeResumed: "resumed", HandshakeNoCertificate: "no_certificate",
+	HandshakeNotTLS: "not_tls", HandshakeNoCommon: "nothing_in_common", HandshakeRefusedByPeer: "refused_by_client",
+	HandshakeTimeout: "timeout", HandshakeGone: "closed", HandshakeOther: "other",
+}
+
+// HandshakeOutcome sorts the error that crypto/tls ended a server's handshake
+// with. A nil error is HandshakeOK.
+func HandshakeOutcome(err error) Handshake {
+	var alert tls.AlertError
+	var record tls.RecordHeaderError
+	var op *net.OpError
+	switch {
+	case err == nil:
+		return HandshakeOK
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return HandshakeTimeout
+	case errors.As(err, &record):
+		return HandshakeNotTLS
+	case errors.As(err, &alert), errors.As(err, &op) && op.Op == "remote error":
+		return HandshakeRefusedByPeer
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return HandshakeGone
+	}
+	// crypto/tls has no types for these; its texts are old and stable, and a
+	// test holds them.
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "no certificate"):
+		return HandshakeNoCertificate
+	case strings.Contains(text, "unsupported versions"), strings.Contains(text, "no cipher suite"),
+		strings.Contains(text, "no application protocol"), strings.Contains(text, "unsupported application protocols"),
+		strings.Contains(text, "no ECDHE curve"), strings.Contains(text, "no key exchanges"):
+		return HandshakeNoCommon
+	}
+	return HandshakeOther
+}
+
+// A Limit is a bound that was reached.
+type Limit uint8
+
+const (
+	LimitConnections         Limit = iota // open connections from clients
+	LimitHeaderTime                       // a request head that took too long
+	LimitIdleTime                         // nothing moved for too long
+	LimitBody                             // a request body over its bound
+	LimitUpstreamConnections              // connections to an endpoint
+	LimitUpstreamRequests                 // active requests of a cluster
+	LimitUpstreamPending                  // requests that wait for a connection
+	LimitUpstreamWait                     // a request waited too long for a connection
+	LimitRetries                          // retries under way
+	LimitMirrors                          // mirrored requests under way
+	LimitMemory                           // bytes buffered
+	LimitDrain                            // what drain did not wait for any longer
+	numLimits
+)
+
+var limitText = [numLimits]string{
+	LimitConnections: "connections", LimitHeaderTime: "header_time", LimitIdleTime: "idle_time",
+	LimitBody: "body", LimitUpstreamConnections: "upstream_connections",
+	LimitUpstreamRequests: "upstream_requests", LimitUpstreamPending: "upstream_pending",
+	LimitUpstreamWait: "upstream_wait", LimitRetries: "retries", LimitMirrors: "mirrors",
+	LimitMemory: "memory", LimitDrain: "drain",
+}
+
+// An Ejection is why an endpoint was left out for a while.
+type Ejection uint8
+
+const (
+	EjectedConnect     Ejection = iota // it refused a connection, or did not answer
+	EjectedConsecutive                 // too many failed exchanges in a row
+	EjectedProbe                       // the probe before its return failed
+	numEjections
+)
+
+var ejectionText = [numEjections]string{
+	EjectedConnect: "connect", EjectedConsecutive: "consecutive", EjectedProbe: "probe",
+}
+
+// A LogOutcome is what became of an access log line.
+type LogOutcome uint8
+
+const (
+	LogWritten LogOutcome = iota
+	LogDropped            // the writer was too slow
+	LogFailed             // the writer failed
+	numLogOutcomes
+)
+
+var logOutcomeText = [numLogOutcomes]string{LogWritten: "written", LogDropped: "dropped", LogFailed: "failed"}

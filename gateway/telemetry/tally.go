@@ -1,0 +1,174 @@
+package telemetry
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// cells are counters of one loop. Each loop's are allocated apart, in whole
+// cache lines, so that no two loops write to the same one.
+type cells []atomic.Int64
+
+const cellsPerLine = 8 // of 64 bytes
+
+func newCells(n int) cells {
+	lines := (n + cellsPerLine - 1) / cellsPerLine
+	return make(cells, lines*cellsPerLine)
+}
+
+// sharded are counters with a copy for each loop.
+type sharded []cells
+
+func newSharded(loops, n int) sharded {
+	s := make(sharded, loops)
+	for i := range s {
+		s[i] = newCells(n)
+	}
+	return s
+}
+
+func (s sharded) add(loop, i int, n int64) { s[loop][i].Add(n) }
+
+func (s sharded) sum(i int) int64 {
+	var n int64
+	for _, c := range s {
+		n += c[i].Load()
+	}
+	return n
+}
+
+// A Tally counts events of a few kinds. Counting is for any goroutine; one
+// that is not a loop's counts on loop 0.
+type Tally[K ~uint8] struct {
+	desc  *prometheus.Desc
+	kinds []string
+	at    sharded
+}
+
+func newTally[K ~uint8](m *Metrics, name, help, label string, kinds []string) *Tally[K] {
+	t := &Tally[K]{
+		desc:  prometheus.NewDesc(name, help, []string{label}, nil),
+		kinds: kinds,
+		at:    newSharded(m.options.Loops, len(kinds)),
+	}
+	m.registry.MustRegister(t)
+	return t
+}
+
+// Count counts one event on a loop.
+func (t *Tally[K]) Count(loop int, kind K) { t.at.add(loop, int(kind), 1) }
+
+// Add counts n events on a loop.
+func (t *Tally[K]) Add(loop int, kind K, n int) { t.at.add(loop, int(kind), int64(n)) }
+
+// Total returns how many events of a kind have been counted.
+func (t *Tally[K]) Total(kind K) int64 { return t.at.sum(int(kind)) }
+
+// Describe and Collect make a Tally a prometheus.Collector.
+func (t *Tally[K]) Describe(ch chan<- *prometheus.Desc) { ch <- t.desc }
+
+// Collect sends one counter a kind.
+func (t *Tally[K]) Collect(ch chan<- prometheus.Metric) {
+	for i, kind := range t.kinds {
+		if kind != "" {
+			ch <- prometheus.MustNewConstMetric(t.desc, prometheus.CounterValue, float64(t.at.sum(i)), kind)
+		}
+	}
+}
+
+// NewTally returns a Tally for kinds that another room defines: the text of
+// each at its own index, empty for one that is never counted. It is exposed
+// as name, with the kind under label, and panics where the name is taken.
+func NewTally[K ~uint8](m *Metrics, name, help, label string, kinds []string) *Tally[K] {
+	return newTally[K](m, name, help, label, kinds)
+}
+
+// Refusals counts what a codec ("http1", "http2") refuses, by kind: the text
+// of each at its own index. Call it once a codec.
+func Refusals[K ~uint8](m *Metrics, codec string, kinds []string) *Tally[K] {
+	return newTally[K](m, "fairway_"+codec+"_refused_total",
+		"Messages and connections that the "+codec+" codec refused, by why.", "reason", kinds)
+}
+
+// A Level goes up and down: connections open, requests that wait.
+type Level struct {
+	desc *prometheus.Desc
+	at   sharded
+}
+
+// NewLevel returns a Level that is exposed as a gauge. It panics where the
+// name is taken.
+func NewLevel(m *Metrics, name, help string) *Level {
+	l := &Level{
+		desc: prometheus.NewDesc(name, help, nil, nil),
+		at:   newSharded(m.options.Loops, 1),
+	}
+	m.registry.MustRegister(l)
+	return l
+}
+
+// Add moves the level by n on a loop. What one loop took another may give back.
+func (l *Level) Add(loop, n int) { l.at.add(loop, 0, int64(n)) }
+
+// Value returns the level.
+func (l *Level) Value() int64 { return l.at.sum(0) }
+
+// Describe and Collect make a Level a prometheus.Collector.
+func (l *Level) Describe(ch chan<- *prometheus.Desc) { ch <- l.desc }
+
+// Collect sends one gauge.
+func (l *Level) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.MustNewConstMetric(l.desc, prometheus.GaugeValue, float64(l.Value()))
+}
+
+// roundBounds are the upper bounds of Rounds' buckets. A round over 10 ms
+// delays every connection of its loop; that is what the histogram is there to
+// show, so it is coarse below.
+var roundBounds = [...]time.Duration{
+	100 * time.Microsecond, time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second,
+}
+
+// Rounds is a histogram of how long loops were busy with one round, which is
+// how long an event may have waited for its loop.
+type Rounds struct {
+	desc *prometheus.Desc
+	at   sharded // one cell a bucket, +Inf, then the sum in nanoseconds
+}
+
+func newRounds(m *Metrics) *Rounds {
+	r := &Rounds{
+		desc: prometheus.NewDesc("fairway_loop_round_seconds",
+			"How long a loop was busy with one round: the longest wait of its events.", nil, nil),
+		at: newSharded(m.options.Loops, len(roundBounds)+2),
+	}
+	m.registry.MustRegister(r)
+	return r
+}
+
+// Observe counts one round of a loop that took d.
+func (r *Rounds) Observe(loop int, d time.Duration) {
+	i := 0
+	for i < len(roundBounds) && d > roundBounds[i] {
+		i++
+	}
+	r.at.add(loop, i, 1)
+	r.at.add(loop, len(roundBounds)+1, int64(d))
+}
+
+// Describe and Collect make Rounds a prometheus.Collector.
+func (r *Rounds) Describe(ch chan<- *prometheus.Desc) { ch <- r.desc }
+
+// Collect sends one histogram.
+func (r *Rounds) Collect(ch chan<- prometheus.Metric) {
+	buckets := make(map[float64]uint64, len(roundBounds))
+	var n uint64
+	for i, bound := range roundBounds {
+		n += uint64(r.at.sum(i))
+		buckets[bound.Seconds()] = n
+	}
+	n += uint64(r.at.sum(len(roundBounds)))
+	sum := time.Duration(r.at.sum(len(roundBounds) + 1)).Seconds()
+	ch <- prometheus.MustNewConstHistogram(r.desc, n, sum, buckets)
+}
