@@ -37,6 +37,7 @@ type Socket struct {
 	fd      int
 	remote  netip.AddrPort
 	timer   Timer // connecting, the TLS handshake, or lingering
+	onClose func()
 	state   state
 
 	readable bool // the kernel may have bytes for us
@@ -73,6 +74,9 @@ func (l *Loop) newSocket(fd int, remote netip.AddrPort) (*Socket, error) {
 
 // Handle sets who hears of events, from now on.
 func (s *Socket) Handle(h Handler) { s.handler = h }
+
+// OnClose has f called when the socket is closed, however that comes about.
+func (s *Socket) OnClose(f func()) { s.onClose = f }
 
 // Loop returns the loop.
 func (s *Socket) Loop() *Loop { return s.loop }
@@ -386,6 +390,9 @@ func (s *Socket) release() {
 	}
 	if s.tls != nil {
 		s.tls.release()
+	}
+	if s.onClose != nil {
+		s.onClose()
 	}
 }
 

@@ -1,0 +1,172 @@
+package listen
+
+import (
+	"bytes"
+	"crypto/tls"
+	"net/netip"
+
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
+)
+
+// conn is a client's connection. It stands between the socket and the codec:
+// before there is a codec it finds out which, and at the end it counts.
+type conn struct {
+	owner *perLoop
+	from  *socket
+	port  *Port
+	sock  *loop.Socket
+	codec Codec
+	peer  message.Peer
+
+	first []byte // a beginning that may still become HTTP/2's preface
+	timer loop.Timer
+
+	prev, next *conn
+	drained    bool
+}
+
+// preface begins an HTTP/2 connection by prior knowledge (RFC 9113 section 3.4).
+// No HTTP/1 request begins so: PRI is no method.
+var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+// begin starts a connection on its loop.
+func (l *perLoop) begin(k *socket, fd int, remote netip.AddrPort) {
+	sock, err := l.loop.Adopt(fd, remote)
+	if err != nil {
+		l.count.Add(-1)
+		l.set.open.Add(-1)
+		l.set.opt.Log.Error("connection dropped", "peer", remote, "err", err)
+		return
+	}
+	c := &conn{owner: l, from: k, port: k.port.Load(), sock: sock}
+	c.peer = message.Peer{
+		Remote: remote, RemoteIP: remote.Addr().String(), Local: sock.Local(), Listener: c.port.Mark,
+	}
+	l.add(c)
+	sock.OnClose(c.ended)
+	if f := l.set.opt.Events.Opened; f != nil {
+		f(l.loop, c.port)
+	}
+	sock.Handle(c)
+	if c.port.TLS != nil {
+		sock.ServeTLS(c.port.TLS, nil, l.set.opt.HandshakeTimeout, c.secured)
+		return
+	}
+	c.awaitFirst()
+}
+
+// awaitFirst bounds the wait for a client that connected and says nothing.
+func (c *conn) awaitFirst() {
+	c.timer.Fire = c.abandon
+	c.owner.loop.Arm(&c.timer, c.owner.set.opt.FirstByteTimeout)
+}
+
+// secured is called when the TLS handshake has ended.
+func (c *conn) secured(state tls.ConnectionState, err error) {
+	if f := c.owner.set.opt.Events.Handshake; f != nil {
+		f(c.owner.loop, c.port, err)
+	}
+	if err != nil {
+		c.owner.set.opt.Log.Debug("TLS handshake failed", "peer", c.peer.Remote, "err", err)
+		return
+	}
+	c.peer.TLS = &state
+	switch state.NegotiatedProtocol {
+	case "h2":
+		c.speak(c.owner.set.opt.HTTP2)
+	default:
+		c.speak(c.owner.set.opt.HTTP1)
+	}
+}
+
+func (c *conn) speak(codecs Codecs) {
+	c.codec = codecs(c.sock, &c.peer)
+	c.sock.Handle(c.codec)
+	if c.drained {
+		c.codec.Drain()
+	}
+}
+
+// Data takes the first bytes of a plain connection, until they show what it speaks.
+func (c *conn) Data(p []byte) {
+	if len(c.first) > 0 {
+		p = append(c.first, p...)
+	}
+	if len(p) < len(preface) && bytes.HasPrefix(preface, p) {
+		c.first = append([]byte(nil), p...)
+		return
+	}
+	c.first = nil
+	c.owner.loop.Drop(&c.timer)
+	if bytes.HasPrefix(p, preface) {
+		c.speak(c.owner.set.opt.HTTP2)
+	} else {
+		c.speak(c.owner.set.opt.HTTP1)
+	}
+	c.codec.Data(p)
+}
+
+// EOF ends a connection that never said what it speaks.
+func (c *conn) EOF() { c.abandon() }
+
+// Drained does nothing: nothing was written.
+func (c *conn) Drained() {}
+
+// Closed does nothing: ended counts.
+func (c *conn) Closed(error) {}
+
+func (c *conn) abandon() { c.sock.Close() }
+
+// ended counts the end of the connection.
+func (c *conn) ended() {
+	l := c.owner
+	l.loop.Drop(&c.timer)
+	l.remove(c)
+	l.count.Add(-1)
+	l.set.open.Add(-1)
+	if f := l.set.opt.Events.Closed; f != nil {
+		f(l.loop, c.port)
+	}
+}
+
+func (l *perLoop) add(c *conn) {
+	c.next = l.conns
+	if c.next != nil {
+		c.next.prev = c
+	}
+	l.conns = c
+}
+
+func (l *perLoop) remove(c *conn) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		l.conns = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	c.prev, c.next = nil, nil
+}
+
+// drain lets the connections from one socket finish, or all where from is nil.
+func (l *perLoop) drain(from *socket) {
+	for c := l.conns; c != nil; {
+		next := c.next
+		if (from == nil || c.from == from) && !c.drained {
+			c.drain()
+		}
+		c = next
+	}
+}
+
+func (c *conn) drain() {
+	c.drained = true
+	switch {
+	case c.codec != nil:
+		c.codec.Drain()
+	case c.port.TLS == nil:
+		c.abandon() // it has said nothing yet
+	}
+}

@@ -1,0 +1,293 @@
+// Package listen owns the sockets that clients connect to, and hands each
+// connection to who speaks its protocol: by ALPN on TLS, by the first bytes
+// on a plain port.
+//
+// The one law: a change of the set touches only the sockets that it names.
+// One that stays keeps its queue and its connections; one that leaves stops
+// accepting at once, and its connections finish what they have begun.
+package listen
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
+)
+
+// A Codec speaks a protocol on a connection. Drain makes it take no new work,
+// finish what is under way, and close.
+type Codec interface {
+	loop.Handler
+	Drain()
+}
+
+// Codecs makes the codec of a new connection.
+type Codecs func(conn loop.Conn, peer *message.Peer) Codec
+
+// A Port is a socket to listen on and what is spoken there.
+type Port struct {
+	Addr netip.AddrPort // ::, port means every address, IPv4 too
+	// TLS, where set, is asked for the configuration of a TLS handshake.
+	TLS *tls.Config
+	// Mark goes to Peer.Listener of the port's connections.
+	Mark any
+}
+
+// Options are a Set's. Loops, HTTP1 and HTTP2 are required.
+type Options struct {
+	Loops []*loop.Loop
+	HTTP1 Codecs
+	HTTP2 Codecs
+	Log   *slog.Logger
+
+	// MaxConnections bounds what clients may open on all ports together. If
+	// zero, there is no bound but the process's file descriptors.
+	MaxConnections int
+	// HandshakeTimeout bounds a TLS handshake. If zero, 10 seconds.
+	HandshakeTimeout time.Duration
+	// FirstByteTimeout bounds the wait for the first byte of a plain
+	// connection, and of a TLS one after its handshake. If zero, 60 seconds.
+	FirstByteTimeout time.Duration
+
+	// Events hears what happens to connections, on their loops.
+	Events Events
+}
+
+// Events are hooks for metrics; all may be nil. They must not block.
+type Events struct {
+	Opened    func(l *loop.Loop, p *Port)
+	Closed    func(l *loop.Loop, p *Port)
+	Handshake func(l *loop.Loop, p *Port, err error)
+	Refused   func(l *loop.Loop, p *Port) // over MaxConnections
+}
+
+// A Set is the sockets in force.
+type Set struct {
+	opt   Options
+	loops []*perLoop
+	open  atomic.Int64 // client connections
+
+	mu      sync.Mutex
+	sockets map[netip.AddrPort]*socket
+}
+
+// perLoop is what belongs to one loop, and is touched there only, but for count.
+type perLoop struct {
+	set   *Set
+	loop  *loop.Loop
+	count atomic.Int64 // connections that belong here, or are on their way
+	conns *conn        // the list of them
+}
+
+// socket is one listening descriptor.
+type socket struct {
+	set       *Set
+	fd        int
+	port      atomic.Pointer[Port]
+	acceptors []*loop.Acceptor // by loop; each touched on its loop only
+	left      atomic.Int32     // loops that still accept
+}
+
+// New returns an empty Set.
+func New(o Options) *Set {
+	if o.HandshakeTimeout == 0 {
+		o.HandshakeTimeout = 10 * time.Second
+	}
+	if o.FirstByteTimeout == 0 {
+		o.FirstByteTimeout = 60 * time.Second
+	}
+	s := &Set{opt: o, sockets: map[netip.AddrPort]*socket{}}
+	for _, l := range o.Loops {
+		s.loops = append(s.loops, &perLoop{set: s, loop: l})
+	}
+	return s
+}
+
+// Apply makes ports the set in force. A port that cannot be bound is told in
+// the errors, by its place in ports, and the others are served; Apply with
+// the same ports tries it again.
+func (s *Set) Apply(ports []Port) []error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	errs := make([]error, len(ports))
+	wanted := make(map[netip.AddrPort]bool, len(ports))
+	for i := range ports {
+		wanted[ports[i].Addr] = true
+	}
+	// First those that leave: what comes may need their addresses.
+	for addr, sock := range s.sockets {
+		if !wanted[addr] {
+			delete(s.sockets, addr)
+			sock.close()
+		}
+	}
+	for i := range ports {
+		p := &ports[i]
+		if sock := s.sockets[p.Addr]; sock != nil {
+			sock.port.Store(p)
+			continue
+		}
+		sock, err := s.bind(p)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		s.sockets[p.Addr] = sock
+	}
+	return errs
+}
+
+// Addrs returns the addresses that are bound: with port 0 asked for, the port
+// that was given.
+func (s *Set) Addrs() []netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var addrs []netip.AddrPort
+	for _, sock := range s.sockets {
+		addrs = append(addrs, sock.addr())
+	}
+	return addrs
+}
+
+// Open returns how many client connections there are.
+func (s *Set) Open() int { return int(s.open.Load()) }
+
+// Drain stops accepting and lets every connection finish.
+func (s *Set) Drain() {
+	s.Apply(nil)
+	for _, l := range s.loops {
+		l.loop.Post(func() { l.drain(nil) })
+	}
+}
+
+func (s *Set) bind(p *Port) (*socket, error) {
+	fd, err := listenOn(p.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", p.Addr, err)
+	}
+	sock := &socket{set: s, fd: fd, acceptors: make([]*loop.Acceptor, len(s.loops))}
+	sock.port.Store(p)
+	sock.left.Store(int32(len(s.loops)))
+	for i, l := range s.loops {
+		l.loop.Post(func() { sock.accept(i, l) })
+	}
+	return sock, nil
+}
+
+// accept starts taking connections on one loop.
+func (k *socket) accept(i int, l *perLoop) {
+	failed := func(err error) {
+		k.set.opt.Log.Error("connections are not accepted", "listener", k.port.Load().Addr, "err", err)
+	}
+	a, err := l.loop.Accept(k.fd, func(fd int, remote netip.AddrPort) { k.take(l, fd, remote) }, failed)
+	if err != nil {
+		failed(err)
+		return
+	}
+	k.acceptors[i] = a
+}
+
+// close stops accepting on every loop, closes the descriptor when the last
+// has stopped, and drains the connections.
+func (k *socket) close() {
+	for i, l := range k.set.loops {
+		l.loop.Post(func() {
+			if a := k.acceptors[i]; a != nil {
+				a.Close()
+			}
+			if k.left.Add(-1) == 0 {
+				unix.Close(k.fd)
+			}
+			l.drain(k)
+		})
+	}
+}
+
+func (k *socket) addr() netip.AddrPort {
+	sa, err := unix.Getsockname(k.fd)
+	if err != nil {
+		return k.port.Load().Addr
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))
+	}
+	return k.port.Load().Addr
+}
+
+// take gives an accepted connection to the loop that has the fewest.
+func (k *socket) take(l *perLoop, fd int, remote netip.AddrPort) {
+	s := k.set
+	if limit := s.opt.MaxConnections; limit > 0 && s.open.Load() >= int64(limit) {
+		unix.Close(fd)
+		if f := s.opt.Events.Refused; f != nil {
+			f(l.loop, k.port.Load())
+		}
+		return
+	}
+	s.open.Add(1)
+	to := l
+	for _, other := range s.loops {
+		if other.count.Load() < to.count.Load() {
+			to = other
+		}
+	}
+	to.count.Add(1)
+	if to == l {
+		to.begin(k, fd, remote)
+		return
+	}
+	to.loop.Post(func() { to.begin(k, fd, remote) })
+}
+
+// listenBacklog is cut by the kernel to net.core.somaxconn.
+const listenBacklog = 65535
+
+func listenOn(addr netip.AddrPort) (int, error) {
+	family := unix.AF_INET6
+	if addr.Addr().Is4() {
+		family = unix.AF_INET
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if errors.Is(err, unix.EAFNOSUPPORT) && addr.Addr() == netip.IPv6Unspecified() {
+		return listenOn(netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port()))
+	}
+	if err != nil {
+		return -1, err
+	}
+	if err := bindAndListen(fd, addr); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func bindAndListen(fd int, addr netip.AddrPort) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return err
+	}
+	var sa unix.Sockaddr
+	if addr.Addr().Is4() {
+		sa = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
+	} else {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
+			return err
+		}
+		sa = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
+	}
+	if err := unix.Bind(fd, sa); err != nil {
+		return err
+	}
+	return unix.Listen(fd, listenBacklog)
+}
