@@ -1,0 +1,79 @@
+package http2
+
+import "time"
+
+// A Kind names a limit that was reached. Its text is a metric label.
+type Kind uint8
+
+const (
+	FloodResets        Kind = iota // streams that the peer opened and reset at once (CVE-2023-44487)
+	FloodErrors                    // streams that the peer made us reset (CVE-2025-8671)
+	FloodContinuation              // CONTINUATION frames of one header block (CVE-2024-27316)
+	FloodControl                   // SETTINGS, PING and frames of no use (CVE-2019-9512, -9515)
+	FloodPriority                  // PRIORITY frames (CVE-2019-9513)
+	FloodWindowUpdates             // WINDOW_UPDATE frames beyond what our DATA asks for
+	FloodEmpty                     // frames that carry nothing (CVE-2019-9518)
+	HeaderSize                     // a header list over HeaderBytes, or a block that cannot be one
+	HeaderCount                    // a header list over HeaderFields
+	Concurrency                    // streams over MaxStreams
+	Requests                       // a connection's last request (MaxRequests)
+	SlowHead                       // no preface, or not the rest of a header block, within HeadTimeout
+	SlowReader                     // a peer that takes nothing for WriteStall (CVE-2019-9511, -9517)
+	Idle                           // a connection without streams for IdleTimeout
+	numKinds
+)
+
+var kindText = [numKinds]string{
+	FloodResets: "reset_flood", FloodErrors: "stream_error_flood", FloodContinuation: "continuation_flood",
+	FloodControl: "control_flood", FloodPriority: "priority_flood", FloodWindowUpdates: "window_update_flood",
+	FloodEmpty: "empty_frame_flood", HeaderSize: "header_size", HeaderCount: "header_count",
+	Concurrency: "concurrent_streams", Requests: "connection_requests", SlowHead: "header_time",
+	SlowReader: "write_stall", Idle: "idle_time",
+}
+
+// String returns the label.
+func (k Kind) String() string { return kindText[k] }
+
+// Limits bound what one peer may make us do and hold. The zero Limits are
+// ready to use; they must not change while a connection uses them.
+type Limits struct {
+	// MaxStreams is how many streams a client may have open at once
+	// (SETTINGS_MAX_CONCURRENT_STREAMS). If zero, 128.
+	MaxStreams int
+
+	// MaxRequests drains a client's connection after so many. If zero, no limit.
+	MaxRequests int
+
+	// HeaderBytes bounds a header list as RFC 9113 section 6.5.2 counts it:
+	// names, values and 32 bytes a field. If zero, 64 KiB.
+	HeaderBytes int
+
+	// HeaderFields bounds the fields of a header list; cookie crumbs
+	// (section 8.2.3) count as one. If zero, 100.
+	HeaderFields int
+
+	// StreamWindow is how many body bytes a peer may have under way on one
+	// stream: sent and not yet Consumed. If zero, 256 KiB; at least 64 KiB.
+	StreamWindow int
+
+	// ConnWindow is the same for all streams of a client's connection
+	// together. If zero, 1 MiB; at least StreamWindow.
+	ConnWindow int
+
+	// HeadTimeout is how long we wait for the connection preface and for the
+	// rest of a header block. If zero, 10 seconds.
+	HeadTimeout time.Duration
+
+	// IdleTimeout closes a client's connection that has no stream.
+	// If zero, 5 minutes.
+	IdleTimeout time.Duration
+
+	// WriteStall is how long a peer may leave us without a byte of window, or
+	// of room in the socket, while we have something to send.
+	// If zero, 1 minute.
+	WriteStall time.Duration
+
+	// Count hears of each limit that was reached. Loops call it, several at
+	// once. If nil, nothing is counted.
+	Count func(Kind)
+}
