@@ -1,0 +1,40 @@
+# `make help` lists the targets.
+GO      ?= go
+STATE   ?= .cache/fairway
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 10s
+
+export GOTOOLCHAIN = local
+
+.PHONY: help build run test race fuzz check bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+build: ## build bin/fairway
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/fairway ./gateway
+
+run: build ## build and serve deploy/quickstart on 127.0.0.1, with its demo backends
+	@bin/fairway demo -ca $(STATE)/ca.crt & demo=$$!; \
+	trap 'kill $$demo 2>/dev/null' EXIT; trap 'exit 0' INT TERM; \
+	bin/fairway serve -manifests deploy/quickstart -bind 127.0.0.1 -admin 127.0.0.1:9090 -state $(STATE)
+
+test: ## all tests: unit, golden, fuzz seeds, race detector, end to end through the real binary
+	$(GO) vet ./...
+	$(GO) test -race -timeout 15m ./...
+
+race: ## the tests three times over with the race detector
+	$(GO) test -race -count=3 -timeout 30m ./...
+
+fuzz: ## run every fuzzer for FUZZTIME
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	  done; \
+	done
+
+bench: build ## measure against nginx, HAProxy, Caddy and Traefik; SCENARIO=h1 runs one
+	$(GO) run ./bench -scenario '$(SCENARIO)'
+
+clean: ## remove what the build made
+	rm -rf bin .cache
