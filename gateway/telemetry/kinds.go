@@ -35,7 +35,6 @@ var handshakeText = [numHandshakes]string{
 // HandshakeOutcome sorts the error that crypto/tls ended a server's handshake
 // with. A nil error is HandshakeOK.
 func HandshakeOutcome(err error) Handshake {
-	var alert tls.AlertError
 	var record tls.RecordHeaderError
 	var op *net.OpError
 	switch {
@@ -45,7 +44,7 @@ func HandshakeOutcome(err error) Handshake {
 		return HandshakeTimeout
 	case errors.As(err, &record):
 		return HandshakeNotTLS
-	case errors.As(err, &alert), errors.As(err, &op) && op.Op == "remote error":
+	case errors.As(err, &op) && op.Op == "remote error":
 		return HandshakeRefusedByPeer
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):

@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -121,54 +120,4 @@ func (l *Level) Describe(ch chan<- *prometheus.Desc) { ch <- l.desc }
 // Collect sends one gauge.
 func (l *Level) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(l.desc, prometheus.GaugeValue, float64(l.Value()))
-}
-
-// roundBounds are the upper bounds of Rounds' buckets. A round over 10 ms
-// delays every connection of its loop; that is what the histogram is there to
-// show, so it is coarse below.
-var roundBounds = [...]time.Duration{
-	100 * time.Microsecond, time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second,
-}
-
-// Rounds is a histogram of how long loops were busy with one round, which is
-// how long an event may have waited for its loop.
-type Rounds struct {
-	desc *prometheus.Desc
-	at   sharded // one cell a bucket, +Inf, then the sum in nanoseconds
-}
-
-func newRounds(m *Metrics) *Rounds {
-	r := &Rounds{
-		desc: prometheus.NewDesc("fairway_loop_round_seconds",
-			"How long a loop was busy with one round: the longest wait of its events.", nil, nil),
-		at: newSharded(m.options.Loops, len(roundBounds)+2),
-	}
-	m.registry.MustRegister(r)
-	return r
-}
-
-// Observe counts one round of a loop that took d.
-func (r *Rounds) Observe(loop int, d time.Duration) {
-	i := 0
-	for i < len(roundBounds) && d > roundBounds[i] {
-		i++
-	}
-	r.at.add(loop, i, 1)
-	r.at.add(loop, len(roundBounds)+1, int64(d))
-}
-
-// Describe and Collect make Rounds a prometheus.Collector.
-func (r *Rounds) Describe(ch chan<- *prometheus.Desc) { ch <- r.desc }
-
-// Collect sends one histogram.
-func (r *Rounds) Collect(ch chan<- prometheus.Metric) {
-	buckets := make(map[float64]uint64, len(roundBounds))
-	var n uint64
-	for i, bound := range roundBounds {
-		n += uint64(r.at.sum(i))
-		buckets[bound.Seconds()] = n
-	}
-	n += uint64(r.at.sum(len(roundBounds)))
-	sum := time.Duration(r.at.sum(len(roundBounds) + 1)).Seconds()
-	ch <- prometheus.MustNewConstHistogram(r.desc, n, sum, buckets)
 }

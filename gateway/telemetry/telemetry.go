@@ -51,7 +51,7 @@ type Options struct {
 	// in which they are first used, and those that come too late share
 	// destination_service="other". The other half is for the histograms, in
 	// the same way. A destination that is idle for Idle makes room for
-	// another. If zero, 800, which keeps the whole page under 1,000 lines; if
+	// another. If zero, 720, which keeps the whole page under 1,000 lines; if
 	// negative, there is no bound and each destination has its own.
 	Series int
 
@@ -64,7 +64,7 @@ type Options struct {
 	// 5 s, each of them one of Istio's own.
 	DurationBuckets []float64
 
-	// Now is the clock of idleness. If nil, time.Now.
+	// Now is the clock of idleness and of the loops' lag. If nil, time.Now.
 	Now func() time.Time
 }
 
@@ -89,13 +89,11 @@ type Metrics struct {
 	// Handshakes counts TLS handshakes with clients by outcome.
 	Handshakes *Tally[Handshake]
 	// Limits counts how often a bound was reached.
-	Limits *Tally[Limit]
-	// Rounds is how long the loops were busy with one round.
-	Rounds *Rounds
-
+	Limits   *Tally[Limit]
 	options  Options
 	registry *prometheus.Registry
 	tables   seriesTable
+	loops    *loops
 
 	mu          sync.Mutex // guards connections
 	connections map[connectionsKey]*Connections
@@ -123,7 +121,7 @@ func New(o Options) *Metrics {
 		"How often a bound was reached, by the bound.", "limit", limitText[:])
 	m.Log = newTally[LogOutcome](m, "fairway_access_log_lines_total",
 		"Access log lines by what became of them.", "outcome", logOutcomeText[:])
-	m.Rounds = newRounds(m)
+	m.loops = newLoops(m)
 	m.registry.MustRegister(
 		(*exchangeCollector)(m),
 		(*connectionCollector)(m),
@@ -143,7 +141,7 @@ func (o Options) withDefaults() Options {
 		o.ClusterDomain = "cluster.local"
 	}
 	if o.Series == 0 {
-		o.Series = 800
+		o.Series = 720
 	}
 	if o.Idle == 0 {
 		o.Idle = time.Hour
