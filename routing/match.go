@@ -1,10 +1,14 @@
 package routing
 
+import (
+	"strings"
+)
+
 // A HeaderSource looks up fields of a request. message.Fields is one; hand it
 // in by pointer, which does not allocate.
 type HeaderSource interface {
 	// Value returns what the fields of that name, given in lower case, say
-	// together.
+	// together, and whether there are any.
 	Value(lower string) (string, bool)
 }
 
@@ -19,6 +23,8 @@ type Request struct {
 	// SNI is the name that the client gave in its ClientHello, in lower case.
 	// Only HTTPS ports look at it.
 	SNI string
+
+	scratch []byte // a decoded query parameter
 }
 
 // A Result is where a request goes.
@@ -33,7 +39,7 @@ type Result struct {
 	// PathPrefix.
 	Prefix string
 	// Misdirected says that the connection's name belongs to another listener
-	// than the request's host (421, RFC 9110 section 15.5.20).
+	// than the request's host does (421, RFC 9110 section 15.5.20).
 	Misdirected bool
 }
 
@@ -44,25 +50,113 @@ type Target struct {
 	Rule  *Rule
 	Index int // of Rule in Route.Rules
 	// Action is the rule's with what cannot work closed: a share whose
-	// cluster is not there has Status 500, a rule without a share to send to
-	// is answered with Status 500 as a whole.
+	// cluster is not in force has Status 500, and a rule with no share to
+	// send to, or with an action that is not valid, has Status 500 as a whole.
 	Action *Action
 	// Prepared is the data plane's own. It is set once, before a Snapshot
 	// that has the target is put in force, and lives as long as the target:
-	// until an Update touches its route or the existence of its clusters.
+	// until an Update changes its route, or whether its clusters exist.
 	Prepared any
 }
 
-// Match finds the rule that takes a request. It does not allocate.
-func (p *Port) Match(r *Request) Result { return Result{} }
-
-// An Explanation says why a request goes where it goes.
-type Explanation struct {
-	Result Result
+// Match finds the rule that takes a request. It does not allocate, unless a
+// HeaderSource does.
+func (p *Port) Match(r *Request) Result {
+	host := absolute(r.Host)
+	b, _ := p.bound.find(host, fromExact)
+	if b == nil {
+		return Result{}
+	}
+	if p.Protocol == HTTPS && p.misdirected(r, b) {
+		return Result{Listener: b.listener, Misdirected: true}
+	}
+	for from := fromExact; from != exhausted; {
+		var t *pathTable
+		if t, from = b.hosts.find(host, from); t == nil {
+			break
+		}
+		if c := t.match(r); c != nil {
+			return c.result(b.listener)
+		}
+	}
+	return Result{Listener: b.listener}
 }
 
-// Explain does what Match does and tells about it.
-func (p *Port) Explain(r *Request) *Explanation { return &Explanation{Result: p.Match(r)} }
+// misdirected reports whether another listener than b, to which the request's
+// host belongs, has the name that the client gave in its handshake.
+func (p *Port) misdirected(r *Request, b *boundListener) bool {
+	if r.SNI == r.Host {
+		return false
+	}
+	of, _ := p.bound.find(absolute(r.SNI), fromExact)
+	return of != b
+}
 
-// String returns the explanation as lines of text for people.
-func (e *Explanation) String() string { return "" }
+// result is what it means that c takes a request.
+func (c *candidate) result(l *Listener) Result {
+	res := Result{Listener: l, Target: c.target, Match: c.index}
+	if c.kind == PathPrefix {
+		res.Prefix = c.path
+	}
+	return res
+}
+
+// holds reports whether all but the path of c holds for r.
+func (c *candidate) holds(r *Request) bool {
+	if c.method != "" && c.method != r.Method {
+		return false
+	}
+	for i := range c.header {
+		if !c.header[i].holdsHeader(r) {
+			return false
+		}
+	}
+	for i := range c.query {
+		if !c.query[i].holdsQuery(r) {
+			return false
+		}
+	}
+	return true
+}
+
+func (t *valueTest) holdsHeader(r *Request) bool {
+	if r.Header == nil {
+		return false
+	}
+	value, ok := r.Header.Value(t.name)
+	if !ok {
+		return false
+	}
+	if t.regex != nil {
+		return t.regex.MatchString(value)
+	}
+	return value == t.value
+}
+
+func (t *valueTest) holdsQuery(r *Request) bool {
+	raw, ok := queryValue(r.Query, t.name)
+	if !ok {
+		return false
+	}
+	if t.regex == nil {
+		return decodesTo(raw, t.value)
+	}
+	if !encoded(raw) {
+		return t.regex.MatchString(raw)
+	}
+	r.scratch = appendDecoded(r.scratch[:0], raw)
+	return t.regex.Match(r.scratch)
+}
+
+// holdsPath reports whether the path of c holds for r: what the tree decides
+// on its way, for a single candidate.
+func (c *candidate) holdsPath(r *Request) bool {
+	switch c.kind {
+	case PathExact:
+		return r.Path == c.path
+	case PathRegex:
+		return c.regex.MatchString(r.Path)
+	}
+	rest, ok := strings.CutPrefix(r.Path, c.path)
+	return c.path == "" || ok && (rest == "" || rest[0] == '/')
+}

@@ -37,6 +37,19 @@ func (o Origin) At(field string) Origin {
 // never reworded.
 type Reason string
 
+// The reasons of Compile. Those of Gateway API have its spelling.
+const (
+	BackendNotFound  Reason = "BackendNotFound"  // a cluster that is not in force
+	HostnameConflict Reason = "HostnameConflict" // two listeners want one hostname of a port
+	InvalidAction    Reason = "InvalidAction"
+	InvalidCluster   Reason = "InvalidCluster"
+	InvalidHostname  Reason = "InvalidHostname"
+	InvalidListener  Reason = "InvalidListener"
+	InvalidMatch     Reason = "InvalidMatch"
+	NoMatchingParent Reason = "NoMatchingParent" // a listener that is not there
+	ProtocolConflict Reason = "ProtocolConflict" // two listeners want one port for different protocols
+)
+
 // A Problem is why a part is not in force.
 type Problem struct {
 	Origin Origin

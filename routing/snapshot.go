@@ -1,61 +1,154 @@
 package routing
 
 import (
-	"io"
+	"cmp"
 	"iter"
+	"maps"
+	"slices"
 )
 
 // A Snapshot is what is in force: a Spec, checked and compiled. Nothing that
 // is reachable from it ever changes, but [Target.Prepared] before it is put in
 // force.
-type Snapshot struct{}
+type Snapshot struct {
+	// What is asked for.
+	listeners    trie[ListenerName, *Listener]
+	routes       trie[RouteName, *compiledRoute]
+	clusters     trie[ClusterName, *Cluster]
+	endpoints    trie[ClusterName, *Endpoints]
+	certificates trie[CertificateName, *Certificate]
+
+	// What of it is not in force; the ports know their own conflicts.
+	badListeners trie[ListenerName, *Problem]
+	badClusters  trie[ClusterName, *Problem]
+	badRoutes    trie[RouteName, []*Problem]
+
+	// Who depends on whom.
+	attached trie[ListenerName, *attachedTo]
+	users    trie[ClusterName, trie[RouteName, struct{}]]
+
+	ports []*Port // by key
+	fresh []*Target
+}
+
+// attachedTo is what is attached to a listener, or to a name that may become
+// one's.
+type attachedTo struct {
+	routes trie[RouteName, struct{}]
+	hosts  hosts[pathTable]
+}
+
+func hostsOf(tables trie[ListenerName, *attachedTo], name ListenerName) hosts[pathTable] {
+	if a, ok := tables.get(name); ok {
+		return a.hosts
+	}
+	return hosts[pathTable]{}
+}
 
 // Compile freezes spec. It never fails as a whole: a part that cannot work is
 // left out with a Problem, the rest is in force. It is pure: the same Spec
 // gives the same Snapshot and the same Problems in the same order. The parts
 // of spec must not change afterwards.
-func Compile(spec *Spec) (*Snapshot, []*Problem) { return &Snapshot{}, nil }
+func Compile(spec *Spec) (*Snapshot, []*Problem) {
+	return new(Snapshot).Update(&Delta{
+		Listeners:    byName(spec.Listeners),
+		Routes:       byName(spec.Routes),
+		Clusters:     byName(spec.Clusters),
+		Endpoints:    byName(spec.Endpoints),
+		Certificates: byName(spec.Certificates),
+	})
+}
 
-// Update returns the Snapshot of the Spec that d makes of s's, and all its
-// Problems. It is what Compile of that Spec would be, but shares with s all
-// that d does not touch. A name that d both removes and puts in is put in.
-func (s *Snapshot) Update(d *Delta) (*Snapshot, []*Problem) { return s, nil }
+// byName returns the values of m in the order of the keys.
+func byName[K cmp.Ordered, V any](m map[K]V) []V {
+	list := make([]V, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		list = append(list, m[k])
+	}
+	return list
+}
 
 // Spec returns what was asked for, with the parts that are not in force. It
 // costs a walk over all parts; the maps are the caller's, the parts are shared.
-func (s *Snapshot) Spec() *Spec { return &Spec{} }
+func (s *Snapshot) Spec() *Spec {
+	spec := &Spec{
+		Listeners:    maps.Collect(s.listeners.all()),
+		Routes:       make(map[RouteName]*Route, s.routes.n),
+		Clusters:     maps.Collect(s.clusters.all()),
+		Endpoints:    maps.Collect(s.endpoints.all()),
+		Certificates: maps.Collect(s.certificates.all()),
+	}
+	for name, c := range s.routes.all() {
+		spec.Routes[name] = c.route
+	}
+	return spec
+}
 
-// Problems returns why parts are not in force: listeners first, then clusters,
-// then routes, by name. A Problem whose cause an Update did not touch stays
-// the same pointer.
-func (s *Snapshot) Problems() []*Problem { return nil }
+// Problems returns why parts are not in force: of listeners, of ports, of
+// clusters, then of routes, each in the order of their names.
+func (s *Snapshot) Problems() []*Problem {
+	list := byName(maps.Collect(s.badListeners.all()))
+	for _, p := range s.ports {
+		list = append(list, p.problems...)
+	}
+	list = append(list, byName(maps.Collect(s.badClusters.all()))...)
+	for _, problems := range byName(maps.Collect(s.badRoutes.all())) {
+		list = append(list, problems...)
+	}
+	return list
+}
 
 // Fresh returns the targets that the Snapshot before this one did not have,
 // so that the data plane can prepare them before it swaps; all of them after
-// Compile.
-func (s *Snapshot) Fresh() []*Target { return nil }
+// Compile. They come in the order of their routes' names.
+func (s *Snapshot) Fresh() []*Target { return s.fresh }
 
-// Ports returns what there is to bind, in the order of address and port.
-func (s *Snapshot) Ports() []*Port { return nil }
+// Ports returns what there is to bind, in the order of address and port. The
+// list is shared: do not change it.
+func (s *Snapshot) Ports() []*Port { return s.ports }
 
 // Port returns one of Ports, or nil.
-func (s *Snapshot) Port(k PortKey) *Port { return nil }
+func (s *Snapshot) Port(k PortKey) *Port {
+	i, ok := slices.BinarySearchFunc(s.ports, k, comparePort)
+	if !ok {
+		return nil
+	}
+	return s.ports[i]
+}
+
+func comparePort(p *Port, k PortKey) int { return p.Key.compare(k) }
 
 // Cluster returns a cluster in force, or nil.
-func (s *Snapshot) Cluster(name ClusterName) *Cluster { return nil }
+func (s *Snapshot) Cluster(name ClusterName) *Cluster {
+	if _, bad := s.badClusters.get(name); bad {
+		return nil
+	}
+	c, _ := s.clusters.get(name)
+	return c
+}
 
 // Clusters yields the clusters in force, in no order.
-func (s *Snapshot) Clusters() iter.Seq[*Cluster] { return func(func(*Cluster) bool) {} }
+func (s *Snapshot) Clusters() iter.Seq[*Cluster] {
+	return func(yield func(*Cluster) bool) {
+		for name, c := range s.clusters.all() {
+			if _, bad := s.badClusters.get(name); !bad && !yield(c) {
+				return
+			}
+		}
+	}
+}
 
 // Endpoints returns the endpoints of a cluster, or nil.
-func (s *Snapshot) Endpoints(name ClusterName) *Endpoints { return nil }
+func (s *Snapshot) Endpoints(name ClusterName) *Endpoints {
+	e, _ := s.endpoints.get(name)
+	return e
+}
 
 // Certificate returns a certificate by its name, or nil.
-func (s *Snapshot) Certificate(name CertificateName) *Certificate { return nil }
+func (s *Snapshot) Certificate(name CertificateName) *Certificate {
+	c, _ := s.certificates.get(name)
+	return c
+}
 
 // Certificates yields all certificates, in no order.
-func (s *Snapshot) Certificates() iter.Seq[*Certificate] { return func(func(*Certificate) bool) {} }
-
-// Dump writes all that is in force as text for people: sorted, the same bytes
-// for the same Spec, no keys.
-func (s *Snapshot) Dump(w io.Writer) error { return nil }
+func (s *Snapshot) Certificates() iter.Seq[*Certificate] { return s.certificates.values() }

@@ -1,0 +1,236 @@
+package routing
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// An actionCheck makes an Action that can work of what is asked for.
+type actionCheck struct {
+	rule     *Rule
+	clusters func(ClusterName) bool // reports whether a cluster is in force
+	problems []*Problem
+	closed   bool // the rule as a whole
+}
+
+func (k *actionCheck) report(o Origin, reason Reason, err error) {
+	if o == (Origin{}) {
+		o = k.rule.Origin
+	}
+	k.problems = append(k.problems, &Problem{o, reason, err})
+}
+
+// close answers the rule with 500: half of an action may be worse than none,
+// it may be the half that keeps somebody out.
+func (k *actionCheck) close(err error) {
+	if err != nil {
+		k.closed = true
+		k.report(k.rule.Origin, InvalidAction, err)
+	}
+}
+
+// run returns what is done in place of the rule's action.
+func (k *actionCheck) run() *Action {
+	a := k.rule.Action
+	k.close(checkDecision(&a))
+	a.Request = k.headers(a.Request)
+	a.Response = k.headers(a.Response)
+	k.filters(a.Redirect, a.Rewrite, a.CORS)
+	k.close(checkRetry(a.Retry))
+	k.close(checkSession(a.Session))
+	a.Mirrors = k.mirrors(a.Mirrors)
+	a.Backends = slices.Clone(a.Backends)
+	for i := range a.Backends {
+		k.backend(&a.Backends[i])
+	}
+	if k.closed || a.Status == 0 && a.Redirect == nil && totalWeight(a.Backends) == 0 {
+		return &Action{Status: http.StatusInternalServerError}
+	}
+	return &a
+}
+
+// checkDecision says whether at most one of status, redirect and backends is
+// there. None at all is answered with 500: no backend is what the author said.
+func checkDecision(a *Action) error {
+	n := truth(a.Status != 0) + truth(a.Redirect != nil) + truth(len(a.Backends) > 0)
+	if n > 1 {
+		return fmt.Errorf("%d of status, redirect and backends: want one", n)
+	}
+	if a.Status != 0 && (a.Status < 200 || a.Status > 599) {
+		return fmt.Errorf("status %d: want 200-599", a.Status)
+	}
+	return nil
+}
+
+func totalWeight(backends []Backend) (sum uint64) {
+	for i := range backends {
+		sum += uint64(backends[i].Weight)
+	}
+	return sum
+}
+
+// backend closes the share of b where there is nothing to send it to.
+func (k *actionCheck) backend(b *Backend) {
+	b.Request = k.headers(b.Request)
+	b.Response = k.headers(b.Response)
+	k.filters(b.Redirect, b.Rewrite, b.CORS)
+	b.Mirrors = k.mirrors(b.Mirrors)
+	switch {
+	case b.Status != 0 && (b.Status < 200 || b.Status > 599):
+		k.close(fmt.Errorf("status %d of a share: want 200-599", b.Status))
+	case b.Status == 0 && b.Redirect == nil && !k.clusters(b.Cluster):
+		b.Status, b.Reason = http.StatusInternalServerError, BackendNotFound
+		k.report(b.Origin, BackendNotFound, fmt.Errorf("no cluster %q", b.Cluster))
+	}
+}
+
+// mirrors leaves those out that cannot work: nobody waits for their answer.
+func (k *actionCheck) mirrors(list []Mirror) []Mirror {
+	return slices.DeleteFunc(slices.Clone(list), func(m Mirror) bool {
+		switch {
+		case m.Denominator == 0 || m.Numerator > m.Denominator:
+			k.report(m.Origin, InvalidAction, fmt.Errorf("mirror of %d/%d: want a share from 0 to 1", m.Numerator, m.Denominator))
+		case !k.clusters(m.Cluster):
+			k.report(m.Origin, BackendNotFound, fmt.Errorf("no cluster %q to mirror to", m.Cluster))
+		default:
+			return false
+		}
+		return true
+	})
+}
+
+func (k *actionCheck) filters(redirect *Redirect, rewrite *Rewrite, cors *CORS) {
+	if redirect != nil {
+		k.close(k.redirect(redirect))
+	}
+	if rewrite != nil {
+		if rewrite.Host != "" {
+			k.close(wrap("rewrite", checkAuthority(rewrite.Host)))
+		}
+		k.close(wrap("rewrite", k.pathEdit(rewrite.Path)))
+	}
+	if cors != nil {
+		k.close(wrap("cors", checkCORS(cors)))
+	}
+}
+
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+func (k *actionCheck) redirect(r *Redirect) error {
+	switch r.Scheme {
+	case "", "http", "https":
+	default:
+		return fmt.Errorf("redirect to scheme %q: want http or https", r.Scheme)
+	}
+	switch r.Status {
+	case 301, 302, 303, 307, 308:
+	default:
+		return fmt.Errorf("redirect with status %d: want 301, 302, 303, 307 or 308", r.Status)
+	}
+	if r.Host != "" {
+		if err := checkHost(r.Host); err != nil {
+			return wrap("redirect", err)
+		}
+	}
+	return wrap("redirect", k.pathEdit(r.Path))
+}
+
+// pathEdit checks that there is one edit, and a prefix for a prefix edit.
+func (k *actionCheck) pathEdit(e PathEdit) error {
+	if e.Full != nil && e.Prefix != nil {
+		return fmt.Errorf("a full path and a prefix: want one")
+	}
+	if e.Full != nil {
+		return checkPathText(*e.Full)
+	}
+	if e.Prefix == nil {
+		return nil
+	}
+	for i := range k.rule.Matches {
+		if k.rule.Matches[i].Path.Kind != PathPrefix {
+			return fmt.Errorf("a prefix to replace where match %d is not by prefix", i)
+		}
+	}
+	return checkPathText(*e.Prefix)
+}
+
+// checkPathText says whether text may stand in a request line as a path.
+func checkPathText(text string) error {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c >= 0x7f || c == '?' || c == '#' {
+			return fmt.Errorf("path %q: character %q", text, c)
+		}
+	}
+	return nil
+}
+
+// checkAuthority says whether text may stand in a Host field.
+func checkAuthority(text string) error {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`/?#@\`, c) >= 0 {
+			return fmt.Errorf("host %q: character %q", text, c)
+		}
+	}
+	return nil
+}
+
+func checkRetry(r *Retry) error {
+	if r == nil {
+		return nil
+	}
+	if r.Attempts < 0 || r.Backoff < 0 {
+		return fmt.Errorf("retry %d times after %s: want no negative numbers", r.Attempts, r.Backoff)
+	}
+	for _, code := range r.Codes {
+		if code < 100 || code > 599 {
+			return fmt.Errorf("retry on status %d: want 100-599", code)
+		}
+	}
+	return nil
+}
+
+func checkSession(s *Session) error {
+	if s == nil {
+		return nil
+	}
+	if !isToken(s.Name) {
+		return fmt.Errorf("session name %q: want a token", s.Name)
+	}
+	if s.Absolute < 0 || s.Idle < 0 {
+		return fmt.Errorf("session for %s, idle for %s: want no negative times", s.Absolute, s.Idle)
+	}
+	for i := range len(s.Path) {
+		if c := s.Path[i]; c <= ' ' || c >= 0x7f || c == ';' {
+			return fmt.Errorf("session path %q: character %q", s.Path, c)
+		}
+	}
+	return nil
+}
+
+func checkCORS(c *CORS) error {
+	for _, origin := range c.AllowOrigins {
+		scheme, host, ok := strings.Cut(origin, "://")
+		if origin == anyHost || ok && isToken(scheme) && host != "" && checkAuthority(host) == nil {
+			continue
+		}
+		return fmt.Errorf(`origin %q: want "*" or SCHEME://HOST`, origin)
+	}
+	for _, names := range [][]string{c.AllowMethods, c.AllowHeaders, c.ExposeHeaders} {
+		for _, name := range names {
+			if !isToken(name) { // "*" is one
+				return fmt.Errorf("name %q: want a token", name)
+			}
+		}
+	}
+	if c.MaxAge < 0 {
+		return fmt.Errorf("maximum age %s: want no negative time", c.MaxAge)
+	}
+	return nil
+}

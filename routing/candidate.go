@@ -1,0 +1,197 @@
+package routing
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A candidate is one match of a rule in force, compiled.
+type candidate struct {
+	target *Target
+	index  int // of the match in the rule
+	kind   PathKind
+	path   string // what is matched; of a prefix without '/' at its end
+	regex  *regexp.Regexp
+	method string
+	header []valueTest
+	query  []valueTest
+	age    routeAge
+}
+
+// A routeAge orders the routes whose matches are equals.
+type routeAge struct {
+	created time.Time
+	object  string // "namespace/name"
+	route   RouteName
+}
+
+// A valueTest compares a header or a query parameter.
+type valueTest struct {
+	name  string
+	value string
+	regex *regexp.Regexp // nil: the value is compared
+}
+
+// compare puts the candidate with precedence first, as HTTPRouteRule.matches
+// has it. It is a total order, so a table has one shape whatever its history.
+func (c *candidate) compare(d *candidate) int {
+	return cmp.Or(
+		cmp.Compare(pathRank(c.kind), pathRank(d.kind)),
+		c.comparePath(d),
+		cmp.Compare(truth(d.method != ""), truth(c.method != "")),
+		cmp.Compare(len(d.header), len(c.header)),
+		cmp.Compare(len(d.query), len(c.query)),
+		c.age.compare(d.age),
+		cmp.Compare(c.target.Index, d.target.Index),
+		cmp.Compare(c.index, d.index),
+	)
+}
+
+// comparePath puts the longer prefix or expression first. Where two exact
+// paths, or two prefixes of one length, differ, no request falls under both:
+// the order of the alphabet is for people.
+func (c *candidate) comparePath(d *candidate) int {
+	switch c.kind {
+	case PathExact:
+		return cmp.Compare(c.path, d.path)
+	case PathRegex:
+		return cmp.Compare(len(d.path), len(c.path))
+	}
+	return cmp.Or(cmp.Compare(len(d.path), len(c.path)), cmp.Compare(c.path, d.path))
+}
+
+// pathRank is the place of a kind of path match in the order of precedence.
+func pathRank(k PathKind) int {
+	switch k {
+	case PathExact:
+		return 0
+	case PathRegex:
+		return 1
+	}
+	return 2
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// compare puts the older route first, one without an age last.
+func (a routeAge) compare(b routeAge) int {
+	return cmp.Or(
+		compareAge(a.created, b.created),
+		cmp.Compare(a.object, b.object),
+		cmp.Compare(a.route, b.route),
+	)
+}
+
+// compareAge puts the older time first; the zero time is the youngest.
+func compareAge(a, b time.Time) int {
+	if a.IsZero() || b.IsZero() {
+		return cmp.Compare(truth(a.IsZero()), truth(b.IsZero()))
+	}
+	return a.Compare(b)
+}
+
+// age returns what orders r among equals.
+func (r *Route) age() routeAge {
+	_, object, _ := strings.Cut(string(r.Name), "/")
+	return routeAge{r.Created, object, r.Name}
+}
+
+// compileMatch makes a candidate of a match.
+func compileMatch(m *Match, t *Target, index int) (*candidate, error) {
+	c := &candidate{target: t, index: index, method: m.Method, age: t.Route.age()}
+	if err := c.compilePath(m.Path); err != nil {
+		return nil, fmt.Errorf("path: %w", err)
+	}
+	if m.Method != "" && !isToken(m.Method) {
+		return nil, fmt.Errorf("method %q: want a token", m.Method)
+	}
+	var err error
+	if c.header, err = compileTests(m.Headers); err != nil {
+		return nil, fmt.Errorf("header %w", err)
+	}
+	for i := range c.header {
+		if name := c.header[i].name; !isToken(name) || name != strings.ToLower(name) {
+			return nil, fmt.Errorf("header %q: want a token in lower case", name)
+		}
+	}
+	if c.query, err = compileTests(m.Query); err != nil {
+		return nil, fmt.Errorf("query parameter %w", err)
+	}
+	return c, nil
+}
+
+func (c *candidate) compilePath(p PathMatch) error {
+	c.kind, c.path = p.Kind, p.Value
+	switch p.Kind {
+	case PathRegex:
+		var err error
+		c.regex, err = compileRegexp(p.Value)
+		return err
+	case PathPrefix:
+		if p.Value == "" {
+			return nil // the zero PathMatch
+		}
+		c.path = strings.TrimSuffix(p.Value, "/")
+	case PathExact:
+	default:
+		return fmt.Errorf("kind %d: want prefix, exact or regular expression", p.Kind)
+	}
+	if p.Value == "" || p.Value[0] != '/' {
+		return fmt.Errorf("%q: want '/' in front", p.Value)
+	}
+	return nil
+}
+
+// compileTests compiles the tests of headers or query parameters. Of several
+// with one name only the first counts, as Gateway API has it.
+func compileTests(list []ValueMatch) ([]valueTest, error) {
+	var tests []valueTest
+	for _, m := range list {
+		if m.Name == "" {
+			return nil, fmt.Errorf("without a name")
+		}
+		if slices.ContainsFunc(tests, func(t valueTest) bool { return t.name == m.Name }) {
+			continue
+		}
+		t := valueTest{name: m.Name, value: m.Value}
+		if m.Regex {
+			var err error
+			if t.regex, err = compileRegexp(m.Value); err != nil {
+				return nil, fmt.Errorf("%q: %w", m.Name, err)
+			}
+		}
+		tests = append(tests, t)
+	}
+	return tests, nil
+}
+
+// maxProgram bounds a compiled expression, in instructions of the matcher: the
+// time of a match grows with it. An ordinary character takes one.
+const maxProgram = 5000
+
+// compileRegexp compiles an RE2 expression that has to match a whole value.
+func compileRegexp(expr string) (*regexp.Regexp, error) {
+	// By itself first: "a)|(b" becomes valid in parentheses.
+	tree, err := syntax.Parse(expr, syntax.Perl)
+	if err != nil {
+		return nil, err
+	}
+	prog, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return nil, err
+	}
+	if n := len(prog.Inst); n > maxProgram {
+		return nil, fmt.Errorf("regular expression of %d instructions: want at most %d", n, maxProgram)
+	}
+	return regexp.Compile("^(?:" + expr + ")$")
+}

@@ -1,0 +1,100 @@
+package routing
+
+import (
+	"crypto/x509"
+	"fmt"
+	"strings"
+)
+
+// checkListener says what is wrong with l by itself.
+func checkListener(l *Listener) *Problem {
+	refuse := func(reason Reason, err error) *Problem { return &Problem{l.Origin, reason, err} }
+	if l.Port == 0 {
+		return refuse(InvalidListener, fmt.Errorf("port 0: want 1-65535"))
+	}
+	for _, addr := range l.Addresses {
+		if !addr.IsValid() {
+			return refuse(InvalidListener, fmt.Errorf("an empty address: want an IP address"))
+		}
+	}
+	switch l.Protocol {
+	case HTTPS:
+		if l.TLS == nil {
+			return refuse(InvalidListener, fmt.Errorf("protocol HTTPS without TLS"))
+		}
+	case HTTP, TLS, TCP, UDP:
+	default:
+		return refuse(InvalidListener, fmt.Errorf("protocol %q: want HTTP, HTTPS, TLS, TCP or UDP", l.Protocol))
+	}
+	if l.Hostname == anyHost {
+		return refuse(InvalidHostname, fmt.Errorf(`hostname "*": want none, a name or "*.NAME"`))
+	}
+	if l.Hostname != "" {
+		if err := checkPattern(l.Hostname); err != nil {
+			return refuse(InvalidHostname, err)
+		}
+	}
+	return nil
+}
+
+// checkCluster says what is wrong with c. What does not hold about its TLS
+// closes it too: its users answer 500.
+func checkCluster(c *Cluster) *Problem {
+	for _, check := range []func(*Cluster) error{checkUpstream, checkBalance, checkLimits, checkUpstreamTLS} {
+		if err := check(c); err != nil {
+			return &Problem{c.Origin, InvalidCluster, err}
+		}
+	}
+	return nil
+}
+
+func checkUpstream(c *Cluster) error {
+	switch c.Protocol {
+	case "", UpstreamHTTP1, UpstreamHTTP2, UpstreamAuto:
+		return nil
+	}
+	return fmt.Errorf("protocol %q: want %s, %s or %s", c.Protocol, UpstreamHTTP1, UpstreamHTTP2, UpstreamAuto)
+}
+
+func checkBalance(c *Cluster) error {
+	switch c.Balance.Kind {
+	case "", RoundRobin, LeastRequest, Random, RingHash, Maglev:
+	default:
+		return fmt.Errorf("balance %q: want %s, %s, %s, %s or %s",
+			c.Balance.Kind, RoundRobin, LeastRequest, Random, RingHash, Maglev)
+	}
+	kind, name, named := strings.Cut(c.Balance.HashOn, ":")
+	switch {
+	case kind == "" && !named, kind == "source-ip" && !named:
+	case (kind == "header" || kind == "cookie") && isToken(name), kind == "query" && name != "":
+	default:
+		return fmt.Errorf("hash on %q: want source-ip, header:NAME, cookie:NAME or query:NAME", c.Balance.HashOn)
+	}
+	return nil
+}
+
+func checkLimits(c *Cluster) error {
+	if e := c.Ejection; e.Consecutive < 0 || e.Base < 0 || e.MaxPercent < 0 || e.MaxPercent > 100 {
+		return fmt.Errorf("ejection after %d failures for %s of %d %%: want no negative numbers and at most 100 %%",
+			e.Consecutive, e.Base, e.MaxPercent)
+	}
+	return nil
+}
+
+func checkUpstreamTLS(c *Cluster) error {
+	t := c.TLS
+	if t == nil {
+		return nil
+	}
+	if t.ServerName != "" {
+		if err := checkHost(t.ServerName); err != nil {
+			return fmt.Errorf("server name: %w", err)
+		}
+	} else if !t.Insecure && len(t.SANs) == 0 {
+		return fmt.Errorf("tls without a name to verify: want a server name or subject alternative names")
+	}
+	if len(t.Roots) > 0 && !x509.NewCertPool().AppendCertsFromPEM(t.Roots) {
+		return fmt.Errorf("roots: no certificate in them, want PEM")
+	}
+	return nil
+}
