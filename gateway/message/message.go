@@ -60,7 +60,7 @@ type Request struct {
 	// Trailers says that the client takes trailers (TE: trailers).
 	Trailers bool
 
-	arena []byte
+	arena Arena
 }
 
 // A Response is the head of a response.
@@ -76,25 +76,15 @@ type Response struct {
 
 // Hold copies b to memory that lives as long as r does, and returns the copy.
 // Codecs hold a head with it once and let the fields point into the copy.
-func (r *Request) Hold(b []byte) []byte {
-	if cap(r.arena)-len(r.arena) < len(b) {
-		// What points into the old array keeps it alive.
-		r.arena = make([]byte, 0, max(2*cap(r.arena), len(b), 1024))
-	}
-	n := len(r.arena)
-	r.arena = append(r.arena, b...)
-	return r.arena[n:len(r.arena):len(r.arena)]
-}
+func (r *Request) Hold(b []byte) []byte { return r.arena.Hold(b) }
 
 // Reset empties r for its next use and keeps its memory, unless a large head
 // made that memory large.
 func (r *Request) Reset() {
-	fields, arena := r.Fields[:0], r.arena[:0]
-	if cap(arena) > 16<<10 {
-		arena = nil
-	}
+	fields, arena := r.Fields[:0], r.arena
 	if cap(fields) > 128 {
 		fields = nil
 	}
+	arena.Reset()
 	*r = Request{Fields: fields, arena: arena}
 }

@@ -44,6 +44,13 @@ const (
 )
 
 // A Receiver is the proxy's side of one exchange: it takes what the peer sends.
+//
+// It hears Drained after End too, as long as the user sends, and so it may
+// hear Abort after End: what was received is whole, but the peer is gone
+// before the user has ended what it sends. Abort means that the exchange is
+// over for the codec, which has told the peer what it could: calls that the
+// user still makes on the Stream do nothing, but it makes the last, End or
+// Abort, so that the codec can use the exchange's memory again.
 type Receiver interface {
 	Sink
 	// Drained tells that Stream.Queued has fallen under LowWater after it was
