@@ -46,6 +46,7 @@ type Loop struct {
 	again, pumping  []*Socket // have more to read than their share of a round
 	sockets         atomic.Int64
 	rounds          Rounds
+	locals          map[any]any // by *Local
 
 	stopping atomic.Bool
 	done     chan struct{}
