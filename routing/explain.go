@@ -1,6 +1,229 @@
 package routing
 
-type Explanation struct{ Result Result }
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
 
-func (p *Port) Explain(r *Request) *Explanation { return &Explanation{Result: p.Match(r)} }
-func (e *Explanation) String() string           { return "" }
+// An Explanation says why a request goes where it goes.
+type Explanation struct {
+	Request Request
+	Port    *Port
+	Result  Result
+	// Host is the pattern under which Result.Target was found.
+	Host string
+	// Passed are the matches that have precedence over the one that was taken,
+	// and do not hold; in their order.
+	Passed []Passed
+
+	taken *candidate
+}
+
+// A Passed is a match that would have come first, had it held.
+type Passed struct {
+	Host   string // the pattern under which it stands
+	Target *Target
+	Match  int    // its index in Target.Rule.Matches
+	Why    string // the first thing that does not hold
+	Path   bool   // its path holds
+
+	candidate *candidate
+}
+
+// Explain does what Match does, slowly, and tells about it.
+func (p *Port) Explain(r *Request) *Explanation {
+	e := &Explanation{Request: *r, Port: p, Result: p.Match(r)}
+	host := absolute(r.Host)
+	b, _ := p.bound.find(host, fromExact)
+	if b == nil || e.Result.Misdirected {
+		return e
+	}
+	for _, pattern := range b.hosts.patterns() {
+		if !covers(pattern, host) {
+			continue
+		}
+		for _, c := range b.hosts.get(pattern).candidates() {
+			why := c.why(r)
+			if why == "" {
+				e.Host, e.taken = pattern, c
+				return e
+			}
+			e.Passed = append(e.Passed, Passed{pattern, c.target, c.index, why, c.holdsPath(r), c})
+		}
+	}
+	return e
+}
+
+// covers reports whether a host falls under a pattern.
+func covers(pattern, host string) bool {
+	if pattern == anyHost {
+		return true
+	}
+	suffix, wild := strings.CutPrefix(pattern, "*")
+	if !wild {
+		return host == pattern
+	}
+	return len(host) <= maxHost && len(host) > len(suffix) && strings.HasSuffix(host, suffix)
+}
+
+// why returns the first reason why c does not take r, or nothing.
+func (c *candidate) why(r *Request) string {
+	if !c.holdsPath(r) {
+		return fmt.Sprintf("path is %q, want %s", r.Path, c.pathText())
+	}
+	if c.method != "" && c.method != r.Method {
+		return fmt.Sprintf("method is %s, want %s", r.Method, c.method)
+	}
+	for i := range c.header {
+		if t := &c.header[i]; !t.holdsHeader(r) {
+			value, ok := "", false
+			if r.Header != nil {
+				value, ok = r.Header.Value(t.name)
+			}
+			return t.why("header", value, ok)
+		}
+	}
+	for i := range c.query {
+		if t := &c.query[i]; !t.holdsQuery(r) {
+			raw, ok := queryValue(r.Query, t.name)
+			return t.why("query parameter", string(appendDecoded(nil, raw)), ok)
+		}
+	}
+	return ""
+}
+
+func (t *valueTest) why(what, value string, ok bool) string {
+	if !ok {
+		return fmt.Sprintf("no %s %s, want %s", what, t.name, t.wantText())
+	}
+	return fmt.Sprintf("%s %s is %q, want %s", what, t.name, value, t.wantText())
+}
+
+func (t *valueTest) wantText() string {
+	if t.regex != nil {
+		return fmt.Sprintf("a match of %q", t.value)
+	}
+	return fmt.Sprintf("%q", t.value)
+}
+
+func (c *candidate) pathText() string {
+	switch c.kind {
+	case PathExact:
+		return fmt.Sprintf("exactly %q", c.path)
+	case PathRegex:
+		return fmt.Sprintf("a match of %q", c.path)
+	}
+	return fmt.Sprintf("prefix %q", cmp.Or(c.path, "/"))
+}
+
+// String returns what a match asks for, as Dump and Explain show it.
+func (c *candidate) String() string {
+	parts := []string{c.pathText()}
+	if c.method != "" {
+		parts = append(parts, "method "+c.method)
+	}
+	for i := range c.header {
+		parts = append(parts, "header "+c.header[i].name+" "+c.header[i].wantText())
+	}
+	for i := range c.query {
+		parts = append(parts, "query parameter "+c.query[i].name+" "+c.query[i].wantText())
+	}
+	return strings.Join(parts, ", ")
+}
+
+// where names a rule: its object and field and, where it has one, its file.
+func (t *Target) where() string {
+	o := t.Rule.Origin
+	if o == (Origin{}) {
+		return fmt.Sprintf("%s rules[%d]", t.Route.Name, t.Index)
+	}
+	if place := o.Place(); place != "" {
+		return fmt.Sprintf("%s (%s)", o, place)
+	}
+	return o.String()
+}
+
+// maxMisses is how many matches String shows whose paths do not even hold.
+const maxMisses = 20
+
+// String returns the explanation as lines of text for people.
+func (e *Explanation) String() string {
+	var b strings.Builder
+	r := &e.Request
+	fmt.Fprintf(&b, "%s %s%s on %s\n", r.Method, r.Host, r.Path, e.Port.Key)
+	if !e.writeListener(&b) {
+		return b.String()
+	}
+	shown := e.near()
+	for i, p := range e.Passed {
+		if p.Path || slices.Contains(shown, i) {
+			fmt.Fprintf(&b, "passed over: host %s: %s: %s: %s\n", p.Host, p.Target.where(), p.candidate, p.Why)
+		}
+	}
+	if hidden := e.misses() - len(shown); hidden > 0 {
+		fmt.Fprintf(&b, "passed over: %d more for other paths\n", hidden)
+	}
+	if e.taken == nil {
+		b.WriteString("no rule takes it: 404\n")
+		return b.String()
+	}
+	fmt.Fprintf(&b, "taken: host %s: %s: %s\n", e.Host, e.taken.target.where(), e.taken)
+	fmt.Fprintf(&b, "action: %s\n", details(e.taken.target.Action))
+	return b.String()
+}
+
+// writeListener tells about the listener; it reports whether a rule is looked
+// for on it.
+func (e *Explanation) writeListener(b *strings.Builder) bool {
+	r, l := &e.Request, e.Result.Listener
+	switch {
+	case l == nil:
+		fmt.Fprintf(b, "no listener covers the host: 404\n")
+		for _, l := range e.Port.listeners {
+			fmt.Fprintf(b, "passed over: listener %s, which covers %s\n", l.Name, l.pattern())
+		}
+	case e.Result.Misdirected:
+		of := "no listener"
+		if l := e.Port.ListenerFor(r.SNI); l != nil {
+			of = "listener " + string(l.Name)
+		}
+		fmt.Fprintf(b, "the connection is for %q, of %s; the host is of listener %s: 421\n", r.SNI, of, l.Name)
+	default:
+		fmt.Fprintf(b, "listener %s, which covers %s\n", l.Name, l.pattern())
+		return true
+	}
+	return false
+}
+
+// misses counts the matches whose paths do not hold.
+func (e *Explanation) misses() (n int) {
+	for i := range e.Passed {
+		n += truth(!e.Passed[i].Path)
+	}
+	return n
+}
+
+// near returns the indexes of the misses that come nearest to the path.
+func (e *Explanation) near() []int {
+	var list []int
+	for i := range e.Passed {
+		if !e.Passed[i].Path {
+			list = append(list, i)
+		}
+	}
+	slices.SortStableFunc(list, func(i, j int) int {
+		return common(e.Passed[j].candidate.path, e.Request.Path) - common(e.Passed[i].candidate.path, e.Request.Path)
+	})
+	return list[:min(len(list), maxMisses)]
+}
+
+// common returns the length of what a and b begin with.
+func common(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}

@@ -7,6 +7,45 @@
 // left out, the rest is in force. [Snapshot.Update] does the same for a change
 // and shares every table that the change does not touch.
 //
+// # Matching
+//
+// A [Port] sends a request to the first rule that takes it, in an order that
+// is decided when it is compiled. The order is that of Gateway API v1
+// (HTTPRouteSpec.hostnames, HTTPRouteRule.matches, Listener.hostname):
+//
+//  1. The listener of the port whose hostname covers the request's host and is
+//     the most specific one: a name, then the longest wildcard, then none. What
+//     is attached to other listeners does not count (listener isolation). On a
+//     port with TLS, a request whose connection was opened for a name of
+//     another listener is misdirected.
+//  2. On that listener the host of the route: a name, then the longest
+//     wildcard, then any. "*.example.com" covers one label or more in front of
+//     ".example.com". A request that no rule of the most specific host takes
+//     goes on to the next: the specification gives precedence "to rules", and a
+//     rule that does not match has none. (Gateways made of Envoy's virtual
+//     hosts answer 404 there instead.)
+//  3. An exact path, then a regular expression, then a prefix. The
+//     specification leaves the place of expressions open; here they come before
+//     prefixes as in Envoy Gateway, so that a catch-all "/" does not hide them.
+//  4. The longer prefix or expression, in bytes. A '/' at the end of a prefix
+//     does not count.
+//  5. A method, then more headers, then more query parameters.
+//  6. The older route, then "namespace/name" in alphabetical order, then the
+//     kind's name, then the rule and the match that come first in the object.
+//
+// Prefixes hold by whole segments. Paths, methods, and values are compared byte
+// by byte; paths as they were sent, query parameters decoded. Of several
+// matches of one header or query parameter the first counts, and of a parameter
+// that a request repeats the first value. A repeated header's values are joined
+// by ", ". Regular expressions are RE2 and have to match the whole value. A dot
+// at the end of the request's host does not count; a host longer than a DNS
+// name may be falls under "*" only.
+//
+// A rule with a match that is not valid is left out, so that the rest of its
+// route works. A rule whose action is not valid answers 500 instead: half of an
+// action may be worse than none. A share whose cluster is not in force answers
+// 500 too.
+//
 // The package imports only the standard library: it knows nothing of
 // Kubernetes, sockets or certificates.
 package routing
@@ -134,7 +173,8 @@ type Match struct {
 	Query   []ValueMatch
 }
 
-// PathKind is how a PathMatch compares.
+// PathKind is how a PathMatch compares. Its text is the name that Gateway API
+// has for it.
 type PathKind uint8
 
 const (

@@ -1,0 +1,32 @@
+package routing
+
+import "fmt"
+
+var pathKinds = [...]string{PathPrefix: "PathPrefix", PathExact: "Exact", PathRegex: "RegularExpression"}
+
+// String returns Gateway API's name of k.
+func (k PathKind) String() string {
+	if int(k) < len(pathKinds) {
+		return pathKinds[k]
+	}
+	return fmt.Sprintf("PathKind(%d)", uint8(k))
+}
+
+// MarshalText makes k readable in the JSON form of a Spec.
+func (k PathKind) MarshalText() ([]byte, error) {
+	if int(k) >= len(pathKinds) {
+		return nil, fmt.Errorf("path kind %d: want 0-%d", uint8(k), len(pathKinds)-1)
+	}
+	return []byte(pathKinds[k]), nil
+}
+
+// UnmarshalText reads what MarshalText writes.
+func (k *PathKind) UnmarshalText(text []byte) error {
+	for i, name := range pathKinds {
+		if string(text) == name {
+			*k = PathKind(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("path kind %q: want %q", text, pathKinds)
+}
