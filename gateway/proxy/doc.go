@@ -1,0 +1,2 @@
+// Package proxy is one exchange: the life of a request.
+package proxy
