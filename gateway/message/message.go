@@ -54,7 +54,9 @@ type Request struct {
 
 	// Upgrade is the protocol that the client wants to switch to, in lower
 	// case ("websocket"), or empty. HTTP/1.1's Upgrade and HTTP/2's extended
-	// CONNECT (RFC 8441) both arrive here, with Method GET.
+	// CONNECT (RFC 8441) both arrive here, with Method GET. Such a request is
+	// never handed on as the last of its message: what follows a 101 is the
+	// new protocol's. Who gets another status ends it without a body.
 	Upgrade string
 
 	// Trailers says that the client takes trailers (TE: trailers).

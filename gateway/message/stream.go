@@ -62,7 +62,11 @@ type Receiver interface {
 //
 // When the user ends or aborts the response, the exchange is over for the
 // codec: it recycles the Request, and its Receiver hears nothing more; what
-// the client still sends of the request is discarded, within limits.
+// the client still sends of the request is discarded, within limits. The user
+// does so in every case, also after its Receiver was aborted: a client that is
+// gone hears nothing, one that was Malformed, TooLarge or Slow may still be
+// answered. After a 101 the exchange is over when both directions have ended,
+// or one was aborted.
 type ServerStream interface {
 	Stream
 	// Head sends a response head; last says that neither body nor trailers
@@ -94,7 +98,9 @@ type ClientReceiver interface {
 type Client interface {
 	// Open sends a request; last says that nothing follows. The head is
 	// written out before Open returns, so req may change afterwards. It must
-	// not be called when Free is 0.
+	// not be called when Free is 0. The stream is over when the request was
+	// ended and the response has ended, or when either was aborted: who will
+	// not end a request after its response has ended aborts it.
 	Open(req *Request, last bool, r ClientReceiver) Stream
 	// Free returns how many more requests the connection takes now: 1 or 0
 	// for HTTP/1.1, a number of streams for HTTP/2, 0 once it is closing.
