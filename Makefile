@@ -34,7 +34,8 @@ fuzz: ## run every fuzzer for FUZZTIME
 	done
 
 bench: build ## measure against nginx, HAProxy, Caddy and Traefik; SCENARIO=h1 runs one
-	$(GO) run ./bench -scenario '$(SCENARIO)'
+	$(GO) build -o .cache/bench/bench ./bench
+	taskset -c 0 .cache/bench/bench -scenario '$(SCENARIO)'
 
 clean: ## remove what the build made
 	rm -rf bin .cache

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// bench is what all scenarios share.
+type bench struct {
+	dir   string
+	tools map[string]tool
+	roots *x509.CertPool
+	small *canned
+	large *canned
+	h2c   *proxy // nginx as an h2c backend
+	h2cAt int
+
+	proxy     *proxy // under measurement
+	idleBytes float64
+}
+
+// A sample is one round of one peer.
+type sample struct {
+	Scenario  string        `json:"scenario"`
+	Peer      string        `json:"peer"`
+	Round     int           `json:"round"`
+	CPU       float64       `json:"cpu_us_per_request"`
+	Rate      float64       `json:"requests_per_second"`
+	P50       time.Duration `json:"p50_ns"`
+	P99       time.Duration `json:"p99_ns"`
+	Memory    int64         `json:"rss_bytes"`
+	IdleBytes float64       `json:"bytes_per_idle_connection,omitempty"`
+	Failed    int           `json:"failed"`
+}
+
+func newBench(dir string, tools map[string]tool) (*bench, error) {
+	b := &bench{dir: dir, tools: tools}
+	if err := b.makeCertificate(); err != nil {
+		return nil, err
+	}
+	var err error
+	if b.small, err = serveCanned(small); err != nil {
+		return nil, err
+	}
+	if b.large, err = serveCanned(large); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *bench) close() {
+	b.small.close()
+	b.large.close()
+	if b.h2c != nil {
+		b.h2c.stop()
+	}
+}
+
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+// measure runs a scenario: each peer once a round, in turn, so that what
+// changes on the machine meets all of them.
+func (b *bench) measure(ctx context.Context, s scenario, rounds int) ([]result, error) {
+	fmt.Fprintf(os.Stderr, "%s: %s\n", s.name, s.about)
+	collected := map[string][]sample{}
+	for round := range rounds {
+		for _, p := range peers {
+			if _, ok := b.tools[p.name]; !ok || !s.takesPart(p.name) {
+				continue
+			}
+			x, err := b.round(ctx, s, p)
+			if err != nil {
+				return nil, err
+			}
+			x.Round = round + 1
+			collected[p.name] = append(collected[p.name], x)
+			fmt.Fprintf(os.Stderr, "  round %d %-8s %7.1f us/request %8.0f requests/s\n", x.Round, p.name, x.CPU, x.Rate)
+		}
+	}
+	return summarize(s, collected), nil
+}
+
+// round starts a peer, warms it up, and measures it once.
+func (b *bench) round(ctx context.Context, s scenario, p peer) (sample, error) {
+	set, err := b.setup(ctx, s, p)
+	if err != nil {
+		return sample{}, err
+	}
+	b.proxy, err = b.start(ctx, p, set)
+	if err != nil {
+		return sample{}, err
+	}
+	defer b.proxy.stop()
+	url := fmt.Sprintf("http://%s:%d/", host, set.Port)
+	if s.tls {
+		url = fmt.Sprintf("https://%s:%d/", host, set.Port)
+	}
+	if err := b.warm(ctx, s, url); err != nil {
+		return sample{}, fmt.Errorf("%s: %w", p.name, err)
+	}
+	before := b.proxy.cpu()
+	o, err := s.load.run(ctx, b, url)
+	used := b.proxy.cpu() - before
+	if err != nil {
+		return sample{}, fmt.Errorf("%s: %w", p.name, err)
+	}
+	if o.requests == 0 {
+		return sample{}, fmt.Errorf("%s answered nothing", p.name)
+	}
+	return sample{
+		Scenario: s.name, Peer: p.name,
+		CPU:  float64(used.Nanoseconds()) / 1e3 / float64(o.requests),
+		Rate: float64(o.requests) / o.seconds, P50: o.p50, P99: o.p99,
+		Memory: b.proxy.memory(), IdleBytes: b.idleBytes, Failed: o.failed,
+	}, nil
+}
+
+// warm sends a second of the scenario's own traffic, or some of it.
+func (b *bench) warm(ctx context.Context, s scenario, url string) error {
+	if _, ok := s.load.(idle); ok {
+		return nil
+	}
+	args := []string{"-t1", "-c8", "-m8", "-D1"}
+	if w, ok := s.load.(wrk); ok {
+		_, err := b.onClientCore(ctx, "wrk", "-t1", fmt.Sprint("-c", w.conns), "-d1s", url)
+		return err
+	}
+	if h := s.load.(h2load); h.http1 {
+		args = append(args, "--h1")
+	}
+	_, err := b.onClientCore(ctx, "h2load", append(args, url)...)
+	return err
+}
+
+func (b *bench) setup(ctx context.Context, s scenario, p peer) (setup, error) {
+	port, err := freePort()
+	if err != nil {
+		return setup{}, err
+	}
+	dir, err := os.MkdirTemp(b.dir, p.name+"-")
+	if err != nil {
+		return setup{}, err
+	}
+	set := setup{
+		Dir: dir, Port: port, TLS: s.tls, Host: host, Workers: max(1, s.cores),
+		Chain: b.path("chain.pem"), Key: b.path("key.pem"), Both: b.path("both.pem"),
+	}
+	for i := range max(0, s.routes-1) {
+		set.Routes = append(set.Routes, i)
+	}
+	switch s.backend {
+	case smallHTTP1:
+		set.BackendPort = b.small.port()
+	case largeHTTP1:
+		set.BackendPort = b.large.port()
+	case smallH2C:
+		set.H2C = true
+		if set.BackendPort, err = b.startH2C(ctx); err != nil {
+			return setup{}, err
+		}
+	}
+	return set, nil
+}
+
+// startH2C starts nginx as the h2c backend, once.
+func (b *bench) startH2C(ctx context.Context) (int, error) {
+	if b.h2c != nil {
+		return b.h2cAt, nil
+	}
+	port, err := freePort()
+	if err != nil {
+		return 0, err
+	}
+	dir := b.path("h2c")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return 0, err
+	}
+	p := peer{"nginx", map[string]string{"nginx.conf": "h2c-backend.conf.tmpl"}, peers[1].command}
+	b.h2c, err = b.start(ctx, p, setup{Dir: dir, Port: port, Workers: 1, Host: strings.Repeat("x", small)})
+	b.h2cAt = port
+	return port, err
+}
+
+func freePort() (int, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port, nil
+}
+
+// processes returns the proxy's process and its children.
+func (p *proxy) processes() []int {
+	pids := []int{p.cmd.Process.Pid}
+	for i := 0; i < len(pids); i++ {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pids[i]))
+		for _, f := range files {
+			text, _ := os.ReadFile(f)
+			for _, word := range strings.Fields(string(text)) {
+				if pid, err := strconv.Atoi(word); err == nil {
+					pids = append(pids, pid)
+				}
+			}
+		}
+	}
+	return pids
+}
+
+// cpu returns the time that the proxy's threads have run.
+func (p *proxy) cpu() time.Duration {
+	var total int64
+	for _, pid := range p.processes() {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+		for _, f := range files {
+			text, _ := os.ReadFile(f)
+			if fields := strings.Fields(string(text)); len(fields) > 0 {
+				n, _ := strconv.ParseInt(fields[0], 10, 64)
+				total += n
+			}
+		}
+	}
+	return time.Duration(total)
+}
+
+// memory returns the proxy's resident memory in bytes.
+func (p *proxy) memory() int64 {
+	var total int64
+	for _, pid := range p.processes() {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		if fields := strings.Fields(string(text)); len(fields) > 1 {
+			n, _ := strconv.ParseInt(fields[1], 10, 64)
+			total += n * int64(os.Getpagesize())
+		}
+	}
+	return total
+}
+
+// makeCertificate makes the one certificate that every peer shows.
+func (b *bench) makeCertificate() error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	chain := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	private := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
+	for name, text := range map[string]string{"chain.pem": chain, "key.pem": private, "both.pem": chain + private} {
+		if _, err := b.write(name, text); err != nil {
+			return err
+		}
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return err
+	}
+	b.roots = x509.NewCertPool()
+	b.roots.AddCert(leaf)
+	return nil
+}

@@ -1,0 +1,59 @@
+package main
+
+import "time"
+
+// A scenario is one kind of traffic.
+type scenario struct {
+	name   string
+	about  string
+	load   load
+	rounds int
+
+	tls     bool    // HTTPS between client and proxy
+	backend backend // what the proxy forwards to
+	routes  int     // routes in the configuration; 0 means 1
+	cores   int     // of the proxy; 0 means 1
+	// only, where not empty, names who takes part.
+	only []string
+	// perByte prints CPU per MiB too.
+	perByte bool
+}
+
+// backend is a kind of backend.
+type backend string
+
+const (
+	smallHTTP1 backend = "1 KiB over HTTP/1.1"
+	largeHTTP1 backend = "1 MiB over HTTP/1.1"
+	smallH2C   backend = "1 KiB over h2c"
+)
+
+const roundTime = 3 * time.Second
+
+var scenarios = []scenario{
+	{name: "h1", about: "HTTP/1.1 keep-alive, 1 KiB, 64 connections", load: wrk{conns: 64}, rounds: 7, backend: smallHTTP1},
+	{name: "tls", about: "the same over TLS 1.3", load: wrk{conns: 64}, rounds: 7, tls: true, backend: smallHTTP1},
+	{name: "hs", about: "a full TLS handshake for each request", load: wrk{conns: 16, close: true}, rounds: 5, tls: true, backend: smallHTTP1},
+	{name: "h2", about: "HTTP/2 over TLS to HTTP/1.1, 8 connections x 32 streams", load: h2load{conns: 8, streams: 32}, rounds: 7, tls: true, backend: smallHTTP1},
+	{name: "h2c", about: "HTTP/2 over TLS to h2c, 8 connections x 32 streams", load: h2load{conns: 8, streams: 32}, rounds: 7, tls: true, backend: smallH2C},
+	{name: "big", about: "1 MiB bodies, plain", load: wrk{conns: 16}, rounds: 5, backend: largeHTTP1, perByte: true},
+	{name: "bigtls", about: "1 MiB bodies over TLS", load: wrk{conns: 16}, rounds: 5, tls: true, backend: largeHTTP1, perByte: true},
+	{name: "cores", about: "HTTP/1.1 as h1, the proxy on 2 cores", load: wrk{conns: 64}, rounds: 5, cores: 2, backend: smallHTTP1},
+	{name: "routes", about: "HTTP/1.1 as h1, 5,000 routes installed", load: wrk{conns: 64}, rounds: 5, routes: 5000, backend: smallHTTP1, only: []string{"fairway"}},
+	{name: "rate", about: "3,000 requests/s on 16 connections: latency", load: h2load{conns: 16, streams: 1, http1: true, rate: 3000}, rounds: 7, backend: smallHTTP1},
+	{name: "ratetls", about: "the same over TLS 1.3", load: h2load{conns: 16, streams: 1, http1: true, rate: 3000}, rounds: 7, tls: true, backend: smallHTTP1},
+	{name: "idle", about: "memory of an idle keep-alive connection, 4,000 of them", load: idle{conns: 4000}, rounds: 1, backend: smallHTTP1},
+	{name: "idletls", about: "the same over TLS, 2,000 of them", load: idle{conns: 2000}, rounds: 1, tls: true, backend: smallHTTP1},
+}
+
+func (s scenario) takesPart(peer string) bool {
+	if s.only == nil {
+		return true
+	}
+	for _, p := range s.only {
+		if p == peer {
+			return true
+		}
+	}
+	return false
+}
