@@ -62,11 +62,8 @@ type Receiver interface {
 //
 // When the user ends or aborts the response, the exchange is over for the
 // codec: it recycles the Request, and its Receiver hears nothing more; what
-// the client still sends of the request is discarded, within limits. The user
-// does so in every case, also after its Receiver was aborted: a client that is
-// gone hears nothing, one that was Malformed, TooLarge or Slow may still be
-// answered. After a 101 the exchange is over when both directions have ended,
-// or one was aborted.
+// the client still sends of the request is discarded, within limits. After a
+// 101 the exchange is over when both directions have ended, or one was aborted.
 type ServerStream interface {
 	Stream
 	// Head sends a response head; last says that neither body nor trailers
