@@ -1,0 +1,111 @@
+package admin
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"fairway.dev/gateway/message"
+	"fairway.dev/routing"
+)
+
+// Explain says, as lines of text, which rule of snap takes a request and why
+// each that had come before does not. The method may be empty, for GET; each
+// header is "Name: value". A Host header stands for the request's host, while
+// the URL's remains the name in the TLS handshake.
+func Explain(snap *routing.Snapshot, method, rawURL string, headers []string) (string, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return "", err
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return "", fmt.Errorf("url %q: want http://host/path or https://host/path", rawURL)
+	}
+	ports, err := portsFor(snap, u)
+	if err != nil {
+		return "", err
+	}
+	r, err := request(method, u, headers)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for i, p := range ports {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(p.Explain(r).String())
+	}
+	return b.String(), nil
+}
+
+// portsFor returns the ports that a request for u may come to. A URL without
+// a port means 80 or 443; where the gateway has no such port, something in
+// front of it maps them, to any of those with the protocol.
+func portsFor(snap *routing.Snapshot, u *url.URL) ([]*routing.Port, error) {
+	protocol, number := routing.HTTP, "80"
+	if u.Scheme == "https" {
+		protocol, number = routing.HTTPS, "443"
+	}
+	if u.Port() != "" {
+		number = u.Port()
+	}
+	var exact, mapped []*routing.Port
+	var all []string
+	for _, p := range snap.Ports() {
+		all = append(all, fmt.Sprintf("%s (%s)", p.Key, p.Protocol))
+		switch {
+		case p.Protocol != protocol:
+		case strconv.Itoa(int(p.Key.Port)) == number:
+			exact = append(exact, p)
+		case u.Port() == "":
+			mapped = append(mapped, p)
+		}
+	}
+	if len(exact) > 0 {
+		return exact, nil
+	}
+	if len(mapped) > 0 {
+		return mapped, nil
+	}
+	if len(all) == 0 {
+		all = []string{"none"}
+	}
+	return nil, fmt.Errorf("no port %s for %s; the gateway has: %s", number, protocol, strings.Join(all, ", "))
+}
+
+// request is what u, asked for with a method and headers, comes to.
+func request(method string, u *url.URL, headers []string) (*routing.Request, error) {
+	r := &routing.Request{Host: hostname(u.Host), Path: u.EscapedPath(), Query: u.RawQuery, Method: method}
+	if r.Method == "" {
+		r.Method = "GET"
+	}
+	if r.Path == "" {
+		r.Path = "/"
+	}
+	if _, err := netip.ParseAddr(r.Host); err != nil && u.Scheme == "https" {
+		r.SNI = r.Host // RFC 6066 section 3: no addresses
+	}
+	fields := &message.Fields{}
+	for _, h := range headers {
+		name, value, ok := strings.Cut(h, ":")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if !ok || name == "" {
+			return nil, fmt.Errorf("header %q: want name: value", h)
+		}
+		if strings.EqualFold(name, "host") {
+			r.Host = hostname(value)
+			continue
+		}
+		fields.Append(name, value)
+	}
+	r.Header = fields
+	return r, nil
+}
+
+// hostname is an authority without its port, in lower case.
+func hostname(authority string) string {
+	return strings.ToLower((&url.URL{Host: authority}).Hostname())
+}
