@@ -101,6 +101,17 @@ func NewManual(start time.Time) *Loop {
 	return &Loop{now: start, start: start, scratch: make([]byte, scratchSize)}
 }
 
+// NewManuals returns n manual loops, numbered from 0: what a process with n
+// cores has.
+func NewManuals(n int, start time.Time) []*Loop {
+	loops := make([]*Loop, n)
+	for i := range loops {
+		loops[i] = NewManual(start)
+		loops[i].index = i
+	}
+	return loops
+}
+
 // Settle runs all that is due on a manual loop without moving its clock.
 func (l *Loop) Settle() { l.Advance(0) }
 
