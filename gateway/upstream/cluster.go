@@ -2,27 +2,60 @@ package upstream
 
 import (
 	"net/netip"
+	"sync"
+	"sync/atomic"
 
 	"fairway.dev/gateway/loop"
-	"fairway.dev/gateway/message"
 	"fairway.dev/routing"
 )
 
 // A Cluster is a named set of endpoints with one way of talking to them. It
 // is shared by all loops.
 type Cluster struct {
+	set  *Set
 	name routing.ClusterName
+	view atomic.Pointer[view] // stored under Set.mu
+
+	ejecting sync.Mutex // so that no two ejections pass MaxPercent together
+
+	_       [64]byte // what follows is written by all loops all the time
+	active  atomic.Int64
+	pending atomic.Int64
+	_       [48]byte
+}
+
+func newCluster(s *Set, spec *routing.Cluster) *Cluster {
+	c := &Cluster{set: s, name: spec.Name}
+	c.view.Store(newView(newConfig(spec, s.newWay(spec, nil)), nil, len(s.o.Loops)))
+	c.warnOfTLS()
+	return c
 }
 
 // Name returns the cluster's name.
 func (c *Cluster) Name() routing.ClusterName { return c.name }
 
+// Spec returns the cluster's settings in force. They do not change.
+func (c *Cluster) Spec() *routing.Cluster { return c.view.Load().config.spec }
+
 // Begin counts an exchange against the limit of active requests. False means
 // that there are too many (UO); otherwise End is called once.
-func (c *Cluster) Begin() bool { return true }
+func (c *Cluster) Begin() bool {
+	if c.active.Add(1) <= c.view.Load().config.requests {
+		return true
+	}
+	c.active.Add(-1)
+	c.overflow(LimitRequests)
+	return false
+}
 
 // End ends what Begin began.
-func (c *Cluster) End() {}
+func (c *Cluster) End() { c.active.Add(-1) }
+
+func (c *Cluster) overflow(which Limit) {
+	if count := c.set.o.OnOverflow; count != nil {
+		count(c, which)
+	}
+}
 
 // A Want says what to pick.
 type Want struct {
@@ -32,39 +65,106 @@ type Want struct {
 	Tried   []*Endpoint    // left out unless there is no other
 }
 
-// Hash returns the hash that the cluster's balancing wants of a request; false
-// where it wants none, or the request lacks what is hashed.
-func (c *Cluster) Hash(req *message.Request, peer *message.Peer) (uint64, bool) { return 0, false }
-
 // Pick picks an endpoint for one try, on l. Its Done is called once when the
 // try has ended, however it did. The only error is ErrNoEndpoints.
-func (c *Cluster) Pick(l *loop.Loop, want *Want) (*Endpoint, error) { return nil, ErrNoEndpoints }
-
-// Connect gets a connection to ep for w, on l. w hears of it once: before
-// Connect returns where there is a connection to reuse, or where the pool
-// overflows; later otherwise, unless it is cancelled first.
-func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {}
-
-// A Waiter takes a connection.
-type Waiter interface {
-	// Connected hands over a connection for one request: the waiter calls
-	// conn.Open before it returns, or leaves the connection alone. reused
-	// says that it has carried requests before, and may have been closed by
-	// the backend in this moment.
-	Connected(conn message.Client, reused bool)
-	// ConnectFailed says that there is none, and that nothing was sent. The
-	// error wraps ErrOverflow, ErrTimeout or loop.ErrRefused where it is one
-	// of these.
-	ConnectFailed(err error)
+func (c *Cluster) Pick(l *loop.Loop, want *Want) (*Endpoint, error) {
+	ch := &c.set.picks[l.Index()]
+	ch.now = c.set.instant(l.Now())
+	ch.tried = want.Tried
+	m := c.view.Load().choose(ch, want, l.Index())
+	ch.tried = nil
+	if m == nil {
+		return nil, ErrNoEndpoints
+	}
+	m.ep.inFlight.Add(1)
+	return m.ep, nil
 }
 
-// A Wait is a Waiter's place in the queue for a connection. It is part of
-// what waits, so that waiting allocates nothing; it may be used again once
-// the Waiter has heard, or Cancel was called.
-type Wait struct {
-	Waiter Waiter
+// configure puts new settings in force.
+func (c *Cluster) configure(spec *routing.Cluster) {
+	old := c.view.Load()
+	cfg := newConfig(spec, c.set.newWay(spec, old.config.way))
+	if old.config.spec.Balance == spec.Balance {
+		next := *old
+		next.config = cfg
+		c.view.Store(&next)
+	} else {
+		c.view.Store(newView(cfg, old.all, len(c.set.o.Loops)))
+	}
+	if cfg.way != old.config.way {
+		c.warnOfTLS()
+		c.eachPool(old.endpoints(), (*pool).follow)
+	}
 }
 
-// Cancel takes the waiter back: it hears nothing more. After it has heard,
-// Cancel does nothing.
-func (w *Wait) Cancel() {}
+func (c *Cluster) warnOfTLS() {
+	if err := c.view.Load().config.way.err; err != nil && c.set.o.Log != nil {
+		c.set.o.Log.Warn("cluster closed", "cluster", c.name, "origin", c.Spec().Origin, "err", err)
+	}
+}
+
+// setEndpoints puts new endpoints in force. Of two with one address the first
+// counts.
+func (c *Cluster) setEndpoints(list []routing.Endpoint) {
+	old := c.view.Load()
+	known := make(map[netip.AddrPort]*Endpoint, len(old.all))
+	for i := range old.all {
+		known[old.all[i].ep.addr] = old.all[i].ep
+	}
+	used := make(map[*Endpoint]bool, len(old.usable))
+	for _, m := range old.usable {
+		used[m.ep] = true
+	}
+	members := make([]member, 0, len(list))
+	seen := make(map[netip.AddrPort]bool, len(list))
+	for _, e := range list {
+		if seen[e.Addr] {
+			continue
+		}
+		seen[e.Addr] = true
+		ep := known[e.Addr]
+		delete(known, e.Addr)
+		if ep == nil {
+			ep = newEndpoint(c, e.Addr)
+		}
+		members = append(members, member{ep: ep, weight: max(e.Weight, 1), spec: e})
+	}
+	next := newView(old.config, members, len(c.set.o.Loops))
+	if slow := old.config.slowStart; slow > 0 && len(old.usable) > 0 {
+		for _, m := range next.usable {
+			if !used[m.ep] {
+				m.ep.startSlowly(slow)
+			}
+		}
+	}
+	c.view.Store(next)
+	left := make([]*Endpoint, 0, len(known))
+	for _, ep := range known {
+		left = append(left, ep)
+	}
+	c.retire(left)
+}
+
+// retire drains the pools of endpoints that are used no more.
+func (c *Cluster) retire(left []*Endpoint) {
+	for _, ep := range left {
+		ep.gone.Store(true)
+	}
+	c.eachPool(left, (*pool).drain)
+}
+
+// eachPool runs f for the pools of eps, each on its loop.
+func (c *Cluster) eachPool(eps []*Endpoint, f func(*pool)) {
+	if len(eps) == 0 {
+		return
+	}
+	for i, l := range c.set.o.Loops {
+		l.Post(func() {
+			for _, ep := range eps {
+				if p := ep.pools[i]; p != nil {
+					f(p)
+				}
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net/netip"
+	"sync/atomic"
 
 	"fairway.dev/gateway/loop"
 )
@@ -9,11 +10,39 @@ import (
 // An Endpoint is one address of a cluster, with its health, its load and the
 // connections to it. It is shared by all loops.
 type Endpoint struct {
-	addr netip.AddrPort
+	cluster  *Cluster
+	addr     netip.AddrPort
+	identity uint64
+	pools    []*pool     // by loop: each is made and used on its loop alone
+	gone     atomic.Bool // no longer an endpoint of its cluster
+
+	health
+
+	conns   atomic.Int64 // open or being opened, of all loops
+	starved atomic.Int32 // pools that wait for another loop's connection
+
+	_        [64]byte // what follows is written by all loops all the time
+	inFlight atomic.Int64
+	_        [56]byte
+}
+
+func newEndpoint(c *Cluster, addr netip.AddrPort) *Endpoint {
+	ep := &Endpoint{cluster: c, addr: addr, identity: identityOf(addr), pools: make([]*pool, len(c.set.o.Loops))}
+	ep.health.init()
+	return ep
 }
 
 // Addr returns the endpoint's address.
 func (ep *Endpoint) Addr() netip.AddrPort { return ep.addr }
+
+// pool returns the connections to ep on l.
+func (ep *Endpoint) pool(l *loop.Loop) *pool {
+	i := l.Index()
+	if ep.pools[i] == nil {
+		ep.pools[i] = newPool(ep, l)
+	}
+	return ep.pools[i]
+}
 
 // An Outcome is how a try ended. It feeds the endpoint's health.
 type Outcome uint8
@@ -36,4 +65,14 @@ const (
 )
 
 // Done ends a try that Pick began, on l.
-func (ep *Endpoint) Done(l *loop.Loop, o Outcome) {}
+func (ep *Endpoint) Done(l *loop.Loop, o Outcome) {
+	ep.inFlight.Add(-1)
+	switch o {
+	case Success:
+		if ep.failures.Load() != 0 {
+			ep.failures.Store(0)
+		}
+	case Failed, Reset, Timeout:
+		ep.failed(l)
+	}
+}

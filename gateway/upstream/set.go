@@ -1,7 +1,11 @@
 package upstream
 
 import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
 	"sync"
+	"time"
 
 	"fairway.dev/routing"
 )
@@ -9,32 +13,104 @@ import (
 // A Set is all clusters of the process, shared by all loops. Its methods may
 // be called by any goroutine.
 type Set struct {
-	o  Options
-	mu sync.Mutex // guards changes
-	m  map[routing.ClusterName]*Cluster
+	o     Options
+	epoch time.Time // what instants count from
+	picks []chooser // by loop
+
+	mu       sync.Mutex // guards changes; no loop takes it
+	clusters map[routing.ClusterName]*Cluster
+	early    map[routing.ClusterName]*routing.Endpoints // of clusters that are yet to come
 }
 
 // NewSet returns an empty Set.
-func NewSet(o Options) *Set { return &Set{o: o, m: map[routing.ClusterName]*Cluster{}} }
+func NewSet(o Options) *Set {
+	if o.Dial == nil {
+		o.Dial = dialLoop
+	}
+	if o.NewClient == nil {
+		o.NewClient = newClient
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Set{
+		o: o, epoch: o.Now(), picks: make([]chooser, len(o.Loops)),
+		clusters: map[routing.ClusterName]*Cluster{},
+		early:    map[routing.ClusterName]*routing.Endpoints{},
+	}
+	for i := range s.picks {
+		s.picks[i].rng.Seed(rand.Uint64(), rand.Uint64())
+	}
+	return s
+}
 
 // Put creates or changes a cluster. Endpoints, their health and connections
 // stay; connections made with another TLS or protocol than c asks for are
 // drained.
-func (s *Set) Put(c *routing.Cluster) {}
+func (s *Set) Put(c *routing.Cluster) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known := s.clusters[c.Name]; known != nil {
+		known.configure(c)
+		return
+	}
+	created := newCluster(s, c)
+	s.clusters[c.Name] = created
+	if e := s.early[c.Name]; e != nil {
+		delete(s.early, c.Name)
+		created.setEndpoints(e.List)
+	}
+}
 
 // PutEndpoints replaces a cluster's endpoints. Those whose address stays keep
 // health and connections; the others' connections are drained: what is under
-// way on them ends in its own time.
-func (s *Set) PutEndpoints(e *routing.Endpoints) {}
+// way on them ends in its own time. Endpoints may come before their cluster.
+func (s *Set) PutEndpoints(e *routing.Endpoints) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.clusters[e.Cluster]; c != nil {
+		c.setEndpoints(e.List)
+		return
+	}
+	s.early[e.Cluster] = e
+}
 
-// Remove takes a cluster out and drains it. Who still holds it may use it to
-// the end of the exchange.
-func (s *Set) Remove(name routing.ClusterName) {}
+// Remove takes a cluster and its endpoints out and drains it. Who still holds
+// it may use it to the end of the exchange.
+func (s *Set) Remove(name routing.ClusterName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.early, name)
+	c := s.clusters[name]
+	if c == nil {
+		return
+	}
+	delete(s.clusters, name)
+	c.retire(c.view.Load().endpoints())
+}
 
 // Cluster returns a cluster, nil where there is none. It stays the same while
 // the name is not removed: callers keep it.
 func (s *Set) Cluster(name routing.ClusterName) *Cluster {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.m[name]
+	return s.clusters[name]
 }
+
+// all returns the clusters in the order of their names.
+func (s *Set) all() []*Cluster {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*Cluster, 0, len(s.clusters))
+	for _, c := range s.clusters {
+		list = append(list, c)
+	}
+	slices.SortFunc(list, func(a, b *Cluster) int { return cmp.Compare(a.name, b.name) })
+	return list
+}
+
+// An instant is a time in nanoseconds since the Set's epoch: it compares in
+// one instruction and is kept in atomics.
+type instant = int64
+
+func (s *Set) instant(t time.Time) instant { return int64(t.Sub(s.epoch)) }

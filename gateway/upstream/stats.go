@@ -11,16 +11,17 @@ type Health string
 
 const (
 	Healthy   Health = "healthy"
-	Returning Health = "returning" // used less than its weight, more with time
+	Returning Health = "returning" // takes less than its share, more with time
 	Ejected   Health = "ejected"   // left out after failures, for a while
-	Refusing  Health = "refusing"  // left out until a probe can connect
+	Refusing  Health = "refusing"  // left out until a connection succeeds
 )
 
 // ClusterStats tell how a cluster does, for /debug and metrics.
 type ClusterStats struct {
 	Name      routing.ClusterName
-	Active    int // exchanges under way
-	Pending   int // tries that wait for a connection
+	Active    int   // exchanges under way
+	Pending   int   // tries that wait for a connection
+	Err       error // why the cluster is closed: TLS settings that cannot work
 	Endpoints []EndpointStats
 }
 
@@ -29,7 +30,7 @@ type EndpointStats struct {
 	Addr        netip.AddrPort
 	Workload    string
 	Zone        string
-	Usable      bool // the cluster sends to it while it is healthy
+	Used        bool // requests go to it while it is healthy
 	Health      Health
 	InFlight    int // tries under way
 	Connections int // open or being opened
@@ -38,4 +39,49 @@ type EndpointStats struct {
 
 // Stats returns the state of all clusters, in the order of their names. It
 // takes no lock that a loop takes.
-func (s *Set) Stats() []ClusterStats { return nil }
+func (s *Set) Stats() []ClusterStats {
+	clusters := s.all()
+	now := s.instant(s.o.Now())
+	stats := make([]ClusterStats, len(clusters))
+	for i, c := range clusters {
+		stats[i] = c.stats(now)
+	}
+	return stats
+}
+
+func (c *Cluster) stats(now instant) ClusterStats {
+	v := c.view.Load()
+	used := make(map[*member]bool, len(v.usable))
+	for _, m := range v.usable {
+		used[m] = true
+	}
+	list := make([]EndpointStats, len(v.all))
+	for i := range v.all {
+		m := &v.all[i]
+		list[i] = EndpointStats{
+			Addr: m.ep.addr, Workload: m.spec.Workload, Zone: m.spec.Zone, Used: used[m],
+			Health:      m.ep.state(now),
+			InFlight:    int(m.ep.inFlight.Load()),
+			Connections: int(m.ep.conns.Load()),
+			Ejections:   int(m.ep.total.Load()),
+		}
+	}
+	return ClusterStats{
+		Name: c.name, Active: int(c.active.Load()), Pending: int(c.pending.Load()),
+		Err: v.config.way.err, Endpoints: list,
+	}
+}
+
+// state is share in words. It changes nothing.
+func (h *health) state(now instant) Health {
+	out := h.outUntil.Load()
+	switch {
+	case out == forever:
+		return Refusing
+	case out > now:
+		return Ejected
+	case h.steady(now):
+		return Healthy
+	}
+	return Returning
+}

@@ -1,12 +1,62 @@
-// Package upstream keeps connections to backends: clusters of endpoints, how
-// one is picked, whether it is healthy, and the connections to it.
+// Package upstream keeps connections to backends: clusters of endpoints, which
+// of them takes a request, whether it is healthy, and the pools of connections
+// to it.
+//
+// A [Set] holds all clusters and is shared by all loops. What changes seldom
+// (settings, endpoints, tables for picking) is one immutable view behind one
+// pointer; what changes with each request is either a counter or belongs to
+// one loop. So an exchange takes no lock: [Cluster.Begin], then for each try
+// [Cluster.Pick], [Cluster.Connect] and [Endpoint.Done], then [Cluster.End].
+//
+// The one law: health belongs to the endpoint. Whatever route or loop finds
+// out that an endpoint fails, it is out for all of them; one probe, not one a
+// route, brings it back.
+//
+// # Health
+//
+// An endpoint that refuses a connection, or cannot be reached, is left out at
+// once. After 1 second it is probed: a TCP connection every 250 ms, from one
+// loop. The first that succeeds, or a request's own connection that does,
+// brings it back.
+//
+// An endpoint that fails 5 times in a row (status 502, 503 or 504, a reset or
+// a timeout before the response, a connection that cannot be made) is left out
+// for 1 second, and for twice as long each time again, up to 1 minute; it
+// starts anew once it has stayed in for a minute. At most half of a cluster's
+// endpoints are left out for failures, though one may always be unless it is
+// the only one. Such an ejection ends by itself. [routing.Ejection] changes
+// these numbers; Off ends ejection for failures, refused connections always count.
+//
+// An endpoint that comes back takes a tenth of its share at first and all of
+// it after as long as it was out, but 1 second at least and 10 at most. With
+// [routing.Cluster.SlowStart] a new endpoint begins the same way. Hashing
+// ignores this: a key has one place.
+//
+// Where no endpoint is healthy, health is ignored: a request that may fail is
+// better than one that must (Envoy's panic threshold, here at 0 %). Where none
+// is ready, those are used that are terminating and still serve, as
+// kube-proxy does (KEP-1669).
+//
+// # Limits and their defaults
+//
+//	requests under way in a cluster      16384, then ErrOverflow
+//	tries that wait for a connection     16384, then ErrOverflow
+//	connections to an endpoint           none: requests bound them
+//	requests on a connection             none
+//	time to connect, and to wait         5 s, then ErrTimeout
+//	time that a connection may be idle   90 s
+//
+// All hold over all loops together, and each that bites is counted by
+// Options.OnOverflow. At the limit of connections tries wait for one to become
+// free; a loop that has none is given one by a loop that has.
+//
+// The package does not know routes, retries or what a request means.
 package upstream
 
 import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"time"
 
 	"fairway.dev/gateway/loop"
@@ -24,27 +74,6 @@ var ErrOverflow = errors.New("limit of the cluster reached")
 // It is wrapped by what ConnectFailed gets, as is [loop.ErrRefused].
 var ErrTimeout = errors.New("no connection in time")
 
-// A Conn is a connection that has no Handler yet: *loop.Socket, or in tests
-// *loop.PipeConn.
-type Conn interface {
-	loop.Conn
-	Handle(loop.Handler)
-}
-
-// A DialFunc connects to addr on l, with TLS where config is not nil. It calls
-// done once, on l, from a later event; never after cancel was called. alpn is
-// what TLS agreed on.
-type DialFunc func(l *loop.Loop, addr netip.AddrPort, config *tls.Config, timeout time.Duration,
-	done func(conn Conn, alpn string, err error)) (cancel func())
-
-// ClientEvents are what a pool hears of a connection that it made.
-type ClientEvents struct {
-	// Free tells that an exchange has ended and Client.Free may have grown.
-	Free func()
-	// Closed tells that the connection is gone. It is the last call.
-	Closed func(err error)
-}
-
 // A Limit is one of the limits of a cluster, for counting what passed it.
 type Limit uint8
 
@@ -54,6 +83,17 @@ const (
 	LimitConnections
 )
 
+// String returns the limit as a metric label has it.
+func (l Limit) String() string {
+	switch l {
+	case LimitRequests:
+		return "requests"
+	case LimitPending:
+		return "pending"
+	}
+	return "connections"
+}
+
 // A Cause is why an endpoint was ejected.
 type Cause uint8
 
@@ -61,6 +101,14 @@ const (
 	CauseRefused  Cause = iota // it refused a connection, or could not be reached
 	CauseFailures              // failures in a row
 )
+
+// String returns the cause as a metric label has it.
+func (c Cause) String() string {
+	if c == CauseRefused {
+		return "refused"
+	}
+	return "failures"
+}
 
 // Options are what a Set needs.
 type Options struct {
@@ -80,10 +128,13 @@ type Options struct {
 	// Log takes changes of state. If nil, nothing is logged.
 	Log *slog.Logger
 
-	// OnOverflow counts an exchange that a limit turned away. OnEject and
-	// OnReturn count endpoints that are left out and taken in again. Nil ones
-	// are skipped. They are called on loops and must not block.
+	// Now is the clock for what is asked outside loops. If nil, time.Now.
+	Now func() time.Time
+
+	// OnOverflow counts a limit that was reached: for LimitConnections a try
+	// that waits because of it, for the others one that is turned away.
+	// OnEject counts endpoints that are left out. Nil ones are skipped. They
+	// are called on loops and must not block.
 	OnOverflow func(*Cluster, Limit)
 	OnEject    func(*Cluster, *Endpoint, Cause)
-	OnReturn   func(*Cluster, *Endpoint)
 }

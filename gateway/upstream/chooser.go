@@ -1,0 +1,58 @@
+package upstream
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"slices"
+)
+
+// A mood is how choosy a chooser is. Only where no member suits one mood is
+// the next tried.
+type mood uint8
+
+const (
+	choosy    mood = iota // healthy, and not tried before
+	again                 // healthy
+	panicking             // not tried before
+	desperate             // any
+)
+
+// A chooser is a loop's state for picking. It is used by one pick at a time.
+type chooser struct {
+	rng   rand.PCG
+	now   instant
+	tried []*Endpoint
+	mood  mood
+	_     [64]byte // choosers of several loops lie side by side
+}
+
+// likes reports whether m may be picked in this mood.
+func (ch *chooser) likes(m *member) bool {
+	switch ch.mood {
+	case choosy:
+		return m.ep.share(ch.now) > 0 && !slices.Contains(ch.tried, m.ep)
+	case again:
+		return m.ep.share(ch.now) > 0
+	case panicking:
+		return !slices.Contains(ch.tried, m.ep)
+	}
+	return true
+}
+
+// takes is likes, but for an endpoint that comes back slowly it says yes only
+// as often as it should.
+func (ch *chooser) takes(m *member) bool {
+	if !ch.likes(m) {
+		return false
+	}
+	if ch.mood > again || m.ep.steady(ch.now) {
+		return true
+	}
+	return int64(ch.rng.Uint64()%wholeShare) < m.ep.share(ch.now)
+}
+
+// below returns a random number under n.
+func (ch *chooser) below(n int) int {
+	hi, _ := bits.Mul64(ch.rng.Uint64(), uint64(n))
+	return int(hi)
+}

@@ -1,0 +1,35 @@
+package upstream
+
+import (
+	"fairway.dev/gateway/http1"
+	"fairway.dev/gateway/http2"
+	"fairway.dev/gateway/message"
+)
+
+// ClientEvents are what a pool hears of a connection that it made.
+type ClientEvents struct {
+	// Free tells that Client.Free has grown, from 0 or from more.
+	Free func()
+	// Closed tells that the connection is gone, also after Close and Drain.
+	// It is called once and is the last call, and never comes from inside a
+	// call made on the Client.
+	Closed func(err error)
+}
+
+// newClient puts the codec for proto on conn.
+func newClient(conn Conn, proto message.Proto, ev ClientEvents) message.Client {
+	if proto == message.HTTP2 {
+		c := http2.NewClient(conn, http2.ClientOptions{
+			OnFree:   func(*http2.Client) { ev.Free() },
+			OnClosed: func(_ *http2.Client, err error) { ev.Closed(err) },
+		})
+		conn.Handle(c)
+		return c
+	}
+	c := http1.NewClient(conn, http1.ClientOptions{
+		OnFree:   func(*http1.Client) { ev.Free() },
+		OnClosed: func(_ *http1.Client, err error) { ev.Closed(err) },
+	})
+	conn.Handle(c)
+	return c
+}

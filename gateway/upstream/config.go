@@ -1,0 +1,72 @@
+package upstream
+
+import (
+	"math"
+	"time"
+
+	"fairway.dev/routing"
+)
+
+// The defaults that the package documents.
+const (
+	defaultRequests       = 16384
+	defaultPending        = 16384
+	defaultConnectTimeout = 5 * time.Second
+	defaultIdleTimeout    = 90 * time.Second
+	defaultConsecutive    = 5
+	defaultEjectionBase   = time.Second
+	defaultMaxEjected     = 50 // percent
+)
+
+const unlimited = math.MaxInt64
+
+// A config is a cluster's settings with the defaults filled in. It never
+// changes.
+type config struct {
+	spec *routing.Cluster
+	way  *way
+
+	requests, pending      int64 // in the cluster
+	connections            int64 // to each endpoint
+	requestsOnConn         int64
+	connectTimeout         time.Duration
+	idleTimeout, slowStart time.Duration
+	ejection               routing.Ejection
+}
+
+func newConfig(c *routing.Cluster, w *way) *config {
+	return &config{
+		spec: c, way: w,
+		requests:       limit(c.Limits.Requests, defaultRequests),
+		pending:        limit(c.Limits.Pending, defaultPending),
+		connections:    limit(c.Limits.Connections, unlimited),
+		requestsOnConn: limit(c.Limits.RequestsOnConn, unlimited),
+		connectTimeout: positive(c.ConnectTimeout, defaultConnectTimeout),
+		idleTimeout:    positive(c.IdleTimeout, defaultIdleTimeout),
+		slowStart:      c.SlowStart,
+		ejection: routing.Ejection{
+			Off:         c.Ejection.Off,
+			Consecutive: positive(c.Ejection.Consecutive, defaultConsecutive),
+			Base:        positive(c.Ejection.Base, defaultEjectionBase),
+			MaxPercent:  positive(c.Ejection.MaxPercent, defaultMaxEjected),
+		},
+	}
+}
+
+// limit resolves one of routing.Limits: 0 is the default, negative is none.
+func limit(n int, byDefault int64) int64 {
+	switch {
+	case n == 0:
+		return byDefault
+	case n < 0:
+		return unlimited
+	}
+	return int64(n)
+}
+
+func positive[T int | time.Duration](v, byDefault T) T {
+	if v <= 0 {
+		return byDefault
+	}
+	return v
+}

@@ -1,0 +1,161 @@
+package upstream
+
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+)
+
+// Consistent hashing gives a key the same endpoint in every gateway and on
+// every loop, and few keys another one when endpoints come or go. So its
+// numbers come from addresses alone, not from an order or a seed.
+
+// mix spreads x over all bits (the finalizer of MurmurHash3).
+func mix(x uint64) uint64 {
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}
+
+// identityOf returns the number of an address in consistent hashing.
+func identityOf(addr netip.AddrPort) uint64 {
+	a := addr.Addr().As16()
+	h := mix(binary.BigEndian.Uint64(a[:8]) ^ 0x9e3779b97f4a7c15)
+	h = mix(h ^ binary.BigEndian.Uint64(a[8:]))
+	return mix(h ^ uint64(addr.Port()))
+}
+
+// rendezvous returns the member with the highest number for hash of those
+// that ch likes: consistent too, but it looks at all of them. It is for keys
+// whose own member is out.
+func rendezvous(members []*member, ch *chooser, hash uint64) (best *member) {
+	var highest uint64
+	for _, m := range members {
+		if n := mix(hash ^ m.ep.identity); ch.likes(m) && (best == nil || n > highest) {
+			best, highest = m, n
+		}
+	}
+	return best
+}
+
+const (
+	ringPoints = 160     // of a member of mean weight, as ketama has it
+	ringSize   = 1 << 16 // the most points of all members, if each has one
+)
+
+// A ring is ketama's consistent hashing: members have points on a circle, by
+// their weight, and a key belongs to the next point after its hash.
+type ring struct {
+	*sampler          // for requests without a key
+	points   []uint64 // sorted
+	owners   []uint32 // of points: numbers of members
+}
+
+func newRing(members []*member) *ring {
+	type point struct {
+		at    uint64
+		owner uint32
+	}
+	n := uint64(len(members))
+	each := min(ringPoints, max(1, ringSize/n))
+	sum := totalWeight(members)
+	var points []point
+	for i, m := range members {
+		count := max(1, each*n*uint64(m.weight)/sum)
+		for k := range count {
+			points = append(points, point{mix(m.ep.identity + k*0x9e3779b97f4a7c15), uint32(i)})
+		}
+	}
+	slices.SortFunc(points, func(a, b point) int { return cmp.Compare(a.at, b.at) })
+	r := &ring{sampler: newSampler(members), points: make([]uint64, len(points)), owners: make([]uint32, len(points))}
+	for i, p := range points {
+		r.points[i], r.owners[i] = p.at, p.owner
+	}
+	return r
+}
+
+// ringSteps bounds the walk to the next member that is liked.
+const ringSteps = 64
+
+func (r *ring) pick(ch *chooser, want *Want, index int) *member {
+	if !want.HasHash {
+		return r.sampler.pick(ch, want, index)
+	}
+	at, _ := slices.BinarySearch(r.points, want.Hash)
+	for range ringSteps {
+		if at >= len(r.points) {
+			at = 0
+		}
+		if m := r.members[r.owners[at]]; ch.likes(m) {
+			return m
+		}
+		at++
+	}
+	return rendezvous(r.members, ch, want.Hash)
+}
+
+// maglevSize is the number of slots of a maglev table: a prime, and large
+// against the number of members ("Maglev: A Fast and Reliable Software
+// Network Load Balancer", section 3.4).
+const maglevSize = 65537
+
+// A maglev is a table of slots that members take in turn, each in an order of
+// its own; a key belongs to the slot of its hash.
+type maglev struct {
+	*sampler
+	slots []uint32 // numbers of members
+}
+
+func newMaglev(members []*member) *maglev {
+	// Who comes first has the first choice: that must not hang on the order
+	// of a list that differs between gateways.
+	members = slices.SortedFunc(slices.Values(members), func(a, b *member) int {
+		return cmp.Compare(a.ep.identity, b.ep.identity)
+	})
+	const free = ^uint32(0)
+	slots := make([]uint32, maglevSize)
+	for i := range slots {
+		slots[i] = free
+	}
+	turns := make([]maglevTurn, len(members))
+	var heaviest uint64
+	for i, m := range members {
+		turns[i].at = mix(m.ep.identity) % maglevSize
+		turns[i].skip = mix(m.ep.identity+1)%(maglevSize-1) + 1
+		heaviest = max(heaviest, uint64(m.weight))
+	}
+	for left := maglevSize; left > 0; {
+		for i := range turns {
+			t := &turns[i]
+			// A member of half the heaviest's weight takes every other turn.
+			if t.credit += uint64(members[i].weight); t.credit < heaviest {
+				continue
+			}
+			t.credit -= heaviest
+			for slots[t.at] != free {
+				t.at = (t.at + t.skip) % maglevSize
+			}
+			slots[t.at] = uint32(i)
+			if left--; left == 0 {
+				break
+			}
+		}
+	}
+	return &maglev{sampler: newSampler(members), slots: slots}
+}
+
+// maglevTurn is where a member stands while a table is filled.
+type maglevTurn struct{ at, skip, credit uint64 }
+
+func (p *maglev) pick(ch *chooser, want *Want, index int) *member {
+	if !want.HasHash {
+		return p.sampler.pick(ch, want, index)
+	}
+	if m := p.members[p.slots[want.Hash%maglevSize]]; ch.likes(m) {
+		return m
+	}
+	return rendezvous(p.members, ch, want.Hash)
+}

@@ -1,0 +1,291 @@
+package upstream
+
+import (
+	"errors"
+	"math"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"fairway.dev/gateway/loop"
+)
+
+const (
+	refusedFor    = time.Second            // an endpoint that refused is out for, before the first probe
+	probeInterval = 250 * time.Millisecond // between probes
+	probeTimeout  = time.Second            // of one
+	maxEjection   = time.Minute            // the longest ejection for failures, unless Base is longer
+	forgetAfter   = time.Minute            // in without an ejection, after which the next is the first again
+	minReturn     = time.Second            // the shortest slow return
+	maxReturn     = 10 * time.Second       // and the longest
+)
+
+// wholeShare is the share of a member that takes all that its weight says; a
+// slow return begins at a tenth.
+const (
+	wholeShare = 1000
+	leastShare = wholeShare / 10
+)
+
+const (
+	longAgo instant = math.MinInt64
+	forever instant = math.MaxInt64
+)
+
+// health is whether, and how much, an endpoint is used. Picks read atomics;
+// what changes them holds mu.
+type health struct {
+	unsteady atomic.Int64 // until this instant one has to look at the rest
+	outUntil atomic.Int64 // forever while it refuses
+	from     atomic.Int64 // its slow return began or will begin; forever: with the first look
+	length   atomic.Int64 // of the slow return, in nanoseconds
+	failures atomic.Int32 // in a row
+	total    atomic.Int64 // ejections since it came
+
+	mu      sync.Mutex
+	row     int     // ejections for failures, each soon after the one before
+	refused instant // when it began to refuse
+	turn    int     // number of times that it began to refuse
+}
+
+func (h *health) init() {
+	h.unsteady.Store(longAgo)
+	h.outUntil.Store(longAgo)
+}
+
+// steady reports whether an endpoint takes its whole share.
+func (h *health) steady(now instant) bool { return h.unsteady.Load() <= now }
+
+// share returns which part of wholeShare an endpoint takes: 0 while it is out.
+func (h *health) share(now instant) int64 {
+	if h.steady(now) {
+		return wholeShare
+	}
+	return h.unsteadyShare(now)
+}
+
+func (h *health) unsteadyShare(now instant) int64 {
+	if h.outUntil.Load() > now {
+		return 0
+	}
+	from, length := h.from.Load(), h.length.Load()
+	if from == forever {
+		h.beginReturn(now)
+		return leastShare
+	}
+	if length <= 0 || now-from >= length {
+		return wholeShare
+	}
+	return max(leastShare, int64(wholeShare*(float64(now-from)/float64(length))))
+}
+
+// beginReturn begins a new endpoint's slow start, with the first request that
+// might go to it.
+func (h *health) beginReturn(now instant) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.from.Load() == forever {
+		h.from.Store(now)
+		h.unsteady.Store(now + h.length.Load())
+	}
+}
+
+// startSlowly makes a new endpoint take its share little by little.
+func (h *health) startSlowly(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.outUntil.Load() == forever {
+		return // its return will be slow anyhow
+	}
+	h.length.Store(int64(d))
+	h.from.Store(forever)
+	h.unsteady.Store(forever)
+}
+
+// leave takes an endpoint out until then. mu is held.
+func (h *health) leave(until instant) {
+	h.failures.Store(0)
+	h.total.Add(1)
+	h.outUntil.Store(until)
+	h.from.Store(until)
+	h.unsteady.Store(forever)
+}
+
+// comeBack sets a slow return that begins at from after being out for d. mu
+// is held.
+func (h *health) comeBack(from instant, d time.Duration) {
+	length := int64(min(max(d, minReturn), maxReturn))
+	h.length.Store(length)
+	h.from.Store(from)
+	h.unsteady.Store(from + length)
+}
+
+// failed counts a failure, and ejects ep where they are too many.
+func (ep *Endpoint) failed(l *loop.Loop) {
+	c := ep.cluster
+	cfg := c.view.Load().config
+	if cfg.ejection.Off || int(ep.failures.Add(1)) < cfg.ejection.Consecutive {
+		return
+	}
+	ep.failures.Store(0)
+	if c.ejectForFailures(ep, c.set.instant(l.Now())) {
+		c.tellEjected(ep, CauseFailures)
+	}
+}
+
+// ejectForFailures ejects ep unless too many are out already.
+func (c *Cluster) ejectForFailures(ep *Endpoint, now instant) bool {
+	c.ejecting.Lock()
+	defer c.ejecting.Unlock()
+	v := c.view.Load()
+	out := 0
+	for _, m := range v.usable {
+		if m.ep.outUntil.Load() > now {
+			out++
+		}
+	}
+	n := len(v.usable)
+	if n < 2 || out > 0 && (out+1)*100 > v.config.ejection.MaxPercent*n {
+		return false
+	}
+	return ep.eject(now, v.config.ejection.Base)
+}
+
+// eject takes the endpoint out for base, doubled with each ejection that
+// follows closely upon the one before. It reports false where it is out.
+func (h *health) eject(now instant, base time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	until := h.outUntil.Load()
+	if until > now {
+		return false
+	}
+	if until != longAgo && now-until < int64(forgetAfter) {
+		h.row++
+	} else {
+		h.row = 0
+	}
+	d := max(base, maxEjection)
+	if h.row < 16 { // shifts no further than a duration is wide
+		d = min(base<<h.row, d)
+	}
+	h.leave(now + int64(d))
+	h.comeBack(now+int64(d), d)
+	return true
+}
+
+// connectFailed draws conclusions from a connection to ep that came to
+// nothing.
+func (ep *Endpoint) connectFailed(l *loop.Loop, err error) {
+	switch {
+	case isOurs(err):
+	case isRefused(err):
+		ep.refuse(l)
+	default:
+		ep.failed(l)
+	}
+}
+
+// isRefused reports whether err means that nothing can be reached there.
+func isRefused(err error) bool {
+	return errors.Is(err, loop.ErrRefused) || errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)
+}
+
+// isOurs reports whether a connection failed for something that this process
+// or machine lacks. It says nothing about the endpoint.
+func isOurs(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.EADDRNOTAVAIL, syscall.EPERM, syscall.EACCES} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// refuse takes ep out until a connection succeeds, and sees to it that one is
+// tried.
+func (ep *Endpoint) refuse(l *loop.Loop) {
+	if ep.outUntil.Load() == forever || ep.gone.Load() {
+		return
+	}
+	turn, ok := ep.beginRefusing(ep.cluster.set.instant(l.Now()))
+	if !ok {
+		return
+	}
+	ep.cluster.tellEjected(ep, CauseRefused)
+	pr := &prober{ep: ep, loop: l, turn: turn}
+	pr.timer.Fire = pr.probe
+	l.Arm(&pr.timer, refusedFor)
+}
+
+func (h *health) beginRefusing(now instant) (turn int, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.outUntil.Load() == forever {
+		return 0, false
+	}
+	h.refused = now
+	h.turn++
+	h.leave(forever)
+	return h.turn, true
+}
+
+// reachable tells that a connection to ep succeeded: where it refused before,
+// it comes back.
+func (ep *Endpoint) reachable(l *loop.Loop) {
+	if ep.outUntil.Load() == forever {
+		ep.endRefusing(ep.cluster.set.instant(l.Now()))
+	}
+}
+
+func (h *health) endRefusing(now instant) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.outUntil.Load() != forever {
+		return
+	}
+	h.comeBack(now, time.Duration(now-h.refused))
+	h.outUntil.Store(longAgo)
+}
+
+// refuses reports whether the endpoint has refused since that turn.
+func (h *health) refuses(turn int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.turn == turn && h.outUntil.Load() == forever
+}
+
+// A prober brings an endpoint back that refuses connections. It lives on the
+// loop that found out.
+type prober struct {
+	ep    *Endpoint
+	loop  *loop.Loop
+	turn  int
+	timer loop.Timer
+}
+
+func (pr *prober) probe() {
+	ep := pr.ep
+	if ep.gone.Load() || !ep.refuses(pr.turn) {
+		return
+	}
+	ep.cluster.set.o.Dial(pr.loop, ep.addr, nil, probeTimeout, func(conn Conn, _ string, err error) {
+		if err != nil {
+			pr.loop.Arm(&pr.timer, probeInterval)
+			return
+		}
+		conn.Close()
+		ep.reachable(pr.loop)
+	})
+}
+
+func (c *Cluster) tellEjected(ep *Endpoint, cause Cause) {
+	if count := c.set.o.OnEject; count != nil {
+		count(c, ep, cause)
+	}
+	if log := c.set.o.Log; log != nil {
+		log.Info("endpoint ejected", "cluster", c.name, "endpoint", ep.addr, "reason", cause.String())
+	}
+}

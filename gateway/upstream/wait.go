@@ -1,0 +1,143 @@
+package upstream
+
+import (
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
+)
+
+// A Waiter takes a connection.
+type Waiter interface {
+	// Connected hands over a connection for one request: the waiter calls
+	// conn.Open before it returns, or leaves the connection alone. reused
+	// says that it has carried requests before, and may have been closed by
+	// the backend in this moment.
+	Connected(conn message.Client, reused bool)
+	// ConnectFailed says that there is none, and that nothing was sent. The
+	// error wraps ErrOverflow, ErrTimeout or loop.ErrRefused where it is one
+	// of these.
+	ConnectFailed(err error)
+}
+
+// A Wait is a Waiter's place in the queue for a connection. It is part of
+// what waits, so that waiting allocates nothing; it may be used again once
+// the Waiter has heard, or Cancel was called.
+type Wait struct {
+	Waiter Waiter
+
+	pool       *pool // in whose queue it stands, or nil
+	next, prev *Wait
+	until      instant
+}
+
+// Cancel takes the waiter back: it hears nothing more. After it has heard,
+// Cancel does nothing.
+func (w *Wait) Cancel() {
+	if w.pool != nil {
+		w.pool.leave(w)
+	}
+}
+
+// Connect gets a connection to ep for w, on l. w hears of it once: before
+// Connect returns where there is a connection to reuse, or where the pool
+// overflows; later otherwise, unless it is cancelled first.
+func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
+	p := ep.pool(l)
+	p.follow()
+	if p.waiting == 0 {
+		if cn := p.take(); cn != nil {
+			p.hand(cn, w.Waiter)
+			return
+		}
+	}
+	cfg := c.view.Load().config
+	if p.way.err != nil {
+		w.Waiter.ConnectFailed(p.way.err)
+		return
+	}
+	if c.pending.Add(1) > cfg.pending {
+		c.pending.Add(-1)
+		c.overflow(LimitPending)
+		w.Waiter.ConnectFailed(ErrOverflow)
+		return
+	}
+	p.join(w, p.now()+int64(cfg.connectTimeout))
+	p.grow()
+	if len(p.dials) < p.needed() {
+		c.overflow(LimitConnections)
+	}
+}
+
+// A queue is the tries that wait for a connection, the first to come first.
+type queue struct {
+	first, last *Wait
+	waiting     int
+}
+
+func (q *queue) push(w *Wait) {
+	w.prev, w.next = q.last, nil
+	if q.last == nil {
+		q.first = w
+	} else {
+		q.last.next = w
+	}
+	q.last = w
+	q.waiting++
+}
+
+func (q *queue) remove(w *Wait) {
+	if w.prev == nil {
+		q.first = w.next
+	} else {
+		w.prev.next = w.next
+	}
+	if w.next == nil {
+		q.last = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+	w.prev, w.next = nil, nil
+	q.waiting--
+}
+
+// join puts w at the end of the queue.
+func (p *pool) join(w *Wait, until instant) {
+	w.pool, w.until = p, until
+	p.push(w)
+	if !p.patience.Armed() {
+		p.armPatience()
+	}
+}
+
+// leave takes w out of the queue, wherever it stands.
+func (p *pool) leave(w *Wait) {
+	w.pool = nil
+	p.remove(w)
+	p.endpoint.cluster.pending.Add(-1)
+	if p.waiting == 0 {
+		p.loop.Disarm(&p.patience)
+		p.fed()
+	}
+}
+
+// fail tells the first in the queue that there is no connection for it.
+func (p *pool) fail(err error) {
+	w := p.first
+	p.leave(w)
+	w.Waiter.ConnectFailed(err)
+}
+
+// armPatience arms the timer for the first in the queue, who is also the
+// first to lose patience.
+func (p *pool) armPatience() {
+	p.loop.Arm(&p.patience, durationOf(p.first.until-p.now()))
+}
+
+// losePatience fails those that have waited long enough.
+func (p *pool) losePatience() {
+	for p.first != nil && p.first.until <= p.now() {
+		p.fail(ErrTimeout)
+	}
+	if p.first != nil && !p.patience.Armed() {
+		p.armPatience()
+	}
+}

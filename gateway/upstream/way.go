@@ -1,0 +1,160 @@
+package upstream
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"fairway.dev/gateway/message"
+	"fairway.dev/routing"
+)
+
+// A way is how one talks to a cluster's endpoints. Connections made in one
+// way are not used once another is asked for.
+type way struct {
+	protocol routing.Upstream
+	spec     *routing.UpstreamTLS
+	tls      *tls.Config // nil: plain, or err says why there is none
+	// err is why the TLS settings cannot work. Every connect fails with it:
+	// what asked for TLS is never sent plain, nor unverified.
+	err error
+}
+
+// newWay returns the way that c asks for: old where it is the same.
+func (s *Set) newWay(c *routing.Cluster, old *way) *way {
+	if old != nil && old.protocol == c.Protocol && sameTLS(old.spec, c.TLS) {
+		return old
+	}
+	w := &way{protocol: c.Protocol, spec: c.TLS}
+	if c.TLS != nil {
+		w.tls, w.err = s.clientTLS(c.TLS, c.Protocol)
+	}
+	return w
+}
+
+func sameTLS(a, b *routing.UpstreamTLS) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.ServerName == b.ServerName && a.Insecure == b.Insecure && a.Certificate == b.Certificate &&
+		slices.Equal(a.SANs, b.SANs) && bytes.Equal(a.Roots, b.Roots)
+}
+
+// proto returns what is spoken on a connection where TLS agreed on alpn. A
+// backend that knows no ALPN gets what the cluster says.
+func (w *way) proto(alpn string) message.Proto {
+	if w.protocol == routing.UpstreamHTTP2 || alpn == "h2" {
+		return message.HTTP2
+	}
+	return message.HTTP11
+}
+
+// room returns how many exchanges one connection is thought to carry at a
+// time before it has said so; 0 where its protocol is not known.
+func (w *way) room() int {
+	switch {
+	case w.protocol == routing.UpstreamHTTP2:
+		return 100
+	case w.protocol == routing.UpstreamAuto && w.tls != nil:
+		return 0
+	}
+	return 1
+}
+
+// clientTLS builds the settings that t asks for.
+func (s *Set) clientTLS(t *routing.UpstreamTLS, protocol routing.Upstream) (*tls.Config, error) {
+	config := &tls.Config{
+		ServerName:         t.ServerName,
+		InsecureSkipVerify: t.Insecure,
+		MinVersion:         tls.VersionTLS12,
+		NextProtos:         nextProtos(protocol),
+	}
+	if len(t.Roots) > 0 {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(t.Roots) {
+			return nil, errors.New("roots to verify endpoints with: no certificate in the PEM, want at least one")
+		}
+	}
+	switch {
+	case t.Insecure:
+	case len(t.SANs) > 0:
+		// crypto/tls knows one name only, so that the whole check is ours.
+		config.InsecureSkipVerify = true
+		config.VerifyConnection = verifier{config.RootCAs, t.SANs}.verify
+	case t.ServerName == "":
+		return nil, errors.New("no name to verify endpoints by: want a server name or subject alternative names")
+	}
+	if t.Certificate != "" {
+		config.GetClientCertificate = s.clientCertificate(t.Certificate)
+	}
+	return config, nil
+}
+
+func nextProtos(protocol routing.Upstream) []string {
+	switch protocol {
+	case routing.UpstreamHTTP2:
+		return []string{"h2"}
+	case routing.UpstreamAuto:
+		return []string{"h2", "http/1.1"}
+	}
+	return []string{"http/1.1"}
+}
+
+// clientCertificate asks for the certificate anew in each handshake: it is
+// renewed while connections are made.
+func (s *Set) clientCertificate(name routing.CertificateName) func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if s.o.Certificate != nil {
+			if cert := s.o.Certificate(name); cert != nil {
+				return cert, nil
+			}
+		}
+		return nil, fmt.Errorf("client certificate %s: not there", name)
+	}
+}
+
+// A verifier checks the chain of a server's certificate, and that one of sans
+// is in it: with subject alternative names given, the server name is sent but
+// not checked (BackendTLSPolicy, GEP-1897).
+type verifier struct {
+	roots *x509.CertPool
+	sans  []string
+}
+
+func (v verifier) verify(state tls.ConnectionState) error {
+	if len(state.PeerCertificates) == 0 {
+		return errors.New("endpoint sent no certificate")
+	}
+	leaf := state.PeerCertificates[0]
+	options := x509.VerifyOptions{Roots: v.roots, Intermediates: x509.NewCertPool()}
+	for _, cert := range state.PeerCertificates[1:] {
+		options.Intermediates.AddCert(cert)
+	}
+	if _, err := leaf.Verify(options); err != nil {
+		return err
+	}
+	for _, san := range v.sans {
+		if hasSAN(leaf, san) {
+			return nil
+		}
+	}
+	return fmt.Errorf("certificate for DNS names %v and URIs %v: want one of %v", leaf.DNSNames, leaf.URIs, v.sans)
+}
+
+// hasSAN reports whether cert is for san: a URI, such as a SPIFFE id, where
+// it has a scheme, else a DNS name.
+func hasSAN(cert *x509.Certificate, san string) bool {
+	if !strings.Contains(san, "://") {
+		return cert.VerifyHostname(san) == nil
+	}
+	for _, uri := range cert.URIs {
+		if uri.String() == san {
+			return true
+		}
+	}
+	return false
+}
