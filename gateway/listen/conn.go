@@ -45,8 +45,8 @@ func (l *perLoop) begin(k *socket, fd int, remote netip.AddrPort) {
 	}
 	l.add(c)
 	sock.OnClose(c.ended)
-	if f := l.set.opt.Events.Opened; f != nil {
-		f(l.loop, c.port)
+	if f := c.port.Opened; f != nil {
+		f(l.loop.Index())
 	}
 	sock.Handle(c)
 	if c.port.TLS != nil {
@@ -65,7 +65,7 @@ func (c *conn) awaitFirst() {
 // secured is called when the TLS handshake has ended.
 func (c *conn) secured(state tls.ConnectionState, err error) {
 	if f := c.owner.set.opt.Events.Handshake; f != nil {
-		f(c.owner.loop, c.port, err)
+		f(c.owner.loop.Index(), err)
 	}
 	if err != nil {
 		c.owner.set.opt.Log.Debug("TLS handshake failed", "peer", c.peer.Remote, "err", err)
@@ -125,8 +125,8 @@ func (c *conn) ended() {
 	l.remove(c)
 	l.count.Add(-1)
 	l.set.open.Add(-1)
-	if f := l.set.opt.Events.Closed; f != nil {
-		f(l.loop, c.port)
+	if f := c.port.Closed; f != nil {
+		f(l.loop.Index())
 	}
 }
 

@@ -40,6 +40,9 @@ type Port struct {
 	TLS *tls.Config
 	// Mark goes to Peer.Listener of the port's connections.
 	Mark any
+	// Opened and Closed count connections, on the loop with that index. They
+	// may be nil.
+	Opened, Closed func(loop int)
 }
 
 // Options are a Set's. Loops, HTTP1 and HTTP2 are required.
@@ -64,10 +67,8 @@ type Options struct {
 
 // Events are hooks for metrics; all may be nil. They must not block.
 type Events struct {
-	Opened    func(l *loop.Loop, p *Port)
-	Closed    func(l *loop.Loop, p *Port)
-	Handshake func(l *loop.Loop, p *Port, err error)
-	Refused   func(l *loop.Loop, p *Port) // over MaxConnections
+	Handshake func(loop int, err error) // a TLS handshake has ended
+	Refused   func(loop int)            // a connection over MaxConnections
 }
 
 // A Set is the sockets in force.
@@ -232,7 +233,7 @@ func (k *socket) take(l *perLoop, fd int, remote netip.AddrPort) {
 	if limit := s.opt.MaxConnections; limit > 0 && s.open.Load() >= int64(limit) {
 		unix.Close(fd)
 		if f := s.opt.Events.Refused; f != nil {
-			f(l.loop, k.port.Load())
+			f(l.loop.Index())
 		}
 		return
 	}
