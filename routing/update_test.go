@@ -1,0 +1,261 @@
+package routing
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+)
+
+// apply does to a Spec what a Delta says, literally.
+func apply(s *Spec, d *Delta) {
+	for _, name := range d.Removed.Listeners {
+		delete(s.Listeners, name)
+	}
+	for _, name := range d.Removed.Routes {
+		delete(s.Routes, name)
+	}
+	for _, name := range d.Removed.Clusters {
+		delete(s.Clusters, name)
+		delete(s.Endpoints, name)
+	}
+	for _, name := range d.Removed.Certificates {
+		delete(s.Certificates, name)
+	}
+	for _, p := range d.Listeners {
+		s.Listeners[p.Name] = p
+	}
+	for _, p := range d.Routes {
+		s.Routes[p.Name] = p
+	}
+	for _, p := range d.Clusters {
+		s.Clusters[p.Name] = p
+	}
+	for _, p := range d.Endpoints {
+		s.Endpoints[p.Cluster] = p
+	}
+	for _, p := range d.Certificates {
+		s.Certificates[p.Name] = p
+	}
+}
+
+// delta makes a few random edits of the parts that dice.spec makes.
+func (d *dice) delta() *Delta {
+	var delta Delta
+	for range d.pick(3) + 1 {
+		i := d.pick(3)
+		cluster := choose(d, []ClusterName{"b", "c", "d"})
+		switch d.pick(10) {
+		case 0:
+			l := d.listener(i)
+			l.Hostname = fixHostname(l.Hostname)
+			l.Addresses = choose(d, [][]netip.Addr{nil, nil, {netip.MustParseAddr("10.0.0.1")}, {netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.1")}})
+			l.Port = choose(d, []uint16{80, 80, 81, 0})
+			delta.Listeners = append(delta.Listeners, l)
+		case 1:
+			delta.Removed.Listeners = append(delta.Removed.Listeners, ListenerName(fmt.Sprintf("ns/gw/l%d", i)))
+		case 2, 3, 4:
+			delta.Routes = append(delta.Routes, d.route(i))
+		case 5:
+			delta.Removed.Routes = append(delta.Removed.Routes, RouteName(fmt.Sprintf("%s/ns/r%d", choose(d, []string{"HTTPRoute", "GRPCRoute"}), i)))
+		case 6:
+			delta.Clusters = append(delta.Clusters, &Cluster{Name: cluster, Protocol: choose(d, []Upstream{"", UpstreamHTTP2, "carrier pigeon"})})
+		case 7:
+			delta.Removed.Clusters = append(delta.Removed.Clusters, cluster)
+		case 8:
+			delta.Endpoints = append(delta.Endpoints, &Endpoints{Cluster: cluster, List: make([]Endpoint, i)})
+		case 9:
+			name := CertificateName(fmt.Sprintf("ns/cert%d", i))
+			if d.pick(2) == 0 {
+				delta.Certificates = append(delta.Certificates, &Certificate{Name: name})
+			} else {
+				delta.Removed.Certificates = append(delta.Removed.Certificates, name)
+			}
+		}
+	}
+	return &delta
+}
+
+// cloneSpec copies the maps of s and makes those that are missing.
+func cloneSpec(s *Spec) *Spec {
+	clone := &Spec{map[ListenerName]*Listener{}, map[RouteName]*Route{}, map[ClusterName]*Cluster{}, map[ClusterName]*Endpoints{}, map[CertificateName]*Certificate{}}
+	maps.Copy(clone.Listeners, s.Listeners)
+	maps.Copy(clone.Routes, s.Routes)
+	maps.Copy(clone.Clusters, s.Clusters)
+	maps.Copy(clone.Endpoints, s.Endpoints)
+	maps.Copy(clone.Certificates, s.Certificates)
+	return clone
+}
+
+// checkUpdates makes random edits and compares each Update with Compile.
+func checkUpdates(t *testing.T, d *dice) {
+	t.Helper()
+	spec := cloneSpec(d.spec())
+	snap, _ := Compile(spec)
+	for range 8 {
+		delta := d.delta()
+		apply(spec, delta)
+		old, before := snap, dump(snap)
+		var problems []*Problem
+		snap, problems = snap.Update(delta)
+		if got := dump(old); got != before {
+			t.Fatalf("Update changed the Snapshot that it began with:\n%s\nwas\n%s", got, before)
+		}
+		checkSame(t, spec, snap, problems)
+		checkFresh(t, old, snap)
+	}
+}
+
+// checkSame compares an updated Snapshot with a compiled one.
+func checkSame(t *testing.T, spec *Spec, snap *Snapshot, problems []*Problem) {
+	t.Helper()
+	want, wantProblems := Compile(spec)
+	if got, want := dump(snap), dump(want); got != want {
+		t.Fatalf("after Update:\n%s\nafter Compile:\n%s", got, want)
+	}
+	if !reflect.DeepEqual(problems, wantProblems) {
+		t.Fatalf("problems after Update: %v\nafter Compile: %v", problems, wantProblems)
+	}
+	if got := snap.Spec(); !reflect.DeepEqual(got, spec) {
+		t.Fatalf("Spec() = %+v, want %+v", got, spec)
+	}
+	for _, p := range want.Ports() {
+		q := snap.Port(p.Key)
+		for i := range someRequests {
+			r := &someRequests[i]
+			if got, want := verdictOf(q, r), verdictOf(p, r); got != want {
+				t.Fatalf("%+v on %s: after Update %+v, after Compile %+v", r, p.Key, got, want)
+			}
+		}
+	}
+	checkIndexes(t, snap, want)
+}
+
+// checkIndexes compares what Update relies on for the next change.
+func checkIndexes(t *testing.T, a, b *Snapshot) {
+	t.Helper()
+	set := func(m trie[RouteName, struct{}]) []RouteName { return slices.Sorted(maps.Keys(maps.Collect(m.all()))) }
+	users := func(s *Snapshot) map[ClusterName][]RouteName {
+		m := map[ClusterName][]RouteName{}
+		for name, routes := range s.users.all() {
+			m[name] = set(routes)
+		}
+		return m
+	}
+	attached := func(s *Snapshot) map[ListenerName][]RouteName {
+		m := map[ListenerName][]RouteName{}
+		for name, to := range s.attached.all() {
+			m[name] = set(to.routes)
+		}
+		return m
+	}
+	if !reflect.DeepEqual(users(a), users(b)) || !reflect.DeepEqual(attached(a), attached(b)) {
+		t.Fatalf("indexes after Update %v %v, after Compile %v %v", users(a), attached(a), users(b), attached(b))
+	}
+}
+
+// targets returns all targets of s.
+func targets(s *Snapshot) map[*Target]bool {
+	m := map[*Target]bool{}
+	for r := range s.routes.values() {
+		for _, t := range r.targets {
+			m[t] = true
+		}
+	}
+	return m
+}
+
+// checkFresh holds Fresh to its word.
+func checkFresh(t *testing.T, old, snap *Snapshot) {
+	t.Helper()
+	had, want := targets(old), targets(snap)
+	maps.DeleteFunc(want, func(t *Target, _ bool) bool { return had[t] })
+	got := map[*Target]bool{}
+	for _, f := range snap.Fresh() {
+		got[f] = true
+	}
+	if !maps.Equal(got, want) {
+		t.Fatalf("Fresh returns %d targets, want the %d new ones", len(got), len(want))
+	}
+}
+
+func TestUpdateIsCompile(t *testing.T) {
+	for seed := range uint64(60) {
+		checkUpdates(t, &dice{randomBytes(seed)})
+	}
+}
+
+func FuzzUpdate(f *testing.F) {
+	for seed := range uint64(4) {
+		f.Add(randomBytes(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { checkUpdates(t, &dice{data}) })
+}
+
+func TestUpdateSharesWhatItDoesNotTouch(t *testing.T) {
+	a, b := route("a", "a.example.com", prefix("/")), route("b", "b.example.com", prefix("/"))
+	spec := oneListener(a, b)
+	spec.Listeners["ns/gw/other"] = &Listener{Name: "ns/gw/other", Port: 81, Protocol: HTTP}
+	old, _ := Compile(spec)
+	old.Fresh()[1].Prepared = "kept"
+
+	edited := *a
+	edited.Rules = slices.Clone(a.Rules)
+	snap, _ := old.Update(&Delta{Routes: []*Route{&edited}})
+
+	other := PortKey{Port: 81}
+	if snap.Port(other) != old.Port(other) {
+		t.Error("a port that the edit does not touch was made anew")
+	}
+	table := func(s *Snapshot, host string) *pathTable { return s.Port(port80).bound.any.hosts.get(host) }
+	if table(snap, "b.example.com") != table(old, "b.example.com") {
+		t.Error("the table of a host that the edit does not touch was made anew")
+	}
+	if table(snap, "a.example.com") == table(old, "a.example.com") {
+		t.Error("the table of the edited route's host is the old one")
+	}
+	r := get("b.example.com", "/")
+	if got := snap.Port(port80).Match(&r).Target.Prepared; got != "kept" {
+		t.Errorf("Prepared = %v, want what the data plane left there", got)
+	}
+	if n := len(snap.Fresh()); n != 1 {
+		t.Errorf("%d fresh targets, want the edited route's", n)
+	}
+}
+
+// Endpoints have a road of their own.
+func TestEndpointsCompileNothing(t *testing.T) {
+	old, _ := Compile(oneListener(route("a", "h", prefix("/"))))
+	e := &Endpoints{Cluster: "b", List: make([]Endpoint, 3)}
+	snap, _ := old.Update(&Delta{Endpoints: []*Endpoints{e}})
+	if len(snap.Fresh()) != 0 || snap.Port(port80) != old.Port(port80) {
+		t.Error("new endpoints made new targets or ports")
+	}
+	if snap.Endpoints("b") != e || old.Endpoints("b") != nil {
+		t.Error("the endpoints are not in the new Snapshot only")
+	}
+}
+
+func TestClusterThatComesAndGoes(t *testing.T) {
+	spec := oneListener(route("r", "h", prefix("/")))
+	delete(spec.Clusters, "b")
+	s, problems := Compile(spec)
+	r := get("h", "/")
+	share := func() Backend { return s.Port(port80).Match(&r).Target.Action.Backends[0] }
+	if b := share(); b.Status != 500 || b.Reason != BackendNotFound || len(problems) != 1 {
+		t.Errorf("share without a cluster: %+v, problems %v; want 500 and one problem", b, problems)
+	}
+	if s, problems = s.Update(&Delta{Clusters: []*Cluster{{Name: "b"}}}); share().Status != 0 || len(problems) != 0 || len(s.Fresh()) != 1 {
+		t.Errorf("the cluster came: %+v, problems %v, %d fresh", share(), problems, len(s.Fresh()))
+	}
+	if s, problems = s.Update(&Delta{Clusters: []*Cluster{{Name: "b", Protocol: UpstreamHTTP2}}}); len(problems) != 0 || len(s.Fresh()) != 0 {
+		t.Errorf("the cluster changed: problems %v, %d fresh; want none", problems, len(s.Fresh()))
+	}
+	var gone Delta
+	gone.Removed.Clusters = []ClusterName{"b"}
+	if s, problems = s.Update(&gone); share().Status != 500 || len(problems) != 1 {
+		t.Errorf("the cluster went: %+v, problems %v", share(), problems)
+	}
+}
