@@ -1,0 +1,190 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"fairway.dev/routing"
+)
+
+// An entry is one object as a document has it, good or refused.
+type entry struct {
+	key    routing.ObjectKey // zero where the document does not say
+	sum    uint64            // of the tree, to know it again
+	item   string            // where in the document: "items[3]" of a List, else ""
+	line   int               // of the object in the document, from 0
+	object object            // nil where refused
+	faults []fault           // why; their fields are below item
+}
+
+// A document is what was read from a part of a file. Only kept ever changes.
+type document struct {
+	entries []*entry // in the order of the text
+	others  []string // kinds that are nobody's business here
+	kept    []*entry // last good versions of what is refused in entries
+}
+
+// decode reads one document. known returns the entry of an object that was
+// read before, by the sum of its tree, or nil.
+func decode(doc []byte, known func(uint64) *entry) (*document, error) {
+	t, err := parse(doc)
+	if err != nil {
+		return nil, err
+	}
+	d := &document{}
+	d.add(t.root, "", known)
+	for _, e := range d.entries {
+		e.place(t)
+	}
+	return d, nil
+}
+
+// add reads an object, or each object of a list of them.
+func (d *document) add(v any, item string, known func(uint64) *entry) {
+	t, ok := v.(tree)
+	if !ok {
+		if v != nil {
+			d.refuse(item, routing.ObjectKey{}, fault{reason: InvalidObject, err: fmt.Errorf("%s: want an object with apiVersion and kind", typeName(v))})
+		}
+		return
+	}
+	name, _ := t["kind"].(string)
+	if items, ok := t["items"].([]any); ok && strings.HasSuffix(name, "List") {
+		for i, v := range items {
+			d.add(v, joinField(item, "items["+strconv.Itoa(i)+"]"), known)
+		}
+		return
+	}
+	sum := sumOf(t)
+	if old := known(sum); old != nil {
+		e := *old
+		e.item = item
+		d.entries = append(d.entries, &e)
+		return
+	}
+	e := d.object(t)
+	if e != nil {
+		e.sum, e.item = sum, item
+		d.entries = append(d.entries, e)
+	}
+}
+
+func (d *document) refuse(item string, k routing.ObjectKey, f fault) {
+	d.entries = append(d.entries, &entry{key: k, item: item, faults: []fault{f}})
+}
+
+// object reads one object; nil means that it is none of our business. It
+// changes t.
+func (d *document) object(t tree) *entry {
+	apiVersion, _ := t["apiVersion"].(string)
+	name, _ := t["kind"].(string)
+	if apiVersion == "" || name == "" {
+		return &entry{faults: []fault{{reason: InvalidObject, err: errors.New("no apiVersion or no kind: want both, as strings")}}}
+	}
+	k := kindOf(apiVersion, name)
+	if k == nil {
+		if isForOthers(apiVersion, name) {
+			d.others = append(d.others, name)
+			return nil
+		}
+		e := &entry{key: routing.ObjectKey{Kind: name}}
+		e.key.Namespace, e.key.Name = names(t)
+		e.faults = []fault{{field: "kind", reason: UnknownKind, err: fmt.Errorf("%s %s: want a kind that Fairway reads", apiVersion, name)}}
+		return e
+	}
+	t["apiVersion"] = k.apiVersion()
+	o, faults := k.read(t)
+	e := &entry{key: k.key(t), faults: faults}
+	if len(faults) == 0 {
+		e.object = o
+	}
+	return e
+}
+
+// key returns the name of an object; the namespace is "default" where it says
+// none.
+func (k *kind) key(t tree) routing.ObjectKey {
+	namespace, name := names(t)
+	switch {
+	case name == "":
+		return routing.ObjectKey{}
+	case k.cluster:
+		namespace = ""
+	case namespace == "":
+		namespace = "default"
+	}
+	return routing.ObjectKey{Kind: k.name, Namespace: namespace, Name: name}
+}
+
+func names(t tree) (namespace, name string) {
+	meta, _ := t["metadata"].(tree)
+	namespace, _ = meta["namespace"].(string)
+	name, _ = meta["name"].(string)
+	return namespace, name
+}
+
+// read makes an object of t, as the API server would store it, or says why
+// it would not.
+func (k *kind) read(t tree) (object, []fault) {
+	o := k.empty()
+	if k.schema != nil {
+		if faults := k.schema.admit(t); len(faults) > 0 {
+			return nil, faults
+		}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(t, o); err != nil {
+			return nil, []fault{{reason: InvalidObject, err: err}}
+		}
+	} else {
+		delete(t, "status")
+		if faults := strict(t, o); len(faults) > 0 {
+			return nil, faults
+		}
+		if k.defaults != nil {
+			k.defaults(o)
+		}
+	}
+	return o, fieldFaults(InvalidObject, k.check(o))
+}
+
+// check validates what no schema does, and completes the metadata.
+func (k *kind) check(o object) field.ErrorList {
+	if k.cluster {
+		o.SetNamespace("")
+	} else if o.GetNamespace() == "" {
+		o.SetNamespace("default")
+	}
+	o.SetManagedFields(nil)
+	o.SetGeneration(max(o.GetGeneration(), 1))
+	nameOf := k.nameOf
+	if nameOf == nil {
+		nameOf = apivalidation.NameIsDNSSubdomain // as for all custom resources
+	}
+	errs := apivalidation.ValidateObjectMetaAccessor(o, !k.cluster, nameOf, field.NewPath("metadata"))
+	if k.validate != nil {
+		errs = append(errs, k.validate(o)...)
+	}
+	return errs
+}
+
+func typeName(v any) string {
+	switch v.(type) {
+	case []any:
+		return "a list"
+	case string:
+		return "a string"
+	}
+	return "a scalar"
+}
+
+func joinField(a, b string) string {
+	if a == "" || b == "" || b[0] == '[' {
+		return a + b
+	}
+	return a + "." + b
+}

@@ -1,0 +1,167 @@
+package manifest
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// An object is what the World holds: a pointer to an API type.
+type object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// A kind is one that the World holds.
+type kind struct {
+	name     string
+	group    string
+	versions []string // that the API serves; all read as the first
+	cluster  bool     // its objects have no namespace
+	empty    func() object
+
+	schema *schema // of a kind that is defined by a CustomResourceDefinition
+
+	// Of a kind that the API server has built in.
+	nameOf   apivalidation.ValidateNameFunc
+	defaults func(object)
+	validate func(object) field.ErrorList
+}
+
+const (
+	gatewayGroup = "gateway.networking.k8s.io"
+	defaultClass = "fairway"
+)
+
+// kinds are in the order of their names.
+var kinds = []*kind{
+	{
+		name: "BackendTLSPolicy", group: gatewayGroup, versions: []string{"v1", "v1alpha3"},
+		empty:  func() object { return new(gatewayv1.BackendTLSPolicy) },
+		schema: newSchema("backendtlspolicies"),
+	},
+	{
+		name: "ConfigMap", versions: []string{"v1"},
+		empty:    func() object { return new(corev1.ConfigMap) },
+		nameOf:   apivalidation.NameIsDNSSubdomain,
+		validate: validateConfigMap,
+	},
+	{
+		name: "EndpointSlice", group: "discovery.k8s.io", versions: []string{"v1"},
+		empty:    func() object { return new(discoveryv1.EndpointSlice) },
+		nameOf:   apivalidation.NameIsDNSSubdomain,
+		defaults: defaultEndpointSlice,
+		validate: validateEndpointSlice,
+	},
+	{
+		name: "GRPCRoute", group: gatewayGroup, versions: []string{"v1"},
+		empty:  func() object { return new(gatewayv1.GRPCRoute) },
+		schema: newSchema("grpcroutes"),
+	},
+	{
+		name: "Gateway", group: gatewayGroup, versions: []string{"v1", "v1beta1"},
+		empty:  func() object { return new(gatewayv1.Gateway) },
+		schema: newSchema("gateways"),
+	},
+	{
+		name: "GatewayClass", group: gatewayGroup, versions: []string{"v1", "v1beta1"}, cluster: true,
+		empty:  func() object { return new(gatewayv1.GatewayClass) },
+		schema: newSchema("gatewayclasses"),
+	},
+	{
+		name: "HTTPRoute", group: gatewayGroup, versions: []string{"v1", "v1beta1"},
+		empty:  func() object { return new(gatewayv1.HTTPRoute) },
+		schema: newSchema("httproutes"),
+	},
+	{
+		name: "Namespace", versions: []string{"v1"}, cluster: true,
+		empty:    func() object { return new(corev1.Namespace) },
+		nameOf:   apivalidation.NameIsDNSLabel,
+		defaults: defaultNamespace,
+	},
+	{
+		name: "ReferenceGrant", group: gatewayGroup, versions: []string{"v1", "v1beta1"},
+		empty:  func() object { return new(gatewayv1.ReferenceGrant) },
+		schema: newSchema("referencegrants"),
+	},
+	{
+		name: "Secret", versions: []string{"v1"},
+		empty:    func() object { return new(corev1.Secret) },
+		nameOf:   apivalidation.NameIsDNSSubdomain,
+		defaults: defaultSecret,
+		validate: validateSecret,
+	},
+	{
+		name: "Service", versions: []string{"v1"},
+		empty:    func() object { return new(corev1.Service) },
+		nameOf:   apivalidation.NameIsDNSLabel,
+		defaults: defaultService,
+		validate: validateService,
+	},
+}
+
+// kindOf returns the kind of an object, or nil where the World holds no such
+// objects.
+func kindOf(apiVersion, name string) *kind {
+	group, version := splitVersion(apiVersion)
+	for _, k := range kinds {
+		if k.name == name && k.group == group && slices.Contains(k.versions, version) {
+			return k
+		}
+	}
+	return nil
+}
+
+// apiVersion is the one that the World holds.
+func (k *kind) apiVersion() string {
+	if k.group == "" {
+		return k.versions[0]
+	}
+	return k.group + "/" + k.versions[0]
+}
+
+func splitVersion(apiVersion string) (group, version string) {
+	if group, version, ok := strings.Cut(apiVersion, "/"); ok {
+		return group, version
+	}
+	return "", apiVersion
+}
+
+// others are the kinds of Kubernetes itself that a folder may well hold for
+// others to apply.
+var others = map[string][]string{
+	"": {
+		"Binding", "Endpoints", "Event", "LimitRange", "Node", "PersistentVolume", "PersistentVolumeClaim",
+		"Pod", "PodTemplate", "ReplicationController", "ResourceQuota", "ServiceAccount",
+	},
+	"apps":        {"ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"},
+	"autoscaling": {"HorizontalPodAutoscaler"},
+	"batch":       {"CronJob", "Job"},
+	"policy":      {"PodDisruptionBudget"},
+}
+
+// isForOthers reports whether an object is of Kubernetes, and none of a
+// gateway's concern.
+func isForOthers(apiVersion, name string) bool {
+	group, _ := splitVersion(apiVersion)
+	if list, ok := others[group]; ok {
+		return slices.Contains(list, name)
+	}
+	ours := strings.HasPrefix(group, "gateway.") || group == "discovery.k8s.io"
+	return strings.HasSuffix(group, ".k8s.io") && !ours
+}
+
+// sameSpec reports whether two objects of one kind ask for the same. What has
+// no spec, such as a Secret, always does: nobody counts its generations.
+func sameSpec(a, b object) bool {
+	x, y := reflect.ValueOf(a).Elem().FieldByName("Spec"), reflect.ValueOf(b).Elem().FieldByName("Spec")
+	return !x.IsValid() || reflect.DeepEqual(x.Interface(), y.Interface())
+}
