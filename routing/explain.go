@@ -133,11 +133,14 @@ func (c *candidate) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// where names a rule: its object and field and, where it has one, its file.
-func (t *Target) where() string {
-	o := t.Rule.Origin
+// where names a match: its object and field and, where it has one, its file.
+func (c *candidate) where() string {
+	o := c.target.Rule.Origin
 	if o == (Origin{}) {
-		return fmt.Sprintf("%s rules[%d]", t.Route.Name, t.Index)
+		return fmt.Sprintf("%s rules[%d].matches[%d]", c.target.Route.Name, c.target.Index, c.index)
+	}
+	if len(c.target.Rule.Matches) > 1 && o.Field != "" {
+		o.Field += fmt.Sprintf(".matches[%d]", c.index)
 	}
 	if place := o.Place(); place != "" {
 		return fmt.Sprintf("%s (%s)", o, place)
@@ -152,14 +155,14 @@ const maxMisses = 20
 func (e *Explanation) String() string {
 	var b strings.Builder
 	r := &e.Request
-	fmt.Fprintf(&b, "%s %s%s on %s\n", r.Method, r.Host, r.Path, e.Port.Key)
+	fmt.Fprintf(&b, "%s %s%s%s on %s\n", r.Method, r.Host, r.Path, r.queryText(), e.Port.Key)
 	if !e.writeListener(&b) {
 		return b.String()
 	}
 	shown := e.near()
 	for i, p := range e.Passed {
 		if p.Path || slices.Contains(shown, i) {
-			fmt.Fprintf(&b, "passed over: host %s: %s: %s: %s\n", p.Host, p.Target.where(), p.candidate, p.Why)
+			fmt.Fprintf(&b, "passed over: %s, host %s: %s\n", p.candidate.where(), p.Host, p.text())
 		}
 	}
 	if hidden := e.misses() - len(shown); hidden > 0 {
@@ -169,9 +172,25 @@ func (e *Explanation) String() string {
 		b.WriteString("no rule takes it: 404\n")
 		return b.String()
 	}
-	fmt.Fprintf(&b, "taken: host %s: %s: %s\n", e.Host, e.taken.target.where(), e.taken)
+	fmt.Fprintf(&b, "taken: %s, host %s: %s\n", e.taken.where(), e.Host, e.taken)
 	fmt.Fprintf(&b, "action: %s\n", details(e.taken.target.Action))
 	return b.String()
+}
+
+// queryText returns the query with its '?'.
+func (r *Request) queryText() string {
+	if query := strings.TrimPrefix(r.Query, "?"); query != "" {
+		return "?" + query
+	}
+	return ""
+}
+
+// text says why, and what the match asks for where that is not the same.
+func (p *Passed) text() string {
+	if !p.Path {
+		return p.Why
+	}
+	return fmt.Sprintf("%s: %s", p.candidate, p.Why)
 }
 
 // writeListener tells about the listener; it reports whether a rule is looked

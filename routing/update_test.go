@@ -89,15 +89,17 @@ func cloneSpec(s *Spec) *Spec {
 	return clone
 }
 
-// checkUpdates makes random edits and compares each Update with Compile.
+// checkUpdates makes random edits and compares each Update with Compile; and
+// that of another edit of the same Snapshot, which the first one must not have
+// disturbed.
 func checkUpdates(t *testing.T, d *dice) {
 	t.Helper()
 	spec := cloneSpec(d.spec())
 	snap, _ := Compile(spec)
 	for range 8 {
 		delta := d.delta()
+		old, oldSpec, before := snap, cloneSpec(spec), dump(snap)
 		apply(spec, delta)
-		old, before := snap, dump(snap)
 		var problems []*Problem
 		snap, problems = snap.Update(delta)
 		if got := dump(old); got != before {
@@ -105,6 +107,11 @@ func checkUpdates(t *testing.T, d *dice) {
 		}
 		checkSame(t, spec, snap, problems)
 		checkFresh(t, old, snap)
+
+		delta = d.delta()
+		apply(oldSpec, delta)
+		other, problems := old.Update(delta)
+		checkSame(t, oldSpec, other, problems)
 	}
 }
 

@@ -1,0 +1,420 @@
+package routing
+
+import (
+	"encoding/json"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// withAction is a Spec of one route with that action, sent to cluster "b"
+// where the action decides nothing itself.
+func withAction(a Action) *Spec {
+	r := route("r", "h", prefix("/"))
+	if a.Backends == nil && a.Redirect == nil && a.Status == 0 {
+		a.Backends = r.Rules[0].Action.Backends
+	}
+	r.Rules[0].Action = a
+	return oneListener(r)
+}
+
+// oneProblem returns the only problem of a Spec.
+func oneProblem(t *testing.T, s *Spec) (*Snapshot, *Problem) {
+	t.Helper()
+	snap, problems := Compile(s)
+	if len(problems) != 1 {
+		t.Fatalf("problems %v, want one", problems)
+	}
+	return snap, problems[0]
+}
+
+func text(s string) *string { return &s }
+
+// Law 1: half of an action may be worse than none.
+func TestInvalidActionClosesItsRule(t *testing.T) {
+	tests := map[string]Action{
+		"2 of status, redirect":              {Status: 404, Redirect: &Redirect{Status: 301}},
+		"status 99":                          {Status: 99},
+		"status 1 of a share":                {Backends: []Backend{{Cluster: "b", Weight: 1, Status: 1}}},
+		`redirect to scheme "ftp"`:           {Redirect: &Redirect{Scheme: "ftp", Status: 301}},
+		"redirect with status 200":           {Redirect: &Redirect{Status: 200}},
+		`redirect: host "a b"`:               {Redirect: &Redirect{Host: "a b", Status: 301}},
+		"rewrite: a full path and a prefix":  {Rewrite: &Rewrite{Path: PathEdit{Full: text("/"), Prefix: text("/")}}},
+		`rewrite: path "/a?b"`:               {Rewrite: &Rewrite{Path: PathEdit{Full: text("/a?b")}}},
+		`rewrite: path "/a\r\nx: y"`:         {Rewrite: &Rewrite{Path: PathEdit{Prefix: text("/a\r\nx: y")}}},
+		`rewrite: host "a/b"`:                {Rewrite: &Rewrite{Host: "a/b"}},
+		`header "a b": want a token`:         {Request: HeaderChange{Set: []Header{{"a b", ""}}}},
+		`header "": want a token`:            {Response: HeaderChange{Remove: []string{""}}},
+		`header "a": a value of more than`:   {Response: HeaderChange{Add: []Header{{"a", "b\r\nc: d"}}}},
+		"retry -1 times":                     {Retry: &Retry{Attempts: -1}},
+		"retry on status 600":                {Retry: &Retry{Codes: []int{503, 600}}},
+		`session name "a;b"`:                 {Session: &Session{Name: "a;b"}},
+		"session for -1s":                    {Session: &Session{Name: "a", Absolute: -time.Second}},
+		`session path "/;x"`:                 {Session: &Session{Name: "a", Path: "/;x"}},
+		`cors: origin "shop.example.com"`:    {CORS: &CORS{AllowOrigins: []string{"shop.example.com"}}},
+		`cors: name "GET,PUT"`:               {CORS: &CORS{AllowMethods: []string{"GET,PUT"}}},
+		"cors: maximum age -1s":              {CORS: &CORS{MaxAge: -time.Second}},
+		`rewrite: path "/a b"`:               {Backends: []Backend{{Cluster: "b", Weight: 1, Rewrite: &Rewrite{Path: PathEdit{Full: text("/a b")}}}}},
+		"redirect with status 0":             {Backends: []Backend{{Weight: 1, Redirect: &Redirect{}}}},
+		`header "x:y": want a token`:         {Backends: []Backend{{Cluster: "b", Weight: 1, Request: HeaderChange{Remove: []string{"x:y"}}}}},
+		`cors: origin "://"`:                 {Backends: []Backend{{Cluster: "b", Weight: 1, CORS: &CORS{AllowOrigins: []string{"://"}}}}},
+		`cors: origin "https://a b": want "`: {CORS: &CORS{AllowOrigins: []string{"*", "https://*.example.com", "https://a b"}}},
+	}
+	for want, action := range tests {
+		snap, p := oneProblem(t, withAction(action))
+		if p.Reason != InvalidAction || !strings.HasPrefix(p.Err.Error(), want) {
+			t.Errorf("%s: %s, want %s", p.Reason, p.Err, want)
+		}
+		r := get("h", "/")
+		if a := snap.Port(port80).Match(&r).Target.Action; !reflect.DeepEqual(a, &Action{Status: 500}) {
+			t.Errorf("%s: action %s, want status 500 and nothing else", want, details(a))
+		}
+	}
+}
+
+func TestPrefixEditWantsPrefixMatches(t *testing.T) {
+	s := withAction(Action{Rewrite: &Rewrite{Path: PathEdit{Prefix: text("/x")}}})
+	s.Routes["HTTPRoute/ns/r"].Rules[0].Matches = []Match{prefix("/a"), exact("/b")}
+	if _, p := oneProblem(t, s); !strings.Contains(p.Error(), "where match 1 is not by prefix") {
+		t.Errorf("problem %v", p)
+	}
+}
+
+// HTTPRouteRule.backendRefs: no weight at all is answered with 500, and that is
+// what the author says.
+func TestRuleWithoutShareAnswers500(t *testing.T) {
+	for _, backends := range [][]Backend{nil, {{Cluster: "b"}}, {{Cluster: "b"}, {Cluster: "b"}}} {
+		r := route("r", "h", prefix("/"))
+		r.Rules[0].Action = Action{Backends: backends, Request: HeaderChange{Remove: []string{"x"}}}
+		snap, problems := Compile(oneListener(r))
+		req := get("h", "/")
+		if a := snap.Port(port80).Match(&req).Target.Action; a.Status != 500 || len(problems) != 0 {
+			t.Errorf("%d backends without weight: %s, problems %v; want 500 and none", len(backends), details(a), problems)
+		}
+	}
+}
+
+func TestShareWithoutClusterAnswers500(t *testing.T) {
+	origin := Origin{Kind: "HTTPRoute", Namespace: "ns", Name: "r", Field: "spec.rules[0].backendRefs[1]"}
+	s := withAction(Action{Backends: []Backend{
+		{Cluster: "b", Weight: 9},
+		{Cluster: "gone", Weight: 1, Origin: origin},
+		{Cluster: "refused", Weight: 1, Status: 500, Reason: "RefNotPermitted"}, // told by the dialect
+		{Redirect: &Redirect{Status: 302}, Weight: 1},
+	}})
+	snap, p := oneProblem(t, s)
+	if p.Reason != BackendNotFound || p.Origin != origin {
+		t.Errorf("problem %s %v, want %s at %s", p.Reason, p, BackendNotFound, origin)
+	}
+	r := get("h", "/")
+	var statuses []int
+	for _, b := range snap.Port(port80).Match(&r).Target.Action.Backends {
+		statuses = append(statuses, b.Status)
+	}
+	if want := []int{0, 500, 500, 0}; !slices.Equal(statuses, want) {
+		t.Errorf("statuses of the shares %v, want %v", statuses, want)
+	}
+	if b := s.Routes["HTTPRoute/ns/r"].Rules[0].Action.Backends[1]; b.Status != 0 {
+		t.Error("Compile changed the Spec")
+	}
+}
+
+// What nobody waits for, and what is not the route's to write, is left out.
+func TestPartsThatAreLeftOut(t *testing.T) {
+	tests := map[string]Action{
+		`no cluster "gone" to mirror to`:  {Mirrors: []Mirror{{Cluster: "gone", Numerator: 1, Denominator: 1}}},
+		"mirror of 2/1":                   {Mirrors: []Mirror{{Cluster: "b", Numerator: 2, Denominator: 1}}},
+		"mirror of 0/0":                   {Backends: []Backend{{Cluster: "b", Weight: 1, Mirrors: []Mirror{{Cluster: "b"}}}}},
+		`edit of header "Content-Length"`: {Request: HeaderChange{Set: []Header{{"Content-Length", "0"}}}},
+		`edit of header "connection"`:     {Response: HeaderChange{Remove: []string{"connection"}}},
+	}
+	for want, action := range tests {
+		snap, p := oneProblem(t, withAction(action))
+		if !strings.HasPrefix(p.Err.Error(), want) {
+			t.Errorf("problem %s, want %s", p.Err, want)
+		}
+		r := get("h", "/")
+		a := snap.Port(port80).Match(&r).Target.Action
+		if a.Status != 0 || len(a.Mirrors)+len(a.Backends[0].Mirrors)+len(a.Request.Set)+len(a.Response.Remove) != 0 {
+			t.Errorf("%s: action %s, want it left out", want, details(a))
+		}
+	}
+}
+
+func TestRuleWithInvalidMatchIsLeftOut(t *testing.T) {
+	value := func(name, value string) []ValueMatch { return []ValueMatch{{Name: name, Value: value, Regex: true}} }
+	tests := map[string]Match{
+		"match 1: path: error parsing regexp: missing closing ): `(`":         regex("("),
+		"match 1: path: error parsing regexp: unexpected ): `a)|(b`":          regex("a)|(b"),
+		"match 1: path: regular expression of 10002 instructions":             regex("(abcdefgh){1000}"),
+		`match 1: path: "shop": want '/' in front`:                            prefix("shop"),
+		`match 1: path: "": want '/' in front`:                                exact(""),
+		"match 1: path: kind 9":                                               {Path: PathMatch{Kind: 9, Value: "/"}},
+		`match 1: method "GET PUT": want a token`:                             {Method: "GET PUT"},
+		"match 1: header without a name":                                      {Headers: value("", "")},
+		`match 1: header "X-A": want a token in lower case`:                   {Headers: value("X-A", "")},
+		"match 1: header \"a\": error parsing regexp: missing closing ]: `[`": {Headers: value("a", "[")},
+		"match 1: query parameter \"a\": error parsing":                       {Query: value("a", "*")},
+	}
+	for want, match := range tests {
+		r := route("r", "h", prefix("/a"), prefix("/b"))
+		r.Rules[0].Matches = append(r.Rules[0].Matches, match)
+		snap, p := oneProblem(t, oneListener(r))
+		if p.Reason != InvalidMatch || !strings.HasPrefix(p.Err.Error(), want) {
+			t.Errorf("%s: %s, want %s", p.Reason, p.Err, want)
+		}
+		a, b := get("h", "/a"), get("h", "/b")
+		if port := snap.Port(port80); port.Match(&a).Target != nil || port.Match(&b).Target == nil {
+			t.Errorf("%s: want the rule left out, and not the other one", want)
+		}
+	}
+}
+
+func TestInvalidListenersAreLeftOut(t *testing.T) {
+	tests := map[string]Listener{
+		"port 0":                      {Protocol: HTTP},
+		"an empty address":            {Port: 80, Protocol: HTTP, Addresses: make([]netip.Addr, 1)},
+		"protocol HTTPS without TLS":  {Port: 80, Protocol: HTTPS},
+		`protocol "SPDY"`:             {Port: 80, Protocol: "SPDY"},
+		`hostname "*": want none`:     {Port: 80, Protocol: HTTP, Hostname: "*"},
+		`host "Shop": character 'S'`:  {Port: 80, Protocol: HTTP, Hostname: "Shop"},
+		`host "a..b": want labels`:    {Port: 80, Protocol: HTTP, Hostname: "a..b"},
+		"host of 260 bytes":           {Port: 80, Protocol: HTTP, Hostname: strings.Repeat("abcd.", 52)},
+		`host "a.*.b": character '*'`: {Port: 80, Protocol: HTTP, Hostname: "*.a.*.b"},
+	}
+	for want, l := range tests {
+		s := oneListener(route("r", "h", prefix("/")))
+		l.Name = "ns/gw/http"
+		s.Listeners[l.Name] = &l
+		snap, p := oneProblem(t, s)
+		if !strings.HasPrefix(p.Err.Error(), want) || len(snap.Ports()) != 0 {
+			t.Errorf("problem %s, %d ports; want %s and none", p.Err, len(snap.Ports()), want)
+		}
+	}
+}
+
+func TestListenersThatClash(t *testing.T) {
+	listener := func(name string, p Protocol, hostname string, created int64) *Listener {
+		l := &Listener{Name: ListenerName(name), Origin: Origin{Name: name}, Port: 80, Protocol: p, Hostname: hostname, TLS: &ListenerTLS{}}
+		if created != 0 {
+			l.Created = time.Unix(created, 0)
+		}
+		return l
+	}
+	tests := []struct {
+		about  string
+		list   []*Listener
+		want   []ListenerName // in force
+		reason Reason
+	}{
+		{"the older one has the port", []*Listener{listener("a", HTTPS, "", 2), listener("b", HTTP, "", 1)}, []ListenerName{"b"}, ProtocolConflict},
+		{"the first name where both have no age", []*Listener{listener("b", HTTPS, "", 0), listener("a", HTTP, "", 0)}, []ListenerName{"a"}, ProtocolConflict},
+		{"no age is the youngest", []*Listener{listener("a", TCP, "", 0), listener("b", HTTP, "", 9)}, []ListenerName{"b"}, ProtocolConflict},
+		{"one hostname", []*Listener{listener("a", HTTP, "h", 2), listener("b", HTTP, "h", 1), listener("c", HTTP, "", 3)}, []ListenerName{"b", "c"}, HostnameConflict},
+		{"HTTPS and TLS share a port", []*Listener{listener("a", HTTPS, "h", 0), listener("b", TLS, "i", 0)}, []ListenerName{"a", "b"}, ""},
+		{"HTTPS and TLS do not share a hostname", []*Listener{listener("a", HTTPS, "h", 0), listener("b", TLS, "h", 0)}, []ListenerName{"a"}, HostnameConflict},
+		{"TCP has no hostnames", []*Listener{listener("a", TCP, "h", 0), listener("b", TCP, "i", 0)}, []ListenerName{"a"}, HostnameConflict},
+		{"TCP and UDP do not meet", []*Listener{listener("a", TCP, "", 0), listener("b", UDP, "", 0)}, []ListenerName{"a", "b"}, ""},
+	}
+	for _, tt := range tests {
+		s := &Spec{Listeners: map[ListenerName]*Listener{}}
+		for _, l := range tt.list {
+			s.Listeners[l.Name] = l
+		}
+		snap, problems := Compile(s)
+		var got []ListenerName
+		for _, p := range snap.Ports() {
+			for _, l := range p.Listeners() {
+				got = append(got, l.Name)
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: in force %v, want %v", tt.about, got, tt.want)
+		}
+		if n := truth(tt.reason != ""); len(problems) != n || n == 1 && problems[0].Reason != tt.reason {
+			t.Errorf("%s: problems %v, want %q", tt.about, problems, tt.reason)
+		}
+	}
+}
+
+func TestListenerOnSeveralAddresses(t *testing.T) {
+	s := oneListener(route("r", "h", prefix("/")))
+	l := *s.Listeners["ns/gw/http"]
+	l.Addresses = []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("::ffff:10.0.0.1")}
+	s.Listeners[l.Name] = &l
+	snap, _ := Compile(s)
+	var keys []string
+	for _, p := range snap.Ports() {
+		keys = append(keys, p.Key.String())
+		r := get("h", "/")
+		if p.Match(&r).Target == nil {
+			t.Errorf("%s: no target", p.Key)
+		}
+	}
+	if want := []string{"10.0.0.1:80", "[::1]:80"}; !slices.Equal(keys, want) {
+		t.Errorf("ports %v, want %v", keys, want)
+	}
+}
+
+func TestInvalidClustersAreLeftOut(t *testing.T) {
+	tests := map[string]Cluster{
+		`protocol "SPDY"`:           {Protocol: "SPDY"},
+		`balance "fair"`:            {Balance: Balance{Kind: "fair"}},
+		`hash on "moon"`:            {Balance: Balance{HashOn: "moon"}},
+		`hash on "header:"`:         {Balance: Balance{HashOn: "header:"}},
+		"ejection after 0 failures": {Ejection: Ejection{MaxPercent: 101}},
+		"server name: host \"a b\"": {TLS: &UpstreamTLS{ServerName: "a b"}},
+		"tls without a name":        {TLS: &UpstreamTLS{}},
+		"roots: no certificate":     {TLS: &UpstreamTLS{ServerName: "a", Roots: []byte("x")}},
+	}
+	for want, c := range tests {
+		s := oneListener()
+		c.Name = "bad"
+		s.Clusters[c.Name] = &c
+		snap, p := oneProblem(t, s)
+		if p.Reason != InvalidCluster || !strings.HasPrefix(p.Err.Error(), want) {
+			t.Errorf("%s: %s, want %s", p.Reason, p.Err, want)
+		}
+		if snap.Cluster("bad") != nil || len(slices.Collect(snap.Clusters())) != 1 {
+			t.Errorf("%s: the cluster is in force", want)
+		}
+	}
+}
+
+func TestValidClusters(t *testing.T) {
+	for i, c := range []Cluster{
+		{Protocol: UpstreamAuto, TLS: &UpstreamTLS{Insecure: true}},
+		{TLS: &UpstreamTLS{SANs: []string{"spiffe://x"}}},
+		{Balance: Balance{Kind: Maglev, HashOn: "query:a b"}},
+		{Balance: Balance{Kind: RingHash, HashOn: "source-ip"}},
+		{Balance: Balance{HashOn: "cookie:c"}, Limits: Limits{Connections: -1}},
+	} {
+		if p := checkCluster(&c); p != nil {
+			t.Errorf("cluster %d: %v, want no problem", i, p)
+		}
+	}
+}
+
+func TestAttachmentToNothing(t *testing.T) {
+	r := route("r", "h", prefix("/"))
+	r.Attached = append(r.Attached, Attachment{"ns/gw/gone", []string{"h"}}, Attachment{"ns/gw/http", []string{"H", "h"}})
+	_, problems := Compile(oneListener(r))
+	want := []string{`host "H": character 'H', want a-z, 0-9, '-', '_' and '.'`, `no listener "ns/gw/gone"`}
+	var got []string
+	for _, p := range problems {
+		got = append(got, p.Err.Error())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("problems %q, want %q", got, want)
+	}
+}
+
+// fullSpec has a value in every field that the package can print.
+func fullSpec() *Spec {
+	s := oneListener(route("r", "*.example.com", Match{
+		Path: regex("/.*").Path, Method: "GET",
+		Headers: []ValueMatch{{Name: "x-env", Value: "test"}}, Query: []ValueMatch{{Name: "q", Value: "a|b", Regex: true}},
+	}), route("s", "x.example.com", prefix("/shop"), exact("/cart")))
+	s.Routes["HTTPRoute/ns/r"].Created = time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	s.Routes["HTTPRoute/ns/s"].Rules[0].Action = Action{
+		Backends: []Backend{{Cluster: "b", Weight: 90}, {Cluster: "gone", Weight: 10, Origin: Origin{Kind: "HTTPRoute", Namespace: "ns", Name: "s", File: "shop.yaml", Line: 3}}},
+		Rewrite:  &Rewrite{Path: PathEdit{Prefix: text("")}},
+		Timeouts: Timeouts{Request: time.Second, Backend: -1},
+		CORS:     &CORS{AllowOrigins: []string{"*"}, AllowHeaders: []string{}},
+	}
+	s.Listeners["ns/gw/https"] = &Listener{
+		Name: "ns/gw/https", Addresses: []netip.Addr{netip.MustParseAddr("fe80::1%eth0")}, Port: 443, Protocol: HTTPS,
+		Hostname: "x.example.com", TLS: &ListenerTLS{Certificates: []CertificateName{"ns/tls"}},
+	}
+	s.Clusters["c"] = &Cluster{Name: "c", TLS: &UpstreamTLS{ServerName: "c", Roots: nil, Insecure: true}, Service: "c", Namespace: "ns", Port: 8080}
+	s.Endpoints = map[ClusterName]*Endpoints{"c": {Cluster: "c", List: []Endpoint{{Addr: netip.MustParseAddrPort("10.0.0.1:8080"), Ready: true, Workload: "c-1"}}}}
+	s.Certificates = map[CertificateName]*Certificate{"ns/tls": {Name: "ns/tls", Chain: []byte("chain")}}
+	return s
+}
+
+func TestJSONIsLossless(t *testing.T) {
+	s := fullSpec()
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Spec
+	if err := json.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(&got, s) {
+		t.Errorf("from JSON %+v, want %+v", got, s)
+	}
+}
+
+func TestKeysDoNotPrint(t *testing.T) {
+	s := fullSpec()
+	s.Certificates["ns/tls"].Key = []byte("secret")
+	snap, _ := Compile(s)
+	data, _ := json.Marshal(s)
+	for _, text := range []string{dump(snap), string(data), details(s.Certificates["ns/tls"])} {
+		if strings.Contains(text, "secret") || strings.Contains(text, "c2VjcmV0") {
+			t.Errorf("the key is in %s", text)
+		}
+	}
+}
+
+func TestPathKindText(t *testing.T) {
+	for _, k := range []PathKind{PathPrefix, PathExact, PathRegex} {
+		data, _ := k.MarshalText()
+		var got PathKind = 9
+		if err := got.UnmarshalText(data); err != nil || got != k || string(data) != k.String() {
+			t.Errorf("%v: text %s, back %v, %v", k, data, got, err)
+		}
+	}
+	if _, err := PathKind(9).MarshalText(); err == nil || PathKind(9).String() != "PathKind(9)" {
+		t.Error("PathKind(9) has a text")
+	}
+	var k PathKind
+	if err := k.UnmarshalText([]byte("Suffix")); err == nil {
+		t.Error(`"Suffix" is a PathKind`)
+	}
+}
+
+// FuzzCompile holds that no Spec makes the package panic, and that a Spec's
+// JSON form says all that matters.
+func FuzzCompile(f *testing.F) {
+	for seed := range uint64(3) {
+		data, _ := json.Marshal((&dice{randomBytes(seed)}).spec())
+		f.Add(data)
+	}
+	data, _ := json.Marshal(fullSpec())
+	f.Add(data)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var s, again Spec
+		if json.Unmarshal(data, &s) != nil {
+			return
+		}
+		snap, problems := Compile(&s)
+		for _, p := range problems {
+			if p.Error() == "" || p.Reason == "" {
+				t.Errorf("a problem that says nothing: %#v", p)
+			}
+		}
+		for _, p := range snap.Ports() {
+			for i := range someRequests {
+				checkExplanation(t, p, &someRequests[i])
+				_ = p.Explain(&someRequests[i]).String()
+			}
+		}
+		data, err := json.Marshal(&s)
+		if err != nil {
+			t.Fatalf("to JSON: %v", err)
+		}
+		if err := json.Unmarshal(data, &again); err != nil {
+			t.Fatalf("from JSON: %v", err)
+		}
+		other, _ := Compile(&again)
+		if got, want := dump(other), dump(snap); got != want {
+			t.Errorf("through JSON:\n%s\nwas\n%s", got, want)
+		}
+	})
+}
