@@ -1,0 +1,85 @@
+package main
+
+import (
+	"cmp"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"fairway.dev/discovery/manifest"
+	"fairway.dev/routing"
+	"fairway.dev/routing/gatewayapi"
+)
+
+// A config is a folder of manifests on its way to the data plane: files, then
+// objects, then parts of a Spec. One goroutine owns it.
+type config struct {
+	folder     *manifest.Folder
+	translator *gatewayapi.Translator
+	reports    map[routing.ObjectKey]gatewayapi.Report
+	troubled   map[routing.ObjectKey]bool // those of reports that have Problems
+	files      []*routing.Problem         // of the folder
+}
+
+func newConfig(paths []string, log *slog.Logger) *config {
+	c := &config{
+		folder:   &manifest.Folder{Paths: paths, Log: log},
+		reports:  map[routing.ObjectKey]gatewayapi.Report{},
+		troubled: map[routing.ObjectKey]bool{},
+	}
+	c.translator = gatewayapi.New(c.folder.World(), gatewayapi.Options{DefaultClass: "fairway"})
+	return c
+}
+
+// apply takes what changed in the folder and returns what changes in the Spec.
+func (c *config) apply(change manifest.Change) *routing.Delta {
+	c.files = change.Problems
+	delta, reports := c.translator.Update(change.Keys)
+	for _, r := range reports {
+		delete(c.reports, r.Object)
+		delete(c.troubled, r.Object)
+		if !r.Gone {
+			c.reports[r.Object] = r
+		}
+		if len(r.Problems) > 0 {
+			c.troubled[r.Object] = true
+		}
+	}
+	return delta
+}
+
+// problems returns all that stand: of files, of translation, and those of
+// compiling, each with the place in a file that its author has to look at.
+func (c *config) problems(compiled []*routing.Problem) []*routing.Problem {
+	var all []*routing.Problem
+	all = append(all, c.files...)
+	for _, key := range slices.SortedFunc(maps.Keys(c.troubled), compareKeys) {
+		all = append(all, c.reports[key].Problems...)
+	}
+	all = append(all, compiled...)
+	seen := map[string]bool{}
+	kept := all[:0]
+	for _, p := range all {
+		p = c.placed(p)
+		// Translation and compiling may find the same thing.
+		if text := string(p.Reason) + p.Origin.String() + p.Origin.Place(); !seen[text] {
+			seen[text] = true
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// placed returns p with its file and line.
+func (c *config) placed(p *routing.Problem) *routing.Problem {
+	o := p.Origin
+	if o.File != "" || o.Name == "" {
+		return p
+	}
+	o.File, o.Line = c.folder.Place(routing.ObjectKey{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}, o.Field)
+	return &routing.Problem{Origin: o, Reason: p.Reason, Err: p.Err}
+}
+
+func compareKeys(a, b routing.ObjectKey) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}

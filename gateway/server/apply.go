@@ -1,0 +1,45 @@
+package server
+
+import (
+	"time"
+
+	"fairway.dev/routing"
+)
+
+// Update puts a change in force and returns why parts of what is asked for
+// now are not. When it returns, every new exchange sees the change.
+func (s *Server) Update(d *routing.Delta) []*routing.Problem {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	began := time.Now()
+	before := s.inForce.Load()
+	snap, problems := before.snapshot.Update(d)
+
+	s.certs.update(d, snap)
+	for _, c := range d.Clusters {
+		if inForce := snap.Cluster(c.Name); inForce != nil {
+			s.clusters.Put(inForce)
+		}
+	}
+	for _, e := range d.Endpoints {
+		s.clusters.PutEndpoints(e)
+	}
+	s.proxy.Prepare(snap)
+	s.publish(&generation{number: before.number + 1, snapshot: snap, problems: problems})
+	if len(d.Listeners) > 0 || len(d.Removed.Listeners) > 0 || before.number == 0 {
+		s.applyPorts()
+	}
+	for _, name := range d.Removed.Clusters {
+		if snap.Cluster(name) == nil {
+			s.clusters.Remove(name)
+		}
+	}
+	s.options.Metrics.Config.Applied(before.number+1, time.Now(), time.Since(began))
+	return s.Problems()
+}
+
+// publish swaps the one pointer that exchanges load.
+func (s *Server) publish(g *generation) {
+	s.proxy.Publish(g.snapshot)
+	s.inForce.Store(g)
+}

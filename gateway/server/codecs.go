@@ -1,0 +1,72 @@
+package server
+
+import (
+	"crypto/tls"
+
+	"fairway.dev/gateway/http1"
+	"fairway.dev/gateway/http2"
+	"fairway.dev/gateway/listen"
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/telemetry"
+	"fairway.dev/gateway/upstream"
+	"fairway.dev/routing"
+)
+
+// http1Codecs makes HTTP/1 servers. What they refuse is counted on the loop
+// that refuses it, so each loop has Limits of its own.
+func (s *Server) http1Codecs() listen.Codecs {
+	refusals := telemetry.Refusals[http1.Refusal](s.options.Metrics, "http1", http1.RefusalTexts())
+	limits := make([]*http1.Limits, len(s.loops))
+	for i := range s.loops {
+		limits[i] = &http1.Limits{Count: func(k http1.Refusal) { refusals.Count(i, k) }}
+	}
+	return func(c loop.Conn, peer *message.Peer) listen.Codec {
+		i := c.Loop().Index()
+		return http1.NewServer(c, peer, s.handlers[i], limits[i])
+	}
+}
+
+// http2Codecs makes HTTP/2 servers.
+func (s *Server) http2Codecs() listen.Codecs {
+	refusals := telemetry.Refusals[http2.Kind](s.options.Metrics, "http2", http2.KindTexts())
+	limits := make([]*http2.Limits, len(s.loops))
+	for i := range s.loops {
+		limits[i] = &http2.Limits{Count: func(k http2.Kind) { refusals.Count(i, k) }}
+	}
+	return func(c loop.Conn, peer *message.Peer) listen.Codec {
+		i := c.Loop().Index()
+		return http2.NewServer(c, peer, s.handlers[i], limits[i])
+	}
+}
+
+// newClusters makes the clusters' Set.
+func (s *Server) newClusters() *upstream.Set {
+	m := s.options.Metrics
+	limits := [...]telemetry.Limit{
+		upstream.LimitRequests:    telemetry.LimitUpstreamRequests,
+		upstream.LimitPending:     telemetry.LimitUpstreamPending,
+		upstream.LimitConnections: telemetry.LimitUpstreamConnections,
+	}
+	causes := [...]telemetry.Ejection{
+		upstream.CauseRefused:  telemetry.EjectedConnect,
+		upstream.CauseFailures: telemetry.EjectedConsecutive,
+	}
+	return upstream.NewSet(upstream.Options{
+		Loops: s.loops, Log: s.options.Log,
+		Certificate: func(name routing.CertificateName) *tls.Certificate { return s.certs.pair(name) },
+		OnOverflow:  func(_ *upstream.Cluster, l upstream.Limit) { m.Limits.Count(0, limits[l]) },
+		OnEject: func(_ *upstream.Cluster, _ *upstream.Endpoint, c upstream.Cause) {
+			m.Upstream.Ejections.Count(0, causes[c])
+		},
+	})
+}
+
+// connectionEvents counts what happens to connections.
+func (s *Server) connectionEvents() listen.Events {
+	m := s.options.Metrics
+	return listen.Events{
+		Handshake: func(loop int, err error) { m.Handshakes.Count(loop, telemetry.HandshakeOutcome(err)) },
+		Refused:   func(loop int) { m.Limits.Count(loop, telemetry.LimitConnections) },
+	}
+}

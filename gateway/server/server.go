@@ -1,0 +1,189 @@
+// Package server is the data plane assembled: loops, listening sockets,
+// codecs, proxy, clusters and certificates behind one call, [Server.Update].
+//
+// The order of an Update is its law: what a new rule points at is there
+// before the rule is, and what an old rule points at leaves after it.
+// Certificates and clusters come first, then the Snapshot is put in force by
+// one pointer, then sockets are opened and closed, then what nothing uses any
+// more is drained.
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairway.dev/gateway/listen"
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/proxy"
+	"fairway.dev/gateway/telemetry"
+	"fairway.dev/gateway/upstream"
+	"fairway.dev/routing"
+	"fairway.dev/tlsmgr"
+)
+
+// Options are what a Server needs. Metrics is required.
+type Options struct {
+	// Loops is the number of event loops. If zero, one for each core that the
+	// process may use (GOMAXPROCS).
+	Loops int
+
+	// Bind is where Gateways without addresses listen. If zero, everywhere.
+	Bind netip.Addr
+
+	// Metrics are counted on; they were made for as many loops.
+	Metrics *telemetry.Metrics
+	// AccessLog takes a line for each exchange. Nil is off.
+	AccessLog *telemetry.AccessLog
+	// LocalCA makes certificates for listeners that ask for it. Without one
+	// such listeners have none, and refuse handshakes.
+	LocalCA *tlsmgr.LocalCA
+
+	// MaxConnections bounds client connections; if zero, file descriptors do.
+	MaxConnections int
+	// MaxExchanges bounds what is under way. If zero, there is no bound.
+	MaxExchanges int
+	// TrustedHops is proxy.Options.TrustedHops.
+	TrustedHops int
+
+	Log *slog.Logger
+}
+
+// A Server is a data plane.
+type Server struct {
+	options  Options
+	loops    []*loop.Loop
+	ports    *listen.Set
+	clusters *upstream.Set
+	proxy    *proxy.Proxy
+	handlers []message.Handler // by loop
+	certs    *certificates
+
+	inForce    atomic.Pointer[generation]
+	draining   atomic.Bool
+	unbound    atomic.Pointer[[]*routing.Problem]
+	retryBinds *time.Timer
+
+	mu    sync.Mutex // guards Update and what follows
+	binds map[routing.PortKey]*proxy.Bind
+}
+
+// A generation is a Snapshot in force and its number.
+type generation struct {
+	number   uint64
+	snapshot *routing.Snapshot
+	problems []*routing.Problem
+}
+
+// New returns a Server whose loops run and that serves nothing yet.
+func New(o Options) (*Server, error) {
+	if o.Loops == 0 {
+		o.Loops = runtime.GOMAXPROCS(0)
+	}
+	s := &Server{options: o, binds: map[routing.PortKey]*proxy.Bind{}}
+	for i := range o.Loops {
+		l, err := loop.New(i)
+		if err != nil {
+			return nil, fmt.Errorf("event loop %d: %w", i, err)
+		}
+		s.loops = append(s.loops, l)
+	}
+	s.certs = newCertificates(o.LocalCA, o.Log)
+	s.clusters = s.newClusters()
+	s.proxy = proxy.New(proxy.Options{
+		Clusters: s.clusters, Loops: o.Loops, Metrics: o.Metrics, AccessLog: o.AccessLog,
+		TrustedHops: o.TrustedHops, MaxExchanges: o.MaxExchanges,
+	})
+	for _, l := range s.loops {
+		s.handlers = append(s.handlers, s.proxy.Handler(l))
+	}
+	s.ports = listen.New(listen.Options{
+		Loops: s.loops, Log: o.Log, MaxConnections: o.MaxConnections,
+		HTTP1: s.http1Codecs(), HTTP2: s.http2Codecs(), Events: s.connectionEvents(),
+	})
+	for _, l := range s.loops {
+		o.Metrics.Watch(l)
+		if o.AccessLog != nil {
+			o.AccessLog.Attach(l)
+		}
+		go l.Run()
+	}
+	s.unbound.Store(new([]*routing.Problem))
+	s.publish(&generation{snapshot: emptySnapshot()})
+	return s, nil
+}
+
+func emptySnapshot() *routing.Snapshot {
+	snap, _ := routing.Compile(&routing.Spec{})
+	return snap
+}
+
+// Snapshot returns what is in force.
+func (s *Server) Snapshot() *routing.Snapshot { return s.inForce.Load().snapshot }
+
+// Generation returns the number of the configuration in force; 0 before the
+// first Update.
+func (s *Server) Generation() uint64 { return s.inForce.Load().number }
+
+// Problems returns why parts of what was asked for are not in force: those of
+// compiling, then ports that could not be bound, then certificates.
+func (s *Server) Problems() []*routing.Problem {
+	all := append([]*routing.Problem(nil), s.inForce.Load().problems...)
+	all = append(all, *s.unbound.Load()...)
+	return append(all, s.certs.problems()...)
+}
+
+// Clusters returns the clusters' state.
+func (s *Server) Clusters() []upstream.ClusterStats { return s.clusters.Stats() }
+
+// Addrs returns the addresses that are bound.
+func (s *Server) Addrs() []netip.AddrPort { return s.ports.Addrs() }
+
+// Ready reports whether the server takes traffic, and what it waits for if not.
+func (s *Server) Ready() (ready bool, unfinished []string) {
+	if s.draining.Load() {
+		return false, []string{"draining"}
+	}
+	if s.Generation() == 0 {
+		return false, []string{"configuration in force", "listeners bound", "certificates loaded"}
+	}
+	return true, nil
+}
+
+// Drain stops accepting, lets what is under way finish, and returns when all
+// connections are closed or ctx ends.
+func (s *Server) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	s.mu.Lock()
+	s.stopRetrying()
+	s.ports.Drain()
+	s.mu.Unlock()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for s.ports.Open() > 0 {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d connections left: %w", s.ports.Open(), ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// Close ends everything at once.
+func (s *Server) Close() {
+	s.draining.Store(true)
+	s.mu.Lock()
+	s.stopRetrying()
+	s.ports.Apply(nil)
+	s.mu.Unlock()
+	for _, l := range s.loops {
+		l.Stop()
+	}
+}
