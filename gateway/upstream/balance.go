@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"cmp"
+	"math"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
@@ -170,7 +172,7 @@ func lessLoad(a, b *member, ch *chooser) bool {
 	la, lb := a.ep.inFlight.Load(), b.ep.inFlight.Load()
 	wa, wb := int64(a.weight), int64(b.weight)
 	if ch.mood <= again {
-		wa, wb = wa*a.ep.share(ch.now), wb*b.ep.share(ch.now)
+		wa, wb = wa*a.ep.health.share(ch.now), wb*b.ep.health.share(ch.now)
 	}
 	return la*wb < lb*wa
 }
@@ -179,9 +181,9 @@ func lessLoad(a, b *member, ch *chooser) bool {
 // rounded.
 const maxTurns = 16384
 
-// roundRobin takes members in turn, as often as their weights say and evenly
-// spread, as smooth weighted round robin does: with weights 5, 1, 1 it goes
-// a a b a c a a. Each loop takes its own turns.
+// roundRobin takes members in turn, exactly as often as their weights say,
+// and evenly spread: the turns of a member are equally far apart. Each loop
+// takes its own turns.
 type roundRobin struct {
 	*sampler
 	turns []uint32 // numbers of members
@@ -201,8 +203,9 @@ func newRoundRobin(members []*member, loops int) *roundRobin {
 	return p
 }
 
-// newTurns gives a member of weight w the moments (k+1/2)/w, for each k < w,
-// and takes all in the order of their moments.
+// newTurns gives a member of weight w the moments (k+offset)/w, for each k < w,
+// and takes all in the order of their moments. Offsets are multiples of the
+// golden ratio, so that members of equal weight do not come in bunches.
 func newTurns(members []*member) []uint32 {
 	type turn struct {
 		moment float64
@@ -210,19 +213,12 @@ func newTurns(members []*member) []uint32 {
 	}
 	var turns []turn
 	for i, w := range reducedWeights(members) {
+		_, offset := math.Modf(float64(i) * math.Phi)
 		for k := range w {
-			turns = append(turns, turn{(float64(k) + 0.5) / float64(w), uint32(i)})
+			turns = append(turns, turn{(float64(k) + offset) / float64(w), uint32(i)})
 		}
 	}
-	slices.SortStableFunc(turns, func(a, b turn) int {
-		switch {
-		case a.moment < b.moment:
-			return -1
-		case a.moment > b.moment:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(turns, func(a, b turn) int { return cmp.Compare(a.moment, b.moment) })
 	numbers := make([]uint32, len(turns))
 	for i, t := range turns {
 		numbers[i] = t.number

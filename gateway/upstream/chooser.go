@@ -30,9 +30,9 @@ type chooser struct {
 func (ch *chooser) likes(m *member) bool {
 	switch ch.mood {
 	case choosy:
-		return m.ep.share(ch.now) > 0 && !slices.Contains(ch.tried, m.ep)
+		return m.ep.health.share(ch.now) > 0 && !slices.Contains(ch.tried, m.ep)
 	case again:
-		return m.ep.share(ch.now) > 0
+		return m.ep.health.share(ch.now) > 0
 	case panicking:
 		return !slices.Contains(ch.tried, m.ep)
 	}
@@ -45,10 +45,10 @@ func (ch *chooser) takes(m *member) bool {
 	if !ch.likes(m) {
 		return false
 	}
-	if ch.mood > again || m.ep.steady(ch.now) {
+	if ch.mood > again || m.ep.health.steady(ch.now) {
 		return true
 	}
-	return int64(ch.rng.Uint64()%wholeShare) < m.ep.share(ch.now)
+	return int64(ch.rng.Uint64()%wholeShare) < m.ep.health.share(ch.now)
 }
 
 // below returns a random number under n.

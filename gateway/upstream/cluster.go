@@ -133,7 +133,7 @@ func (c *Cluster) setEndpoints(list []routing.Endpoint) {
 	if slow := old.config.slowStart; slow > 0 && len(old.usable) > 0 {
 		for _, m := range next.usable {
 			if !used[m.ep] {
-				m.ep.startSlowly(slow)
+				m.ep.health.startSlowly(slow)
 			}
 		}
 	}

@@ -16,10 +16,8 @@ type Endpoint struct {
 	pools    []*pool     // by loop: each is made and used on its loop alone
 	gone     atomic.Bool // no longer an endpoint of its cluster
 
-	health
-
-	conns   atomic.Int64 // open or being opened, of all loops
-	starved atomic.Int32 // pools that wait for another loop's connection
+	health health
+	places places // of connections
 
 	_        [64]byte // what follows is written by all loops all the time
 	inFlight atomic.Int64
@@ -69,8 +67,8 @@ func (ep *Endpoint) Done(l *loop.Loop, o Outcome) {
 	ep.inFlight.Add(-1)
 	switch o {
 	case Success:
-		if ep.failures.Load() != 0 {
-			ep.failures.Store(0)
+		if ep.health.failures.Load() != 0 {
+			ep.health.failures.Store(0)
 		}
 	case Failed, Reset, Timeout:
 		ep.failed(l)

@@ -125,10 +125,10 @@ func (h *health) comeBack(from instant, d time.Duration) {
 func (ep *Endpoint) failed(l *loop.Loop) {
 	c := ep.cluster
 	cfg := c.view.Load().config
-	if cfg.ejection.Off || int(ep.failures.Add(1)) < cfg.ejection.Consecutive {
+	if cfg.ejection.Off || int(ep.health.failures.Add(1)) < cfg.ejection.Consecutive {
 		return
 	}
-	ep.failures.Store(0)
+	ep.health.failures.Store(0)
 	if c.ejectForFailures(ep, c.set.instant(l.Now())) {
 		c.tellEjected(ep, CauseFailures)
 	}
@@ -141,7 +141,7 @@ func (c *Cluster) ejectForFailures(ep *Endpoint, now instant) bool {
 	v := c.view.Load()
 	out := 0
 	for _, m := range v.usable {
-		if m.ep.outUntil.Load() > now {
+		if m.ep.health.outUntil.Load() > now {
 			out++
 		}
 	}
@@ -149,7 +149,7 @@ func (c *Cluster) ejectForFailures(ep *Endpoint, now instant) bool {
 	if n < 2 || out > 0 && (out+1)*100 > v.config.ejection.MaxPercent*n {
 		return false
 	}
-	return ep.eject(now, v.config.ejection.Base)
+	return ep.health.eject(now, v.config.ejection.Base)
 }
 
 // eject takes the endpoint out for base, doubled with each ejection that
@@ -207,10 +207,10 @@ func isOurs(err error) bool {
 // refuse takes ep out until a connection succeeds, and sees to it that one is
 // tried.
 func (ep *Endpoint) refuse(l *loop.Loop) {
-	if ep.outUntil.Load() == forever || ep.gone.Load() {
+	if ep.health.outUntil.Load() == forever || ep.gone.Load() {
 		return
 	}
-	turn, ok := ep.beginRefusing(ep.cluster.set.instant(l.Now()))
+	turn, ok := ep.health.beginRefusing(ep.cluster.set.instant(l.Now()))
 	if !ok {
 		return
 	}
@@ -235,8 +235,8 @@ func (h *health) beginRefusing(now instant) (turn int, ok bool) {
 // reachable tells that a connection to ep succeeded: where it refused before,
 // it comes back.
 func (ep *Endpoint) reachable(l *loop.Loop) {
-	if ep.outUntil.Load() == forever {
-		ep.endRefusing(ep.cluster.set.instant(l.Now()))
+	if ep.health.outUntil.Load() == forever {
+		ep.health.endRefusing(ep.cluster.set.instant(l.Now()))
 	}
 }
 
@@ -268,7 +268,7 @@ type prober struct {
 
 func (pr *prober) probe() {
 	ep := pr.ep
-	if ep.gone.Load() || !ep.refuses(pr.turn) {
+	if ep.gone.Load() || !ep.health.refuses(pr.turn) {
 		return
 	}
 	ep.cluster.set.o.Dial(pr.loop, ep.addr, nil, probeTimeout, func(conn Conn, _ string, err error) {

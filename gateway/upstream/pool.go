@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"time"
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
@@ -28,7 +27,7 @@ type pool struct {
 	queue
 	patience loop.Timer // of the first in the queue
 	serving  bool       // serve is deferred
-	starving bool       // counted in endpoint.starved
+	starving bool       // in the queue of endpoint.places
 	kept     int        // exchanges since another loop began to starve
 }
 
@@ -41,8 +40,6 @@ func newPool(ep *Endpoint, l *loop.Loop) *pool {
 func (p *pool) config() *config { return p.endpoint.cluster.view.Load().config }
 
 func (p *pool) now() instant { return p.endpoint.cluster.set.instant(p.loop.Now()) }
-
-func durationOf(d instant) time.Duration { return time.Duration(d) }
 
 // follow sees to it that the pool talks the way that the cluster says.
 func (p *pool) follow() {
@@ -60,7 +57,7 @@ func (p *pool) follow() {
 	p.retireAll()
 	for _, d := range p.dials {
 		d.cancel()
-		p.forget()
+		p.vacate()
 	}
 	p.dials = nil
 	p.grow()
@@ -204,7 +201,7 @@ func (cn *conn) closed(error) {
 	p.loop.Drop(&cn.idle)
 	i := slices.Index(p.conns, cn)
 	p.conns = slices.Delete(p.conns, i, i+1)
-	p.forget()
+	p.vacate()
 	p.grow()
 }
 
@@ -212,6 +209,7 @@ func (cn *conn) closed(error) {
 type dial struct {
 	pool   *pool
 	way    *way
+	begun  instant
 	cancel func()
 }
 
@@ -234,7 +232,7 @@ func (p *pool) needed() int {
 }
 
 func (p *pool) dial() {
-	d := &dial{pool: p, way: p.way}
+	d := &dial{pool: p, way: p.way, begun: p.now()}
 	p.dials = append(p.dials, d)
 	set := p.endpoint.cluster.set
 	d.cancel = set.o.Dial(p.loop, p.endpoint.addr, p.tls, p.config().connectTimeout, d.done)
@@ -245,7 +243,7 @@ func (d *dial) done(c Conn, alpn string, err error) {
 	i := slices.Index(p.dials, d)
 	p.dials = slices.Delete(p.dials, i, i+1)
 	if err != nil {
-		p.dialFailed(err)
+		p.dialFailed(d, err)
 		return
 	}
 	p.endpoint.reachable(p.loop)
@@ -263,9 +261,10 @@ func (p *pool) add(c Conn, proto message.Proto) {
 	p.list(cn)
 }
 
-// dialFailed fails those who waited for the connection that was not made:
-// as many as it would have carried and no other one will.
-func (p *pool) dialFailed(err error) {
+// dialFailed fails those who have waited for the connection since it was
+// begun, but not more than it would have carried, nor those whom others that
+// are being opened will carry.
+func (p *pool) dialFailed(d *dial, err error) {
 	p.endpoint.connectFailed(p.loop, err)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", ErrTimeout, err)
@@ -274,8 +273,8 @@ func (p *pool) dialFailed(err error) {
 	if p.room > 0 {
 		over = min(over, p.room)
 	}
-	p.forget()
-	for ; over > 0 && p.waiting > 0; over-- {
+	p.vacate()
+	for ; over > 0 && p.first != nil && p.first.since <= d.begun; over-- {
 		p.fail(err)
 	}
 	p.grow()

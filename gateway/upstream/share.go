@@ -1,19 +1,76 @@
 package upstream
 
-import "fairway.dev/gateway/loop"
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
 
 // The limit of connections to an endpoint holds over all loops, and each loop
 // has connections of its own. So a loop that may open none, and has none that
-// would become free, starves until another gives one up.
+// would become free, starves until another gives one up: its place passes on.
 
 // keepWhileOthersStarve is how many exchanges a loop's connections serve its
 // own tries, once another loop starves, before one of them is given up.
 const keepWhileOthersStarve = 32
 
-// reserve counts a connection that is about to be opened, if the limit allows.
+// places are how many connections to an endpoint there are, open or being
+// opened, and the loops that starve for one.
+type places struct {
+	taken   atomic.Int64
+	starved atomic.Int32 // len(queue), for a look without the lock
+
+	mu    sync.Mutex
+	queue []int // indices of loops, the first to starve first
+}
+
+// take takes a place if fewer than limit are taken.
+func (s *places) take(limit int64) bool {
+	for {
+		n := s.taken.Load()
+		if n >= limit {
+			return false
+		}
+		if s.taken.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (s *places) enqueue(loop int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = append(s.queue, loop)
+	s.starved.Store(int32(len(s.queue)))
+}
+
+func (s *places) dequeue(loop int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.queue, loop); i >= 0 {
+		s.queue = slices.Delete(s.queue, i, i+1)
+		s.starved.Store(int32(len(s.queue)))
+	}
+}
+
+// next takes the first loop out of the queue.
+func (s *places) next() (loop int, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 {
+		return 0, false
+	}
+	loop = s.queue[0]
+	s.queue = slices.Delete(s.queue, 0, 1)
+	s.starved.Store(int32(len(s.queue)))
+	return loop, true
+}
+
+// reserve takes a place for a connection that is about to be opened.
 func (p *pool) reserve() bool {
 	limit := p.config().connections
-	if p.count(limit) {
+	places := &p.endpoint.places
+	if places.take(limit) {
 		p.fed()
 		return true
 	}
@@ -21,48 +78,56 @@ func (p *pool) reserve() bool {
 		return false
 	}
 	p.starving = true
-	p.endpoint.starved.Add(1)
-	if p.count(limit) { // one was given up before we were counted
+	places.enqueue(p.loop.Index())
+	if places.take(limit) { // one was given up before we stood in the queue
 		p.fed()
 		return true
 	}
-	p.others((*pool).giveUp)
+	ep := p.endpoint
+	for i := range ep.pools {
+		if i != p.loop.Index() {
+			ep.post(i, (*pool).giveUp)
+		}
+	}
 	return false
 }
 
-func (p *pool) count(limit int64) bool {
-	conns := &p.endpoint.conns
-	for {
-		n := conns.Load()
-		if n >= limit {
-			return false
+// vacate gives up the place of a connection that is gone, or was not made.
+func (p *pool) vacate() {
+	places := &p.endpoint.places
+	places.taken.Add(-1)
+	// Looking for who starves comes after: see reserve for the other order.
+	for places.starved.Load() > 0 && places.take(p.config().connections) {
+		if next, ok := places.next(); ok {
+			p.endpoint.post(next, (*pool).inherit)
+			return
 		}
-		if conns.CompareAndSwap(n, n+1) {
-			return true
-		}
+		places.taken.Add(-1)
 	}
 }
 
-// forget counts a connection off that is gone, or was not made.
-func (p *pool) forget() {
-	p.endpoint.conns.Add(-1)
-	if p.endpoint.starved.Load() > 0 {
-		p.others((*pool).grow)
+// inherit takes over a place from another loop, for who waits.
+func (p *pool) inherit() {
+	p.starving = false
+	if len(p.dials) < p.needed() {
+		p.dial()
+		return
 	}
+	p.vacate()
 }
 
 // fed tells that the pool starves no more.
 func (p *pool) fed() {
 	if p.starving {
 		p.starving = false
-		p.endpoint.starved.Add(-1)
+		p.endpoint.places.dequeue(p.loop.Index())
 	}
 }
 
 // owes reports whether the connection that has just become free is to be
 // given up for another loop.
 func (p *pool) owes() bool {
-	if p.endpoint.starved.Load() == 0 {
+	if p.endpoint.places.starved.Load() == 0 {
 		p.kept = 0
 		return false
 	}
@@ -78,23 +143,14 @@ func (p *pool) owes() bool {
 
 // giveUp gives up a connection that nobody waits for.
 func (p *pool) giveUp() {
-	if n := len(p.free); n > 0 && p.waiting == 0 {
+	if len(p.free) > 0 && p.waiting == 0 {
 		p.retire(p.free[0])
 	}
 }
 
-// others runs f for the endpoint's pools on other loops, each there.
-func (p *pool) others(f func(*pool)) {
-	ep := p.endpoint
-	for i, l := range ep.cluster.set.o.Loops {
-		if i != p.loop.Index() {
-			postFor(l, ep, i, f)
-		}
-	}
-}
-
-func postFor(l *loop.Loop, ep *Endpoint, index int, f func(*pool)) {
-	l.Post(func() {
+// post runs f for the endpoint's pool on the loop of that index, if it has one.
+func (ep *Endpoint) post(index int, f func(*pool)) {
+	ep.cluster.set.o.Loops[index].Post(func() {
 		if p := ep.pools[index]; p != nil {
 			f(p)
 		}

@@ -60,10 +60,10 @@ func (c *Cluster) stats(now instant) ClusterStats {
 		m := &v.all[i]
 		list[i] = EndpointStats{
 			Addr: m.ep.addr, Workload: m.spec.Workload, Zone: m.spec.Zone, Used: used[m],
-			Health:      m.ep.state(now),
+			Health:      m.ep.health.state(now),
 			InFlight:    int(m.ep.inFlight.Load()),
-			Connections: int(m.ep.conns.Load()),
-			Ejections:   int(m.ep.total.Load()),
+			Connections: int(m.ep.places.taken.Load()),
+			Ejections:   int(m.ep.health.total.Load()),
 		}
 	}
 	return ClusterStats{

@@ -78,9 +78,10 @@ var ErrTimeout = errors.New("no connection in time")
 type Limit uint8
 
 const (
-	LimitRequests Limit = iota
-	LimitPending
-	LimitConnections
+	LimitRequests    Limit = iota // turned away
+	LimitPending                  // turned away
+	LimitConnections              // made to wait
+	LimitWait                     // waited for too long
 )
 
 // String returns the limit as a metric label has it.
@@ -90,8 +91,10 @@ func (l Limit) String() string {
 		return "requests"
 	case LimitPending:
 		return "pending"
+	case LimitConnections:
+		return "connections"
 	}
-	return "connections"
+	return "wait"
 }
 
 // A Cause is why an endpoint was ejected.
@@ -131,10 +134,9 @@ type Options struct {
 	// Now is the clock for what is asked outside loops. If nil, time.Now.
 	Now func() time.Time
 
-	// OnOverflow counts a limit that was reached: for LimitConnections a try
-	// that waits because of it, for the others one that is turned away.
-	// OnEject counts endpoints that are left out. Nil ones are skipped. They
-	// are called on loops and must not block.
+	// OnOverflow counts each time that a limit was reached, OnEject endpoints
+	// that are left out. Nil ones are skipped. They are called on loops and
+	// must not block.
 	OnOverflow func(*Cluster, Limit)
 	OnEject    func(*Cluster, *Endpoint, Cause)
 }

@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"time"
+
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 )
@@ -26,6 +28,7 @@ type Wait struct {
 
 	pool       *pool // in whose queue it stands, or nil
 	next, prev *Wait
+	since      instant
 	until      instant
 }
 
@@ -60,7 +63,7 @@ func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
 		w.Waiter.ConnectFailed(ErrOverflow)
 		return
 	}
-	p.join(w, p.now()+int64(cfg.connectTimeout))
+	p.join(w, cfg.connectTimeout)
 	p.grow()
 	if len(p.dials) < p.needed() {
 		c.overflow(LimitConnections)
@@ -99,9 +102,10 @@ func (q *queue) remove(w *Wait) {
 	q.waiting--
 }
 
-// join puts w at the end of the queue.
-func (p *pool) join(w *Wait, until instant) {
-	w.pool, w.until = p, until
+// join puts w at the end of the queue, where it waits for as long as patience.
+func (p *pool) join(w *Wait, patience time.Duration) {
+	w.pool, w.since = p, p.now()
+	w.until = w.since + int64(patience)
 	p.push(w)
 	if !p.patience.Armed() {
 		p.armPatience()
@@ -129,12 +133,13 @@ func (p *pool) fail(err error) {
 // armPatience arms the timer for the first in the queue, who is also the
 // first to lose patience.
 func (p *pool) armPatience() {
-	p.loop.Arm(&p.patience, durationOf(p.first.until-p.now()))
+	p.loop.Arm(&p.patience, time.Duration(p.first.until-p.now()))
 }
 
 // losePatience fails those that have waited long enough.
 func (p *pool) losePatience() {
 	for p.first != nil && p.first.until <= p.now() {
+		p.endpoint.cluster.overflow(LimitWait)
 		p.fail(ErrTimeout)
 	}
 	if p.first != nil && !p.patience.Armed() {

@@ -1,0 +1,160 @@
+package upstream
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"fairway.dev/gateway/message"
+	"fairway.dev/routing"
+)
+
+// refusing is a Waiter that makes nothing of what it gets.
+type refusing struct{}
+
+func (refusing) Connected(message.Client, bool) {}
+func (refusing) ConnectFailed(error)            {}
+
+func TestRequestsLimit(t *testing.T) {
+	for _, tt := range []struct {
+		limit, want int
+	}{
+		{3, 3},
+		{0, 16384},
+		{-1, 20000}, // none: all that are begun
+	} {
+		s := newStage(t, 1)
+		c := s.cluster(routing.Cluster{Limits: routing.Limits{Requests: tt.limit}}, 1)
+		begun := 0
+		for range 20000 {
+			if c.Begin() {
+				begun++
+			}
+		}
+		if begun != tt.want || s.overflow[LimitRequests] != 20000-tt.want {
+			t.Errorf("Requests %d: %d begun and %d counted over, want %d and %d",
+				tt.limit, begun, s.overflow[LimitRequests], tt.want, 20000-tt.want)
+		}
+		if c.End(); !c.Begin() {
+			t.Errorf("Requests %d: none begins after one has ended", tt.limit)
+		}
+	}
+}
+
+func TestPendingLimit(t *testing.T) {
+	s := newStage(t, 2)
+	c := s.cluster(routing.Cluster{Limits: routing.Limits{Pending: 2}}, 1)
+	s.answer[addr(1)] = errHang
+	a, _ := s.begin(c, s.loops[0])
+	b, _ := s.begin(c, s.loops[1])
+	x, _ := s.begin(c, s.loops[0])
+	if !errors.Is(x.err, ErrOverflow) || a.heard+b.heard != 0 || s.overflow[LimitPending] != 1 {
+		t.Errorf("third that waits, on two loops: %v, %d counted; want ErrOverflow at once, 1", x.err, s.overflow[LimitPending])
+	}
+	a.Cancel()
+	if y, _ := s.begin(c, s.loops[0]); y.err != nil {
+		t.Errorf("after one was cancelled: %v", y.err)
+	}
+}
+
+func TestConnectionsLimitMakesWait(t *testing.T) {
+	s := newStage(t, 1)
+	c := s.cluster(routing.Cluster{Limits: routing.Limits{Connections: 2}, ConnectTimeout: time.Second}, 1)
+	s.get(c, s.loops[0])
+	s.get(c, s.loops[0])
+	x, _ := s.begin(c, s.loops[0])
+	s.run(900 * time.Millisecond)
+	if x.heard != 0 || len(s.dials) != 2 || s.overflow[LimitConnections] != 1 {
+		t.Errorf("third try: heard %d times, %d dials, %d counted; want 0, 2, 1", x.heard, len(s.dials), s.overflow[LimitConnections])
+	}
+	s.run(200 * time.Millisecond)
+	if !errors.Is(x.err, ErrTimeout) || s.overflow[LimitWait] != 1 {
+		t.Errorf("after the connect timeout: %v, %d counted; want ErrTimeout, 1", x.err, s.overflow[LimitWait])
+	}
+	if s.stat(1).Health != Healthy {
+		t.Error("that our own limit bit counted against the endpoint")
+	}
+}
+
+func TestFailedDialLeavesOthersWaiting(t *testing.T) {
+	s := newStage(t, 1)
+	c := s.cluster(routing.Cluster{Limits: routing.Limits{Connections: 2}}, 1)
+	busy := s.get(c, s.loops[0])
+	s.answer[addr(1)] = errHang
+	a, _ := s.begin(c, s.loops[0])
+	s.run(time.Second)
+	b, _ := s.begin(c, s.loops[0]) // waits at the limit
+	s.run(4500 * time.Millisecond)
+	if !errors.Is(a.err, ErrTimeout) || b.heard != 0 {
+		t.Fatalf("errors %v and %v: want the first only, the dial was its own", a.err, b.err)
+	}
+	busy.client.end()
+	s.settle()
+	if b.client != busy.client {
+		t.Error("the second did not get the connection that was freed")
+	}
+}
+
+func TestIdleConnectionGoesToALoopThatHasNone(t *testing.T) {
+	s := newStage(t, 2)
+	c := s.cluster(routing.Cluster{Limits: routing.Limits{Connections: 1}}, 1)
+	a := s.get(c, s.loops[0])
+	b, _ := s.begin(c, s.loops[1])
+	s.settle()
+	if b.heard != 0 || len(s.dials) != 1 {
+		t.Fatal("two connections at a time, want 1")
+	}
+	a.client.end() // nobody waits on its own loop
+	s.settle()
+	if b.client == nil || b.client == a.client || !a.client.closed {
+		t.Error("a loop that has no connection waits while another's is idle")
+	}
+	b.client.end()
+	x := s.get(c, s.loops[0]) // the other's is idle already
+	if x.client.conn.Loop() != s.loops[0] {
+		t.Error("got another loop's connection")
+	}
+	if n := s.stat(1).Connections; n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+}
+
+func TestBusyLoopGivesAConnectionUpInTime(t *testing.T) {
+	s := newStage(t, 2)
+	c := s.cluster(routing.Cluster{Limits: routing.Limits{Connections: 1}}, 1)
+	mine := s.get(c, s.loops[0])
+	queued, _ := s.begin(c, s.loops[0])
+	other, _ := s.begin(c, s.loops[1])
+	s.settle()
+	served := 0
+	for ; other.heard == 0 && served < 1000; served++ {
+		mine.client.end() // one always waits on the busy loop
+		s.settle()
+		if other.heard == 0 {
+			mine = queued
+			queued, _ = s.begin(c, s.loops[0])
+		}
+	}
+	if served > keepWhileOthersStarve || other.client == nil {
+		t.Errorf("the other loop waited for %d exchanges, want %d at most", served, keepWhileOthersStarve)
+	}
+	other.client.end()
+	s.settle()
+	if queued.client == nil {
+		t.Error("the busy loop did not get a connection back")
+	}
+}
+
+func TestStarvingEndsWithTheWait(t *testing.T) {
+	s := newStage(t, 2)
+	c := s.cluster(routing.Cluster{Limits: routing.Limits{Connections: 1}}, 1)
+	a := s.get(c, s.loops[0])
+	b, _ := s.begin(c, s.loops[1])
+	s.settle()
+	b.Cancel()
+	a.client.end()
+	s.settle()
+	if a.client.closed {
+		t.Error("a connection was given up for a loop where nobody waits any more")
+	}
+}
