@@ -1,6 +1,10 @@
 package gatewayapi
 
 import (
+	"errors"
+	"fmt"
+	"strings"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -9,8 +13,8 @@ import (
 
 // A Report is the outcome for one object: the status that belongs into it, as
 // far as translation can know. Conditions carry no lastTransitionTime.
-// Programmed=True says that the gateway pods can serve it, not yet that they do:
-// whoever writes status holds it back until they have acknowledged.
+// Programmed=True says that the gateway pods can serve it, not yet that they
+// do: whoever writes status holds it back until they have acknowledged.
 type Report struct {
 	Object routing.ObjectKey
 
@@ -25,4 +29,107 @@ type Report struct {
 
 	// Problems are the parts of the object that are not in force.
 	Problems []*routing.Problem
+}
+
+func newReport(kind string, o metav1.Object) *Report {
+	return &Report{Object: routing.ObjectKey{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}}
+}
+
+// problem notes a part that is not in force.
+func (r *Report) problem(field string, reason routing.Reason, message string) {
+	r.Problems = append(r.Problems, &routing.Problem{
+		Origin: r.Object.Origin().At(field),
+		Reason: reason,
+		Err:    errors.New(message),
+	})
+}
+
+// A verdict is a condition without its type.
+type verdict struct {
+	status  metav1.ConditionStatus
+	reason  string
+	message string
+}
+
+func yes(reason string) verdict { return verdict{status: metav1.ConditionTrue, reason: reason} }
+
+func no(reason, format string, args ...any) verdict {
+	return verdict{metav1.ConditionFalse, reason, fmt.Sprintf(format, args...)}
+}
+
+func (v verdict) ok() bool { return v.status == metav1.ConditionTrue }
+
+func (v verdict) as(kind string) metav1.Condition {
+	return metav1.Condition{Type: kind, Status: v.status, Reason: v.reason, Message: v.message}
+}
+
+// conditions stamps conditions with the generation that was looked at.
+func conditions(generation int64, list ...metav1.Condition) []metav1.Condition {
+	for i := range list {
+		list[i].ObservedGeneration = generation
+	}
+	return list
+}
+
+// String prints the report for people, a line for each condition and Problem:
+//
+//	HTTPRoute shop/cart
+//	  parent Gateway shop/edge: Accepted=True (Accepted), generation 2
+//	  parent Gateway shop/edge: ResolvedRefs=False (BackendNotFound), generation 2: Service shop/no: not found
+//	  problem spec.rules[0].backendRefs[0]: BackendNotFound: Service shop/no: not found
+func (r Report) String() string {
+	var b strings.Builder
+	b.WriteString(r.Object.String())
+	if r.Gone {
+		b.WriteString(": gone")
+	}
+	b.WriteByte('\n')
+	printConditions(&b, "", r.Conditions)
+	for _, l := range r.Listeners {
+		kinds := make([]string, len(l.SupportedKinds))
+		for i, k := range l.SupportedKinds {
+			kinds[i] = string(k.Kind)
+		}
+		fmt.Fprintf(&b, "  listener %s: %d attached, kinds %v\n", l.Name, l.AttachedRoutes, kinds)
+		printConditions(&b, fmt.Sprintf("listener %s: ", l.Name), l.Conditions)
+	}
+	for _, p := range r.Parents {
+		printConditions(&b, "parent "+printRef(p.ParentRef, r.Object.Namespace)+": ", p.Conditions)
+	}
+	for _, a := range r.Ancestors {
+		printConditions(&b, "ancestor "+printRef(a.AncestorRef, r.Object.Namespace)+": ", a.Conditions)
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintf(&b, "  problem %s: %s: %v\n", p.Origin.Field, p.Reason, p.Err)
+	}
+	return b.String()
+}
+
+func printConditions(b *strings.Builder, of string, list []metav1.Condition) {
+	for _, c := range list {
+		fmt.Fprintf(b, "  %s%s=%s (%s), generation %d", of, c.Type, c.Status, c.Reason, c.ObservedGeneration)
+		if c.Message != "" {
+			b.WriteString(": " + c.Message)
+		}
+		b.WriteByte('\n')
+	}
+}
+
+func printRef(ref gatewayv1.ParentReference, ns string) string {
+	s := "Gateway " + string(or(ref.Namespace, gatewayv1.Namespace(ns))) + "/" + string(ref.Name)
+	if ref.SectionName != nil {
+		s += "/" + string(*ref.SectionName)
+	}
+	if ref.Port != nil {
+		s += fmt.Sprintf(":%d", *ref.Port)
+	}
+	return s
+}
+
+// or returns what p points to, or the default where it is nil.
+func or[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
 }

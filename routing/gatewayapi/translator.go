@@ -1,12 +1,15 @@
 package gatewayapi
 
-import "fairway.dev/routing"
+import (
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairway.dev/routing"
+)
 
 // DefaultControllerName is the controller that GatewayClasses of ours name.
 const DefaultControllerName = "fairway.dev/gateway-controller"
 
-// Objects is the world as the Translator reads it. Its user is the Translator,
-// which calls it from Update only.
+// Objects is the world as the Translator reads it, from Update only.
 type Objects interface {
 	// Get returns the object: a *gatewayv1.GatewayClass, Gateway, HTTPRoute,
 	// GRPCRoute, ReferenceGrant or BackendTLSPolicy, a *corev1.Namespace,
@@ -31,25 +34,131 @@ type Options struct {
 	Isolated bool
 }
 
+func (o Options) controllerName() gatewayv1.GatewayController {
+	if o.ControllerName == "" {
+		return DefaultControllerName
+	}
+	return gatewayv1.GatewayController(o.ControllerName)
+}
+
 // A Translator turns objects into parts of a Spec, and does again only what a
 // change touches. It belongs to one goroutine at a time.
 type Translator struct {
-	objs Objects
-	opts Options
+	opts   Options
+	sheet  sheet
+	rivals rivals
 }
 
 // New returns a Translator that has translated nothing yet.
 func New(objs Objects, opts Options) *Translator {
-	if opts.ControllerName == "" {
-		opts.ControllerName = DefaultControllerName
+	t := &Translator{opts: opts}
+	t.sheet = sheet{
+		formula: t.formula,
+		get:     objs.Get,
+		changed: t.changed,
+		settle:  t.settle,
+		cells:   map[cellID]*cell{},
+		out:     output{delta: &routing.Delta{}},
 	}
-	return &Translator{objs: objs, opts: opts}
+	return t
+}
+
+// plants are the cells that an object of a kind has for itself. Objects of
+// other kinds are read when somebody names them.
+var plants = map[string][]cellKind{
+	"GatewayClass":     {classCell},
+	"Gateway":          {gatewayCell, gatewayStateCell},
+	"HTTPRoute":        {routeCell},
+	"GRPCRoute":        {routeCell},
+	"BackendTLSPolicy": {policyCell, policyStateCell},
+	"EndpointSlice":    {sliceCell},
+	"ReferenceGrant":   {grantCell},
 }
 
 // Update translates what the changed objects touch: added, edited and removed
-// ones alike; the first call names all that there are. It returns what changed
-// in the Spec, and the Reports that read differently from before, both in the
-// order of names.
+// ones alike. The first call names all objects that there are, and each later
+// one all that have changed since. It returns what changed in the Spec, and
+// the Reports that read differently from before, both in the order of names.
 func (t *Translator) Update(changed []routing.ObjectKey) (*routing.Delta, []Report) {
-	return &routing.Delta{}, nil
+	for _, k := range changed {
+		t.sheet.touch(k)
+		kinds, ok := plants[k.Kind]
+		if !ok || t.sheet.get(k) == nil {
+			continue
+		}
+		for _, kind := range kinds {
+			id := cellID{kind: kind, ns: k.Namespace, name: k.Name}
+			if kind == routeCell {
+				id.part = k.Kind
+			}
+			t.sheet.plant(id)
+		}
+	}
+	t.sheet.recalculate()
+	return t.sheet.out.take()
+}
+
+// formula runs the formula of a cell.
+func (t *Translator) formula(r *reading) outcome {
+	switch r.id.kind {
+	case classCell:
+		return t.class(r)
+	case grantCell:
+		return t.grant(r)
+	case permitCell:
+		return t.permit(r)
+	case sliceCell:
+		return t.slice(r)
+	case keyPairCell:
+		return t.keyPair(r)
+	case policyCell:
+		return t.policy(r)
+	case policyOrderCell:
+		return t.policyOrder(r)
+	case serviceCell:
+		return t.service(r)
+	case endpointsCell:
+		return t.endpoints(r)
+	case clusterCell:
+		return t.cluster(r)
+	case backendCell:
+		return t.backend(r)
+	case gatewayCell:
+		return t.gateway(r)
+	case doorsCell:
+		return t.doors(r)
+	case portCell:
+		return t.port(r)
+	case rulesCell:
+		return t.rules(r)
+	case attachCell:
+		return t.attach(r)
+	case routeCell:
+		return t.route(r)
+	case gatewayStateCell:
+		return t.gatewayState(r)
+	case policyStateCell:
+		return t.policyState(r)
+	}
+	panic("bug: a cell without a formula")
+}
+
+// changed lets rivals know where routes want to be attached.
+func (t *Translator) changed(c cellID, value any) {
+	if c.kind == attachCell {
+		a, _ := value.(*attachment)
+		t.rivals.replace(c, a)
+	}
+}
+
+// settle decides between HTTPRoutes and GRPCRoutes once it is known where all
+// of them want to be attached, before the routes are put together.
+func (t *Translator) settle(rank cellKind) {
+	if rank == routeCell {
+		for _, c := range t.rivals.settle() {
+			if route := t.sheet.cells[cellID{routeCell, c.ns, c.name, c.part}]; route != nil {
+				t.sheet.enqueue(route)
+			}
+		}
+	}
 }

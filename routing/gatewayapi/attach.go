@@ -1,0 +1,210 @@
+package gatewayapi
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairway.dev/routing"
+)
+
+// Doors are what a Gateway lets routes know: an edit of the rest of it costs
+// no route anything.
+type doors struct {
+	ours bool
+	list []door
+}
+
+// A door is a listener as a route sees it.
+type door struct {
+	name     gatewayv1.SectionName
+	port     uint16
+	host     string // a pattern
+	kinds    []gatewayv1.RouteGroupKind
+	from     gatewayv1.FromNamespaces
+	selector labels.Selector
+}
+
+// doors sums up a Gateway for its routes. Where there is no Gateway its value
+// is nil. Listeners that are not accepted are doors too: status does not keep
+// a route from being attached.
+func (t *Translator) doors(r *reading) outcome {
+	g, _ := r.value(cellID{kind: gatewayCell, ns: r.id.ns, name: r.id.name}).(*gateway)
+	if g == nil {
+		return outcome{}
+	}
+	d := &doors{ours: g.ours}
+	for _, l := range g.listeners {
+		d.list = append(d.list, door{l.name, l.port, pattern(l.hostname), l.kinds, l.from, l.selector})
+	}
+	return outcome{value: d}
+}
+
+// An attachment is where a route wants to be, and may be but for rivals.
+type attachment struct {
+	created time.Time
+	parents []parent
+}
+
+// A parent is what a parentRef to a Gateway comes to. Those to Gateways of
+// others, and to other kinds, leave no trace.
+type parent struct {
+	ref      int // the index in spec.parentRefs
+	gateway  parentName
+	absent   bool // there is no such Gateway
+	accepted verdict
+	entries  []entry
+}
+
+// An entry is a listener that lets the route in, and the hosts it has there.
+type entry struct {
+	listener routing.ListenerName
+	section  gatewayv1.SectionName
+	hosts    []string
+}
+
+// A routeObject is what HTTPRoute and GRPCRoute have in common.
+type routeObject struct {
+	meta  *metav1.ObjectMeta
+	refs  []gatewayv1.ParentReference
+	hosts []gatewayv1.Hostname
+}
+
+// routeObject reads the route that a cell is for, or returns nil.
+func (r *reading) routeObject() *routeObject {
+	switch r.id.part {
+	case "HTTPRoute":
+		if o := object[gatewayv1.HTTPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
+		}
+	case "GRPCRoute":
+		if o := object[gatewayv1.GRPCRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
+		}
+	}
+	return nil
+}
+
+// attach finds the listeners that let a route in.
+func (t *Translator) attach(r *reading) outcome {
+	o := r.routeObject()
+	if o == nil {
+		return outcome{}
+	}
+	a := &attachment{created: o.meta.CreationTimestamp.Time}
+	for i := range o.refs {
+		ref := &o.refs[i]
+		if or(ref.Group, gatewayv1.GroupName) != gatewayv1.GroupName || or(ref.Kind, "Gateway") != "Gateway" {
+			continue
+		}
+		gw := parentName{string(or(ref.Namespace, gatewayv1.Namespace(r.id.ns))), string(ref.Name)}
+		d, _ := r.value(cellID{kind: doorsCell, ns: gw.ns, name: gw.name}).(*doors)
+		switch {
+		case d == nil:
+			a.parents = append(a.parents, parent{ref: i, gateway: gw, absent: true})
+		case d.ours:
+			p := parent{ref: i, gateway: gw}
+			p.accepted, p.entries = r.enter(o, ref, gw, d)
+			a.parents = append(a.parents, p)
+		}
+	}
+	return outcome{value: a}
+}
+
+// enter tries the doors of a Gateway, and says at which test the last failed.
+func (r *reading) enter(o *routeObject, ref *gatewayv1.ParentReference, gw parentName, d *doors) (verdict, []entry) {
+	named, allowed := false, false
+	var entries []entry
+	for i := range d.list {
+		door := &d.list[i]
+		if ref.SectionName != nil && *ref.SectionName != door.name || ref.Port != nil && *ref.Port != int32(door.port) {
+			continue
+		}
+		named = true
+		if !r.allows(door, gw) {
+			continue
+		}
+		allowed = true
+		if hosts := hostsAt(door.host, o.hosts); len(hosts) > 0 {
+			entries = append(entries, entry{listenerName(gw, door.name), door.name, hosts})
+		}
+	}
+	switch {
+	case !named:
+		return no(string(gatewayv1.RouteReasonNoMatchingParent), "Gateway %s has no listener %s", gw, printSection(ref)), nil
+	case !allowed:
+		return no(string(gatewayv1.RouteReasonNotAllowedByListeners),
+			"no listener of Gateway %s allows %ss of namespace %s", gw, r.id.part, r.id.ns), nil
+	case entries == nil:
+		return no(string(gatewayv1.RouteReasonNoMatchingListenerHostname),
+			"no listener of Gateway %s has a hostname in common with %s", gw, printHosts(o.hosts)), nil
+	}
+	return yes(string(gatewayv1.RouteReasonAccepted)), entries
+}
+
+func printSection(ref *gatewayv1.ParentReference) string {
+	s := string(or(ref.SectionName, ""))
+	if ref.Port != nil {
+		s = strings.TrimSpace(fmt.Sprintf("%s on port %d", s, *ref.Port))
+	}
+	return s
+}
+
+func printHosts(hosts []gatewayv1.Hostname) string {
+	list := make([]string, len(hosts))
+	for i, h := range hosts {
+		list[i] = string(h)
+	}
+	return strings.Join(list, ", ")
+}
+
+// allows reports whether a listener's allowedRoutes let the cell's route in.
+func (r *reading) allows(d *door, gw parentName) bool {
+	if !slices.ContainsFunc(d.kinds, func(k gatewayv1.RouteGroupKind) bool { return string(k.Kind) == r.id.part }) {
+		return false
+	}
+	switch d.from {
+	case gatewayv1.NamespacesFromAll:
+		return true
+	case gatewayv1.NamespacesFromSame:
+		return r.id.ns == gw.ns
+	case gatewayv1.NamespacesFromSelector:
+		return d.selector.Matches(namespaceLabels(object[corev1.Namespace](r, "Namespace", "", r.id.ns), r.id.ns))
+	}
+	return false
+}
+
+// namespaceLabels returns the labels of a namespace with the one that the API
+// server gives to each, which a manifest does not have.
+func namespaceLabels(ns *corev1.Namespace, name string) labels.Set {
+	set := labels.Set{corev1.LabelMetadataName: name}
+	if ns != nil {
+		for k, v := range ns.Labels {
+			set[k] = v
+		}
+	}
+	return set
+}
+
+// hostsAt returns the hostnames of a route that a listener's overlap with.
+// They stay as the author wrote them, also where the listener's is narrower:
+// requests that come in by the listener have its hostname anyway, and what the
+// author wrote decides which of two routes is the more specific.
+func hostsAt(listener string, hosts []gatewayv1.Hostname) []string {
+	if len(hosts) == 0 {
+		return []string{anyHost}
+	}
+	var out []string
+	for _, h := range hosts {
+		if host := pattern(string(h)); overlap(host, listener) && !slices.Contains(out, host) {
+			out = append(out, host)
+		}
+	}
+	return out
+}

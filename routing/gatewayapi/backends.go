@@ -1,0 +1,98 @@
+package gatewayapi
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairway.dev/routing"
+)
+
+// Reasons of ours, where the API has no word.
+const (
+	reasonInvalidBackendTLSPolicy = "InvalidBackendTLSPolicy" // a backend's policy cannot be met
+	reasonExternalName            = "UnsupportedExternalName" // a backend is an ExternalName Service
+)
+
+// A resolution is what a reference to a backend comes to: a cluster, or a
+// reason why there is none.
+type resolution struct {
+	cluster cellID // of clusterCell
+	reason  routing.Reason
+	message string
+}
+
+func unresolved(reason gatewayv1.RouteConditionReason, format string, args ...any) resolution {
+	return resolution{reason: routing.Reason(reason), message: fmt.Sprintf(format, args...)}
+}
+
+// resolve finds the cluster that a reference in a route names.
+func (r *reading) resolve(kind string, ref *gatewayv1.BackendObjectReference) resolution {
+	ns := string(or(ref.Namespace, gatewayv1.Namespace(r.id.ns)))
+	name := string(ref.Name)
+	if group, refKind := or(ref.Group, ""), or(ref.Kind, "Service"); group != "" || refKind != "Service" {
+		return unresolved(gatewayv1.RouteReasonInvalidKind, "%s %s: want a Service", printKind(group, refKind), name)
+	}
+	if !r.permitted(kind, r.id.ns, "Service", ns, name) {
+		return unresolved(gatewayv1.RouteReasonRefNotPermitted,
+			"Service %s/%s: no ReferenceGrant allows %ss of namespace %s", ns, name, kind, r.id.ns)
+	}
+	if ref.Port == nil || *ref.Port < 1 || *ref.Port > 65535 {
+		return unresolved(gatewayv1.RouteReasonBackendNotFound, "Service %s/%s: want a port", ns, name)
+	}
+	to := target{port: uint16(*ref.Port), grpc: kind == "GRPCRoute"}
+	return r.value(cellID{backendCell, ns, name, to.part()}).(resolution)
+}
+
+func printKind(group gatewayv1.Group, kind gatewayv1.Kind) string {
+	if group == "" {
+		return string(kind)
+	}
+	return string(kind) + "." + string(group)
+}
+
+// backend decides which cluster stands for a port of a Service. It is a cell
+// of its own so that what a route reads of a Service is only that.
+func (t *Translator) backend(r *reading) outcome {
+	return outcome{value: r.backendOf(parseTarget(r.id.part))}
+}
+
+func (r *reading) backendOf(to target) resolution {
+	ns, name := r.id.ns, r.id.name
+	svc := object[corev1.Service](r, "Service", ns, name)
+	if svc == nil {
+		return unresolved(gatewayv1.RouteReasonBackendNotFound, "Service %s/%s: not found", ns, name)
+	}
+	if svc.Spec.Type == corev1.ServiceTypeExternalName {
+		return unresolved(reasonExternalName,
+			"Service %s/%s is an ExternalName: want one with endpoints (CVE-2021-25740)", ns, name)
+	}
+	port := servicePort(svc, to.port)
+	if port == nil {
+		return unresolved(gatewayv1.RouteReasonBackendNotFound,
+			"Service %s/%s: no port %d: want one of %s", ns, name, to.port, printPorts(svc))
+	}
+	says, err := speechOf(port)
+	if err == nil && to.grpc && says.noGRPC {
+		err = fmt.Errorf("port %d has appProtocol %s: want one that carries gRPC", port.Port, *port.AppProtocol)
+	}
+	if err != nil {
+		return unresolved(gatewayv1.RouteReasonUnsupportedProtocol, "Service %s/%s: %v", ns, name, err)
+	}
+	if policy := r.policyFor(ns, name, port.Name); policy != nil && policy.upstream == nil {
+		return unresolved(reasonInvalidBackendTLSPolicy,
+			"Service %s/%s: BackendTLSPolicy %s/%s is not valid", ns, name, ns, policy.name)
+	}
+	to.grpc = to.grpc && says.protocol != routing.UpstreamHTTP2
+	return resolution{cluster: cellID{clusterCell, ns, name, to.part()}}
+}
+
+func printPorts(svc *corev1.Service) string {
+	list := make([]string, len(svc.Spec.Ports))
+	for i, p := range svc.Spec.Ports {
+		list[i] = fmt.Sprint(p.Port)
+	}
+	return strings.Join(list, ", ")
+}

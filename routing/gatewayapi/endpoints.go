@@ -1,0 +1,157 @@
+package gatewayapi
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"fairway.dev/routing"
+)
+
+// An addressSlice is what an EndpointSlice holds: every one of its endpoints
+// has every one of its ports.
+type addressSlice struct {
+	ports     []slicePort
+	endpoints []sliceEndpoint
+}
+
+type slicePort struct {
+	name string
+	port uint16
+}
+
+type sliceEndpoint struct {
+	addr netip.Addr
+	routing.Endpoint
+}
+
+// slice parses an EndpointSlice and puts it among those of its Service.
+func (t *Translator) slice(r *reading) outcome {
+	s := object[discoveryv1.EndpointSlice](r, "EndpointSlice", r.id.ns, r.id.name)
+	if s == nil {
+		return outcome{gone: true}
+	}
+	service := s.Labels[discoveryv1.LabelServiceName]
+	if service == "" {
+		return outcome{}
+	}
+	report := newReport("EndpointSlice", s)
+	value := parseSlice(s, report)
+	if len(report.Problems) == 0 {
+		report = nil
+	}
+	return outcome{
+		value:  value,
+		report: report,
+		gifts:  []gift{{to: cellID{kind: slicesOf, ns: r.id.ns, name: service}, item: r.id.name}},
+	}
+}
+
+func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
+	out := &addressSlice{}
+	if s.AddressType == discoveryv1.AddressTypeFQDN {
+		report.problem("addressType", "UnsupportedValue", "address type FQDN: want IPv4 or IPv6")
+		return out
+	}
+	for _, p := range s.Ports {
+		if p.Port == nil || or(p.Protocol, corev1.ProtocolTCP) != corev1.ProtocolTCP {
+			continue
+		}
+		if *p.Port < 1 || *p.Port > 65535 {
+			report.problem("ports", "UnsupportedValue", fmt.Sprintf("port %d: want 1-65535", *p.Port))
+			continue
+		}
+		out.ports = append(out.ports, slicePort{or(p.Name, ""), uint16(*p.Port)})
+	}
+	for i, e := range s.Endpoints {
+		ready := or(e.Conditions.Ready, true)
+		ep := routing.Endpoint{
+			Zone:        or(e.Zone, ""),
+			Ready:       ready,
+			Serving:     or(e.Conditions.Serving, ready),
+			Terminating: or(e.Conditions.Terminating, false),
+		}
+		if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
+			ep.Workload = e.TargetRef.Name
+		}
+		for j, text := range e.Addresses {
+			addr, err := netip.ParseAddr(text)
+			if err != nil {
+				report.problem(fmt.Sprintf("endpoints[%d].addresses[%d]", i, j), "UnsupportedValue",
+					fmt.Sprintf("address %q: want an IP address", text))
+				continue
+			}
+			out.endpoints = append(out.endpoints, sliceEndpoint{addr.Unmap(), ep})
+		}
+	}
+	return out
+}
+
+// endpoints gathers the addresses of a cluster from the slices of its Service.
+// A slice's port belongs to the Service's port of the same name: that is how
+// Kubernetes resolves targetPort, by pod, when it writes slices. The cell has
+// no value: a change of endpoints is nobody else's affair.
+func (t *Translator) endpoints(r *reading) outcome {
+	target := parseTarget(r.id.part)
+	out := &routing.Endpoints{Cluster: clusterName(r.id)}
+	svc := object[corev1.Service](r, "Service", r.id.ns, r.id.name)
+	if svc == nil {
+		return outcome{parts: []any{out}}
+	}
+	port := servicePort(svc, target.port)
+	if port == nil {
+		return outcome{parts: []any{out}}
+	}
+	for name := range r.bag(cellID{kind: slicesOf, ns: r.id.ns, name: r.id.name}) {
+		s, _ := r.value(cellID{kind: sliceCell, ns: r.id.ns, name: name.(string)}).(*addressSlice)
+		if s == nil {
+			continue
+		}
+		for _, p := range s.ports {
+			if p.name != port.Name {
+				continue
+			}
+			for _, e := range s.endpoints {
+				ep := e.Endpoint
+				ep.Addr = netip.AddrPortFrom(e.addr, p.port)
+				out.List = append(out.List, ep)
+			}
+		}
+	}
+	out.List = merge(out.List)
+	return outcome{parts: []any{out}}
+}
+
+// merge sorts endpoints by address and drops duplicates: an endpoint may stand
+// in two slices while it moves from one to the other, and the healthier entry
+// counts.
+func merge(list []routing.Endpoint) []routing.Endpoint {
+	slices.SortFunc(list, func(a, b routing.Endpoint) int {
+		return cmp.Or(
+			a.Addr.Compare(b.Addr),
+			health(b)-health(a),
+			strings.Compare(a.Workload, b.Workload),
+			strings.Compare(a.Zone, b.Zone),
+		)
+	})
+	return slices.CompactFunc(list, func(a, b routing.Endpoint) bool { return a.Addr == b.Addr })
+}
+
+func health(e routing.Endpoint) int {
+	n := 0
+	if e.Ready {
+		n += 4
+	}
+	if e.Serving {
+		n += 2
+	}
+	if !e.Terminating {
+		n++
+	}
+	return n
+}

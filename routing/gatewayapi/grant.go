@@ -1,0 +1,54 @@
+package gatewayapi
+
+import (
+	"strings"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// grant puts a ReferenceGrant among those of its namespace.
+func (t *Translator) grant(r *reading) outcome {
+	g := object[gatewayv1.ReferenceGrant](r, "ReferenceGrant", r.id.ns, r.id.name)
+	if g == nil {
+		return outcome{gone: true}
+	}
+	return outcome{
+		value: &g.Spec,
+		gifts: []gift{{to: cellID{kind: grantsIn, ns: r.id.ns}, item: r.id.name}},
+	}
+}
+
+// permitted reports whether an object of a Gateway API kind in one namespace
+// may name a core object. It may name all in its own namespace.
+func (r *reading) permitted(fromKind, fromNS, toKind, toNS, toName string) bool {
+	if fromNS == toNS {
+		return true
+	}
+	id := cellID{permitCell, toNS, toName, fromKind + "/" + fromNS + "/" + toKind}
+	return r.value(id).(bool)
+}
+
+// permit looks for a ReferenceGrant that allows what its cell stands for, so
+// that an edited grant costs only those whose answer it changes.
+func (t *Translator) permit(r *reading) outcome {
+	what := strings.Split(r.id.part, "/")
+	fromKind, fromNS, toKind := what[0], what[1], what[2]
+	found := false
+	for name := range r.bag(cellID{kind: grantsIn, ns: r.id.ns}) {
+		g, _ := r.value(cellID{kind: grantCell, ns: r.id.ns, name: name.(string)}).(*gatewayv1.ReferenceGrantSpec)
+		found = found || g != nil && grants(g, fromKind, fromNS, toKind, r.id.name)
+	}
+	return outcome{value: found}
+}
+
+func grants(g *gatewayv1.ReferenceGrantSpec, fromKind, fromNS, toKind, toName string) bool {
+	from := false
+	for _, f := range g.From {
+		from = from || f.Group == gatewayv1.GroupName && string(f.Kind) == fromKind && string(f.Namespace) == fromNS
+	}
+	to := false
+	for _, o := range g.To {
+		to = to || o.Group == "" && string(o.Kind) == toKind && (o.Name == nil || *o.Name == "" || string(*o.Name) == toName)
+	}
+	return from && to
+}

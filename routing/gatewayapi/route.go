@@ -1,0 +1,177 @@
+package gatewayapi
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairway.dev/routing"
+)
+
+// Reasons of ours, where the API has no word.
+const (
+	reasonHostnameConflict = "HostnameConflict" // an older route of the other kind has the hostname
+	reasonParentNotFound   = "ParentNotFound"   // a parentRef names a Gateway that is not there
+)
+
+// route puts a route together from its rules and where it is attached, and
+// reports it.
+func (t *Translator) route(r *reading) outcome {
+	o := r.routeObject()
+	if o == nil {
+		return outcome{gone: true}
+	}
+	a := r.value(cellID{attachCell, r.id.ns, r.id.name, r.id.part}).(*attachment)
+	if len(a.parents) == 0 {
+		return outcome{}
+	}
+	b := &routeBuilder{t: t, r: r, o: o, report: newReport(r.id.part, o.meta)}
+	b.rules = &ruleSet{}
+	if slices.ContainsFunc(a.parents, func(p parent) bool { return !p.absent }) {
+		b.rules = r.value(cellID{rulesCell, r.id.ns, r.id.name, r.id.part}).(*ruleSet)
+	}
+	for i := range a.parents {
+		b.parent(&a.parents[i])
+	}
+	b.report.Problems = append(b.report.Problems, b.rules.problems...)
+	return b.outcome(a)
+}
+
+// A routeBuilder gathers what a route comes to, parent by parent.
+type routeBuilder struct {
+	t      *Translator
+	r      *reading
+	o      *routeObject
+	rules  *ruleSet
+	report *Report
+
+	attached []routing.Attachment
+	gifts    []gift
+}
+
+func (b *routeBuilder) parent(p *parent) {
+	field := "spec.parentRefs[" + itoa(p.ref) + "]"
+	if p.absent {
+		b.report.problem(field, reasonParentNotFound, "Gateway "+p.gateway.String()+": not found")
+		return
+	}
+	accepted, entries := p.accepted, b.withoutRivals(p)
+	if accepted.ok() && len(entries) == 0 {
+		winner := b.t.rivals.lostTo(b.attachID(), p.entries[0].listener)
+		accepted = no(reasonHostnameConflict, "the older %s %s/%s has the hostname",
+			winner.route.part, winner.route.ns, winner.route.name)
+	}
+	if !accepted.ok() {
+		b.report.problem(field, routing.Reason(accepted.reason), accepted.message)
+	} else {
+		accepted = b.rules.accepted()
+		for _, e := range entries {
+			b.attach(p.gateway, &e, accepted.ok())
+		}
+		for _, service := range b.rules.services {
+			b.give(gift{cellID{kind: usersOf, ns: service.ns, name: service.name}, p.gateway})
+		}
+	}
+	list := []metav1.Condition{accepted.as("Accepted"), b.rules.resolved.as("ResolvedRefs")}
+	if partly := b.rules.partly(); accepted.ok() && partly.ok() {
+		list = append(list, partly.as(string(gatewayv1.RouteConditionPartiallyInvalid)))
+	}
+	b.report.Parents = append(b.report.Parents, gatewayv1.RouteParentStatus{
+		ParentRef:      b.o.refs[p.ref],
+		ControllerName: b.t.opts.controllerName(),
+		Conditions:     conditions(b.o.meta.Generation, list...),
+	})
+}
+
+func (b *routeBuilder) attachID() cellID {
+	return cellID{attachCell, b.r.id.ns, b.r.id.name, b.r.id.part}
+}
+
+func (b *routeBuilder) withoutRivals(p *parent) []entry {
+	var entries []entry
+	for _, e := range p.entries {
+		if b.t.rivals.lostTo(b.attachID(), e.listener) == nil {
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
+
+func (b *routeBuilder) attach(gw parentName, e *entry, accepted bool) {
+	if accepted {
+		b.give(gift{cellID{kind: routesAt, ns: gw.ns, name: gw.name}, string(e.section)})
+	}
+	if !slices.ContainsFunc(b.attached, func(a routing.Attachment) bool { return a.Listener == e.listener }) {
+		b.attached = append(b.attached, routing.Attachment{Listener: e.listener, Hosts: e.hosts})
+	}
+}
+
+// give notes a gift once: two parentRefs to one listener attach one route.
+func (b *routeBuilder) give(g gift) {
+	if !slices.Contains(b.gifts, g) {
+		b.gifts = append(b.gifts, g)
+	}
+}
+
+func (b *routeBuilder) outcome(a *attachment) outcome {
+	out := outcome{report: b.report, gifts: b.gifts}
+	if len(b.attached) == 0 || len(b.rules.rules) == 0 {
+		return out
+	}
+	slices.SortFunc(b.attached, func(x, y routing.Attachment) int { return cmp.Compare(x.Listener, y.Listener) })
+	for _, c := range b.rules.clusters {
+		b.r.value(c) // there as long as the route is
+	}
+	out.parts = []any{&routing.Route{
+		Name:     routing.RouteName(b.r.id.part + "/" + b.r.id.ns + "/" + b.r.id.name),
+		Origin:   b.report.Object.Origin(),
+		Created:  a.created,
+		Attached: b.attached,
+		Rules:    b.rules.rules,
+	}}
+	return out
+}
+
+// A ruleSet is what the rules of a route come to, wherever it is attached.
+type ruleSet struct {
+	rules    []routing.Rule
+	sound    int // of the author's rules, those that do something of what they say
+	flaws    []flaw
+	resolved verdict
+	problems []*routing.Problem
+	clusters []cellID     // that the rules send to
+	services []parentName // that the rules name
+}
+
+// A flaw is why a rule does not do all that its author wrote.
+type flaw struct {
+	reason gatewayv1.RouteConditionReason
+	text   string
+}
+
+// accepted is the verdict of a route whose parents let it in. It is turned
+// away only if nothing of it is left; its rules that answer with an error stay
+// in force even so, as what they would have done may have kept somebody out.
+func (s *ruleSet) accepted() verdict {
+	if s.sound == 0 && len(s.flaws) > 0 {
+		return no(string(s.flaws[0].reason), "%s", s.flaws[0].text)
+	}
+	return yes(string(gatewayv1.RouteReasonAccepted))
+}
+
+// partly is PartiallyInvalid, whose message has to begin with "Dropped Rule".
+func (s *ruleSet) partly() verdict {
+	if len(s.flaws) == 0 {
+		return verdict{}
+	}
+	texts := make([]string, len(s.flaws))
+	for i, f := range s.flaws {
+		texts[i] = f.text
+	}
+	v := yes(string(gatewayv1.RouteReasonUnsupportedValue))
+	v.message = "Dropped Rule: " + strings.Join(texts, "; ")
+	return v
+}

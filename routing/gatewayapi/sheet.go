@@ -1,0 +1,308 @@
+package gatewayapi
+
+import (
+	"reflect"
+	"slices"
+
+	"fairway.dev/routing"
+)
+
+// A sheet works as a spreadsheet does: a cell holds the result of a formula
+// and knows which cells its formula read. When an object changes, the formulas
+// that read it run again; where a result comes out as before, nothing that
+// reads it runs.
+//
+// Kinds of cells are ranked: a formula reads only kinds before its own, so one
+// pass over the ranks settles everything, and each formula runs at most once.
+type sheet struct {
+	formula func(*reading) outcome
+	get     func(routing.ObjectKey) any
+	// changed is told of each new value, before the next rank runs.
+	changed func(c cellID, value any)
+	// settle, if not nil, runs before the cells of a rank do.
+	settle func(rank cellKind)
+
+	cells map[cellID]*cell
+	due   [cellKinds][]*cell
+	idle  []*cell // to be dropped at the end, if nobody reads them then
+	rank  cellKind
+	stamp uint64
+	out   output
+}
+
+// A cellKind says which formula a cell has, and its rank.
+type cellKind uint8
+
+const (
+	objectCell cellKind = iota // an object of the world; part is its kind
+
+	// Bags hold what cells of a lower rank than their readers have given them.
+	grantsIn   // the ReferenceGrants of a namespace
+	slicesOf   // the EndpointSlices of a Service
+	policiesOn // the BackendTLSPolicies that target a Service
+	claimsOn   // the listeners of all Gateways that want a port
+	routesAt   // the listeners of a Gateway, as often as a route is attached
+	usersOf    // the Gateways that send requests to a Service
+
+	classCell        // GatewayClass
+	grantCell        // ReferenceGrant
+	permitCell       // may one kind in a namespace name an object in another
+	sliceCell        // EndpointSlice
+	keyPairCell      // Secret
+	policyCell       // BackendTLSPolicy: what it asks for
+	policyOrderCell  // of a Service: which policy counts for which port
+	serviceCell      // Service: its annotations
+	endpointsCell    // of a cluster
+	clusterCell      // a cluster: Service, port, mark
+	backendCell      // what a backendRef comes to
+	gatewayCell      // Gateway: what stands in it
+	doorsCell        // of a Gateway: what matters to routes
+	portCell         // a port: who has it
+	rulesCell        // of a route
+	attachCell       // of a route: its parents
+	routeCell        // HTTPRoute, GRPCRoute
+	gatewayStateCell // Gateway: what comes of it
+	policyStateCell  // BackendTLSPolicy: what comes of it
+
+	cellKinds
+)
+
+// A cellID names a cell. Cells of one kind use as much of it as they need.
+type cellID struct {
+	kind           cellKind
+	ns, name, part string
+}
+
+// A cell is a result and how it hangs together with others.
+type cell struct {
+	id      cellID
+	now     outcome
+	bag     map[any]int // of bags: items, and how many gave each
+	reads   []*cell
+	readers []*cell
+	stamp   uint64
+	root    bool // is kept though nobody reads it
+	due     bool
+	fresh   bool // has not run yet
+}
+
+// An outcome is what a formula makes. Nothing in it changes afterwards.
+type outcome struct {
+	value  any     // for the formulas that read the cell
+	parts  []any   // for the Spec: pointers to its parts
+	report *Report // for people
+	gifts  []gift  // for bags
+	gone   bool    // the object that the cell is for is no more
+}
+
+// A gift is an item, comparable, for a bag.
+type gift struct {
+	to   cellID
+	item any
+}
+
+// A reading is one run of a formula: what is read through it is what the cell
+// depends on.
+type reading struct {
+	s       *sheet
+	id      cellID
+	planted bool // the cell is there for an object, not only for its readers
+	reads   []*cell
+}
+
+func objectID(k routing.ObjectKey) cellID {
+	return cellID{kind: objectCell, ns: k.Namespace, name: k.Name, part: k.Kind}
+}
+
+// object returns an object of the world, or nil.
+func object[T any](r *reading, kind, ns, name string) *T {
+	k := routing.ObjectKey{Kind: kind, Namespace: ns, Name: name}
+	r.reads = append(r.reads, r.s.cell(objectID(k)))
+	o, _ := r.s.get(k).(*T)
+	return o
+}
+
+// value returns the value of another cell, which is made if it is not there.
+func (r *reading) value(id cellID) any {
+	c := r.s.cell(id)
+	if c.fresh {
+		r.s.run(c)
+	}
+	if c.due {
+		panic("bug: a cell is read before it has run again")
+	}
+	r.reads = append(r.reads, c)
+	return c.now.value
+}
+
+// bag returns the items in a bag. The caller does not change it.
+func (r *reading) bag(id cellID) map[any]int {
+	c := r.s.cell(id)
+	r.reads = append(r.reads, c)
+	return c.bag
+}
+
+func (s *sheet) cell(id cellID) *cell {
+	c := s.cells[id]
+	if c == nil {
+		c = &cell{id: id, fresh: id.kind >= classCell}
+		s.cells[id] = c
+		s.idle = append(s.idle, c)
+	}
+	return c
+}
+
+// plant makes a cell that stays until its formula says that it is gone.
+func (s *sheet) plant(id cellID) {
+	if c := s.cell(id); !c.root {
+		c.root = true
+		s.enqueue(c)
+	}
+}
+
+// touch says that an object changed.
+func (s *sheet) touch(k routing.ObjectKey) {
+	if c := s.cells[objectID(k)]; c != nil {
+		s.enqueueReaders(c)
+	}
+}
+
+func (s *sheet) enqueue(c *cell) {
+	if c.due {
+		return
+	}
+	if c.id.kind < s.rank {
+		panic("bug: a cell is due after its rank has run")
+	}
+	c.due = true
+	s.due[c.id.kind] = append(s.due[c.id.kind], c)
+}
+
+func (s *sheet) enqueueReaders(c *cell) {
+	for _, r := range c.readers {
+		s.enqueue(r)
+	}
+}
+
+// recalculate runs what is due, and drops what nobody reads any longer.
+func (s *sheet) recalculate() {
+	for s.rank = 0; s.rank < cellKinds; s.rank++ {
+		if s.settle != nil {
+			s.settle(s.rank)
+		}
+		for i := 0; i < len(s.due[s.rank]); i++ {
+			if c := s.due[s.rank][i]; c.due {
+				s.run(c)
+			}
+		}
+		s.due[s.rank] = s.due[s.rank][:0]
+	}
+	s.rank = 0
+	for len(s.idle) > 0 {
+		c := s.idle[len(s.idle)-1]
+		s.idle = s.idle[:len(s.idle)-1]
+		s.drop(c)
+	}
+}
+
+// run runs a cell's formula and passes on what came out differently.
+func (s *sheet) run(c *cell) {
+	c.due, c.fresh = false, false
+	r := &reading{s: s, id: c.id, planted: c.root}
+	next := s.formula(r)
+	s.rewire(c, r.reads)
+
+	was := c.now
+	if reflect.DeepEqual(was.value, next.value) {
+		next.value = was.value
+	} else {
+		s.changed(c.id, next.value)
+		s.enqueueReaders(c)
+	}
+	next.parts = s.out.parts(was.parts, next.parts)
+	if reflect.DeepEqual(was.report, next.report) {
+		next.report = was.report
+	} else {
+		s.out.report(was.report, next.report)
+	}
+	if !slices.Equal(was.gifts, next.gifts) {
+		s.give(was.gifts, -1)
+		s.give(next.gifts, +1)
+	}
+	c.now = next
+	if next.gone {
+		c.root = false
+		s.idle = append(s.idle, c)
+	}
+}
+
+// rewire replaces what a cell reads. A stamp tells in one pass what was there
+// before and what is there now; one cell may have many readers.
+func (s *sheet) rewire(c *cell, reads []*cell) {
+	s.stamp += 2
+	before, now := s.stamp-1, s.stamp
+	for _, from := range c.reads {
+		from.stamp = before
+	}
+	kept := reads[:0]
+	for _, from := range reads {
+		if from.stamp == now {
+			continue
+		}
+		if from.stamp != before {
+			from.readers = append(from.readers, c)
+		}
+		from.stamp = now
+		kept = append(kept, from)
+	}
+	for _, from := range c.reads {
+		if from.stamp == before {
+			s.unread(from, c)
+		}
+	}
+	c.reads = append(c.reads[:0], kept...)
+}
+
+// unread takes a reader out.
+func (s *sheet) unread(from, reader *cell) {
+	i := slices.Index(from.readers, reader)
+	last := len(from.readers) - 1
+	from.readers[i] = from.readers[last]
+	from.readers[last] = nil
+	from.readers = from.readers[:last]
+	if last == 0 {
+		s.idle = append(s.idle, from)
+	}
+}
+
+// give puts gifts into their bags, or with -1 takes them out. A bag that comes
+// out as before the run costs its readers a run, which then changes nothing.
+func (s *sheet) give(gifts []gift, n int) {
+	for _, g := range gifts {
+		b := s.cell(g.to)
+		if b.bag == nil {
+			b.bag = map[any]int{}
+		}
+		if b.bag[g.item] += n; b.bag[g.item] == 0 {
+			delete(b.bag, g.item)
+			s.idle = append(s.idle, b)
+		}
+		s.enqueueReaders(b)
+	}
+}
+
+// drop forgets a cell that nobody reads.
+func (s *sheet) drop(c *cell) {
+	if c.root || len(c.readers) > 0 || len(c.bag) > 0 || s.cells[c.id] != c {
+		return
+	}
+	if len(c.now.gifts) > 0 {
+		panic("bug: a cell is dropped while its gifts are in use")
+	}
+	delete(s.cells, c.id)
+	for _, from := range c.reads {
+		s.unread(from, c)
+	}
+	s.out.parts(c.now.parts, nil)
+	s.out.report(c.now.report, nil)
+}

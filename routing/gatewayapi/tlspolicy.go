@@ -1,0 +1,269 @@
+package gatewayapi
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairway.dev/routing"
+)
+
+// maxAncestors is how many entries PolicyStatus.ancestors may have.
+const maxAncestors = 16
+
+// A tlsPolicy is what a BackendTLSPolicy asks for.
+type tlsPolicy struct {
+	name       string
+	created    time.Time
+	generation int64
+	targets    []policyTarget
+	upstream   *routing.UpstreamTLS // nil: not valid; its targets answer with an error
+	accepted   verdict
+	resolved   verdict
+	problems   []policyProblem
+}
+
+// A policyTarget is a Service, or the one of its ports that section names.
+type policyTarget struct{ field, service, section string }
+
+type policyProblem struct {
+	field   string
+	verdict verdict
+}
+
+// policy reads a BackendTLSPolicy and what it refers to.
+func (t *Translator) policy(r *reading) outcome {
+	o := object[gatewayv1.BackendTLSPolicy](r, "BackendTLSPolicy", r.id.ns, r.id.name)
+	if o == nil {
+		return outcome{gone: true}
+	}
+	p := &tlsPolicy{
+		name:       o.Name,
+		created:    o.CreationTimestamp.Time,
+		generation: o.Generation,
+		accepted:   yes(string(gatewayv1.PolicyReasonAccepted)),
+		resolved:   yes(string(gatewayv1.BackendTLSPolicyReasonResolvedRefs)),
+	}
+	out := outcome{value: p}
+	for i, ref := range o.Spec.TargetRefs {
+		field := fmt.Sprintf("spec.targetRefs[%d]", i)
+		if ref.Group != "" || ref.Kind != "Service" {
+			p.reject(field, no(string(gatewayv1.PolicyReasonTargetNotFound),
+				"%s %s: want a Service", printKind(ref.Group, ref.Kind), ref.Name))
+			continue
+		}
+		p.targets = append(p.targets, policyTarget{field, string(ref.Name), string(or(ref.SectionName, ""))})
+		out.gifts = append(out.gifts, gift{cellID{kind: policiesOn, ns: r.id.ns, name: string(ref.Name)}, r.id.name})
+	}
+	p.validate(r, &o.Spec)
+	return out
+}
+
+func (p *tlsPolicy) reject(field string, v verdict) {
+	if p.accepted.ok() {
+		p.accepted = v
+	}
+	p.problems = append(p.problems, policyProblem{field, v})
+}
+
+// validate fills in upstream, unless nothing can be trusted as was asked.
+func (p *tlsPolicy) validate(r *reading, spec *gatewayv1.BackendTLSPolicySpec) {
+	v := &spec.Validation
+	tls := &routing.UpstreamTLS{ServerName: string(v.Hostname)}
+	valid := true
+	invalid := func(field, format string, args ...any) {
+		valid = false
+		p.reject("spec.validation."+field, no(string(gatewayv1.PolicyReasonInvalid), format, args...))
+	}
+	if v.Hostname == "" {
+		invalid("hostname", "want a hostname")
+	}
+	for i, san := range v.SubjectAltNames {
+		name := string(san.Hostname)
+		if san.Type == gatewayv1.URISubjectAltNameType {
+			name = string(san.URI)
+		}
+		if name == "" {
+			invalid(fmt.Sprintf("subjectAltNames[%d]", i), "type %s: want a Hostname or a URI", san.Type)
+		}
+		tls.SANs = append(tls.SANs, name)
+	}
+	known := or(v.WellKnownCACertificates, "")
+	switch {
+	case len(v.CACertificateRefs) > 0 && known != "":
+		invalid("wellKnownCACertificates", "want caCertificateRefs or wellKnownCACertificates, not both")
+	case len(v.CACertificateRefs) > 0:
+		tls.Roots = p.roots(r, v.CACertificateRefs)
+		valid = valid && len(tls.Roots) > 0
+	case known != gatewayv1.WellKnownCACertificatesSystem:
+		invalid("wellKnownCACertificates", "%q: want System, or caCertificateRefs", known)
+	}
+	for _, key := range slices.Sorted(maps.Keys(spec.Options)) {
+		p.problems = append(p.problems, policyProblem{"spec.options[" + string(key) + "]",
+			no(string(gatewayv1.RouteReasonUnsupportedValue), "no options are known")})
+	}
+	if valid {
+		p.upstream = tls
+	}
+}
+
+// roots gathers the certificates of the references that are in order.
+func (p *tlsPolicy) roots(r *reading, refs []gatewayv1.LocalObjectReference) []byte {
+	var roots []byte
+	for i, ref := range refs {
+		v := yes("")
+		if ref.Group != "" || ref.Kind != "ConfigMap" {
+			v = no(string(gatewayv1.BackendTLSPolicyReasonInvalidKind),
+				"%s %s: want a ConfigMap", printKind(ref.Group, ref.Kind), ref.Name)
+		} else if pem, err := caBundle(object[corev1.ConfigMap](r, "ConfigMap", r.id.ns, string(ref.Name))); err != nil {
+			v = no(string(gatewayv1.BackendTLSPolicyReasonInvalidCACertificateRef),
+				"ConfigMap %s/%s: %v", r.id.ns, ref.Name, err)
+		} else {
+			roots = append(roots, pem...)
+			roots = append(roots, '\n')
+		}
+		if !v.ok() {
+			if p.resolved.ok() {
+				p.resolved = v
+			}
+			p.problems = append(p.problems, policyProblem{fmt.Sprintf("spec.validation.caCertificateRefs[%d]", i), v})
+		}
+	}
+	if len(roots) == 0 && p.accepted.ok() {
+		p.accepted = no(string(gatewayv1.BackendTLSPolicyReasonNoValidCACertificate), "%s", p.resolved.message)
+	}
+	return roots
+}
+
+func caBundle(m *corev1.ConfigMap) ([]byte, error) {
+	const key = "ca.crt"
+	if m == nil {
+		return nil, fmt.Errorf("not found")
+	}
+	pem := []byte(m.Data[key])
+	if len(pem) == 0 {
+		pem = m.BinaryData[key]
+	}
+	if len(pem) == 0 {
+		return nil, fmt.Errorf("want key %s", key)
+	}
+	if err := checkRoots(pem); err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return pem, nil
+}
+
+// policyOrder decides which policy counts for a Service and for each of its
+// ports: the oldest of those that name the same. Its value maps the name of a
+// port, or "" for the whole Service, to the name of a policy.
+func (t *Translator) policyOrder(r *reading) outcome {
+	var all []*tlsPolicy
+	for name := range r.bag(cellID{kind: policiesOn, ns: r.id.ns, name: r.id.name}) {
+		if p, _ := r.value(cellID{kind: policyCell, ns: r.id.ns, name: name.(string)}).(*tlsPolicy); p != nil {
+			all = append(all, p)
+		}
+	}
+	slices.SortFunc(all, func(a, b *tlsPolicy) int {
+		return compareAge(a.created, b.created, a.name, b.name)
+	})
+	winners := map[string]string{}
+	for _, p := range all {
+		for _, target := range p.targets {
+			if target.service != r.id.name {
+				continue
+			}
+			if _, taken := winners[target.section]; !taken {
+				winners[target.section] = p.name
+			}
+		}
+	}
+	return outcome{value: winners}
+}
+
+// policyFor returns the policy that counts for a port of a Service, or nil.
+func (r *reading) policyFor(ns, service, port string) *tlsPolicy {
+	winners := r.value(cellID{kind: policyOrderCell, ns: ns, name: service}).(map[string]string)
+	name, ok := winners[port]
+	if !ok {
+		name, ok = winners[""]
+	}
+	if !ok {
+		return nil
+	}
+	p, _ := r.value(cellID{kind: policyCell, ns: ns, name: name}).(*tlsPolicy)
+	return p
+}
+
+// policyState reports a BackendTLSPolicy to each Gateway of ours that sends
+// requests to what the policy targets.
+func (t *Translator) policyState(r *reading) outcome {
+	o := object[gatewayv1.BackendTLSPolicy](r, "BackendTLSPolicy", r.id.ns, r.id.name)
+	p, _ := r.value(cellID{kind: policyCell, ns: r.id.ns, name: r.id.name}).(*tlsPolicy)
+	if o == nil || p == nil {
+		return outcome{gone: true}
+	}
+	report := newReport("BackendTLSPolicy", o)
+	for _, problem := range p.problems {
+		report.problem(problem.field, routing.Reason(problem.verdict.reason), problem.verdict.message)
+	}
+	states := map[parentName]verdict{}
+	for _, target := range p.targets {
+		v := policyAt(r, p, target)
+		if !v.ok() {
+			report.problem(target.field, routing.Reason(v.reason), v.message)
+		}
+		for user := range r.bag(cellID{kind: usersOf, ns: r.id.ns, name: target.service}) {
+			// One target that works makes the policy work for a Gateway.
+			if best, ok := states[user.(parentName)]; !ok || !best.ok() {
+				states[user.(parentName)] = v
+			}
+		}
+	}
+	report.Ancestors = t.ancestors(p, states)
+	return outcome{report: report}
+}
+
+// policyAt says whether a policy counts at one of its targets.
+func policyAt(r *reading, p *tlsPolicy, at policyTarget) verdict {
+	svc := object[corev1.Service](r, "Service", r.id.ns, at.service)
+	if svc == nil {
+		return no(string(gatewayv1.PolicyReasonTargetNotFound), "Service %s/%s: not found", r.id.ns, at.service)
+	}
+	if at.section != "" && !slices.ContainsFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == at.section }) {
+		return no(string(gatewayv1.PolicyReasonTargetNotFound),
+			"Service %s/%s: no port named %s", r.id.ns, at.service, at.section)
+	}
+	winners := r.value(cellID{kind: policyOrderCell, ns: r.id.ns, name: at.service}).(map[string]string)
+	if winner := winners[at.section]; winner != p.name {
+		return no(string(gatewayv1.PolicyReasonConflicted), "BackendTLSPolicy %s/%s is older", r.id.ns, winner)
+	}
+	return yes(string(gatewayv1.PolicyReasonAccepted))
+}
+
+func (t *Translator) ancestors(p *tlsPolicy, states map[parentName]verdict) []gatewayv1.PolicyAncestorStatus {
+	gateways := slices.SortedFunc(maps.Keys(states), func(a, b parentName) int {
+		return cmp.Or(strings.Compare(a.ns, b.ns), strings.Compare(a.name, b.name))
+	})
+	var out []gatewayv1.PolicyAncestorStatus
+	for _, gw := range gateways[:min(len(gateways), maxAncestors)] {
+		accepted := p.accepted
+		if accepted.ok() {
+			accepted = states[gw]
+		}
+		group, kind, ns := gatewayv1.Group(gatewayv1.GroupName), gatewayv1.Kind("Gateway"), gatewayv1.Namespace(gw.ns)
+		out = append(out, gatewayv1.PolicyAncestorStatus{
+			AncestorRef: gatewayv1.ParentReference{
+				Group: &group, Kind: &kind, Namespace: &ns, Name: gatewayv1.ObjectName(gw.name),
+			},
+			ControllerName: t.opts.controllerName(),
+			Conditions:     conditions(p.generation, accepted.as("Accepted"), p.resolved.as("ResolvedRefs")),
+		})
+	}
+	return out
+}
