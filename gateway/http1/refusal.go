@@ -1,5 +1,11 @@
 package http1
 
+import (
+	"errors"
+
+	"fairway.dev/gateway/message"
+)
+
 // A Refusal is why a message was refused. Its text is a metric label and does
 // not change.
 type Refusal uint8
@@ -65,3 +71,18 @@ func (r Refusal) Status() int { return refusals[r].status }
 
 // Error makes a Refusal the cause in a message.Error.
 func (r Refusal) Error() string { return "refused: " + refusals[r].text }
+
+// errFraming is told to a user who sends more or less of a body than its head
+// said.
+var errFraming = errors.New("body not as long as its head said")
+
+// reason says what a Refusal means to those who take part in the exchange.
+func (r Refusal) reason() message.Reason {
+	switch r {
+	case LineTooLong, HeadTooLarge, TooManyFields, TooManyInterim, ChunkExtension:
+		return message.TooLarge
+	case HeadSlow, BodySlow, WriteStalled:
+		return message.Slow
+	}
+	return message.Malformed
+}

@@ -119,11 +119,16 @@ func SplitTarget(target string) (path, query string, ok bool) {
 	if query == "" {
 		return path, query, true
 	}
-	return path, query, query[0] == '?' && isQuery(query)
+	return path, query, IsQuery(query)
 }
 
-func isQuery(s string) bool {
-	for i := range len(s) {
+// IsQuery reports whether s is '?' and what may follow it in a target, by the
+// rules of SplitTarget.
+func IsQuery(s string) bool {
+	if s == "" || s[0] != '?' {
+		return false
+	}
+	for i := 1; i < len(s); i++ {
 		if classes[s[i]]&queryByte == 0 {
 			return false
 		}
