@@ -11,11 +11,13 @@
 package admin
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,11 +64,11 @@ var pages = []page{
 func New(o Options) http.Handler {
 	debug := http.NewServeMux()
 	debug.HandleFunc("/debug/{$}", o.index)
-	debug.HandleFunc("/debug/pprof/", pprof.Index)
+	debug.HandleFunc("/debug/pprof/", brief(pprof.Index))
 	debug.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	debug.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	debug.HandleFunc("/debug/pprof/profile", brief(pprof.Profile))
 	debug.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	debug.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	debug.HandleFunc("/debug/pprof/trace", brief(pprof.Trace))
 	if o.Snapshot != nil {
 		debug.HandleFunc("/debug/snapshot", o.snapshot)
 		debug.HandleFunc("/debug/explain", o.explain)
@@ -98,10 +100,26 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       5 * time.Second,
-		WriteTimeout:      90 * time.Second, // a CPU profile takes 30 s
+		WriteTimeout:      30 * time.Second, // pprof moves it for profiles
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// maxProfile bounds, in seconds, how long a profile takes: it costs.
+const maxProfile = 60
+
+// brief refuses to profile for long.
+func brief(profile http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if text := r.FormValue("seconds"); text != "" {
+			if n, err := strconv.ParseFloat(text, 64); err != nil || !(n <= maxProfile) {
+				http.Error(w, fmt.Sprintf("seconds %q: want at most %d", text, maxProfile), http.StatusBadRequest)
+				return
+			}
+		}
+		profile(w, r)
 	}
 }
 

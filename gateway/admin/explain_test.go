@@ -1,0 +1,44 @@
+package admin
+
+import (
+	"regexp"
+	"testing"
+
+	"fairway.dev/routing"
+)
+
+func TestExplainFindsThePort(t *testing.T) {
+	snap, _ := routing.Compile(spec())
+	tests := []struct {
+		method, url string
+		headers     []string
+		want        string // a regular expression
+		err         string
+	}{
+		{"", "http://shop.example:8080/cart", []string{"canary: yes"}, `^GET shop\.example/cart on \*:8080\n[\s\S]*taken:[^\n]*canary`, ""},
+		{"", "http://SHOP.example", nil, `^GET shop\.example/ on \*:8080\n`, ""}, // no port 80: something maps it
+		{"POST", "https://shop.example/cart?x=1", nil, `^POST shop\.example/cart\S* on \*:443\n[\s\S]*taken:`, ""},
+		{"", "https://other.example/", []string{"Host: shop.example:443"}, `^GET shop\.example/ on \*:443\n`, ""},
+		{"", "http://shop.example:99/", nil, "", `no port 99 for HTTP; the gateway has: \*:443 \(HTTPS\), \*:8080 \(HTTP\)`},
+		{"", "http://shop.example:443/", nil, "", `no port 443 for HTTP`}, // it speaks HTTPS
+		{"", "ftp://shop.example/", nil, "", `want http://host/path`},
+		{"", "http://shop.example/%zz", nil, "", `invalid URL escape`},
+		{"", "http://shop.example/", []string{"canary"}, "", `header "canary": want name: value`},
+	}
+	for _, tt := range tests {
+		got, err := Explain(snap, tt.method, tt.url, tt.headers)
+		switch {
+		case tt.err != "" && (err == nil || !regexp.MustCompile(tt.err).MatchString(err.Error())):
+			t.Errorf("Explain(%s %s): error %v, want %s", tt.method, tt.url, err, tt.err)
+		case tt.err == "" && (err != nil || !regexp.MustCompile(tt.want).MatchString(got)):
+			t.Errorf("Explain(%s %s): %v\n%s\nwant a match of %s", tt.method, tt.url, err, got, tt.want)
+		}
+	}
+}
+
+func TestExplainWithoutPorts(t *testing.T) {
+	snap, _ := routing.Compile(&routing.Spec{})
+	if _, err := Explain(snap, "", "http://shop.example/", nil); err == nil || err.Error() != "no port 80 for HTTP; the gateway has: none" {
+		t.Errorf("error %v, want that there is no port", err)
+	}
+}
