@@ -1,7 +1,12 @@
 package http2
 
 import (
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
 	"time"
+
+	h2 "golang.org/x/net/http2"
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
@@ -15,7 +20,8 @@ type ClientOptions struct {
 	OnFree func(*Client)
 
 	// OnClosed tells that the connection is gone, and why: nil after a drain.
-	// It is called once. If nil, nothing is told.
+	// It is called once, and never from inside a call on the Client or a
+	// Stream. If nil, nothing is told.
 	OnClosed func(*Client, error)
 
 	// MaxStreams bounds the streams open at once, where the backend allows
@@ -37,38 +43,257 @@ type ClientOptions struct {
 // A Client is a connection to a backend: a message.Client, and the
 // loop.Handler of its Conn.
 type Client struct {
-	conn loop.Conn
+	conn
 	opts ClientOptions
+
+	next     uint32 // the id of the next stream
+	allowed  int    // streams at once, as far as the backend has a say
+	connects bool   // it takes extended CONNECT (RFC 8441)
+	refusing bool   // no more streams: drained, or GOAWAY came
+	used     bool   // a response has come
+	freed    bool   // tellFree is on its way
+	tellFree func()
+	ping     pinger
 }
+
+var _ message.Client = (*Client)(nil)
 
 // NewClient speaks HTTP/2 on conn. The caller makes the Client the
 // connection's Handler. Requests may be opened at once.
 func NewClient(conn loop.Conn, opts ClientOptions) *Client {
-	return &Client{conn: conn, opts: opts}
-}
-
-// Open sends a request.
-func (c *Client) Open(req *message.Request, last bool, r message.ClientReceiver) message.Stream {
-	return nil
+	c := &Client{opts: opts, next: 1}
+	c.client = true
+	c.allowed = orElse(opts.MaxStreams, 100)
+	c.begin(conn, c, opts.Limits)
+	c.tellFree = c.free
+	c.ping.begin(c)
+	conn.Write([]byte(h2.ClientPreface))
+	c.writeSettings(c.lim.connWindow(),
+		h2.Setting{ID: h2.SettingEnablePush, Val: 0},
+		h2.Setting{ID: h2.SettingInitialWindowSize, Val: uint32(c.lim.streamWindow())},
+		h2.Setting{ID: h2.SettingMaxHeaderListSize, Val: uint32(c.lim.headerBytes())},
+	)
+	return c
 }
 
 // Free returns how many more requests the connection takes now.
-func (c *Client) Free() int { return 0 }
+func (c *Client) Free() int {
+	if c.closed || c.refusing || c.next > maxStreamID {
+		return 0
+	}
+	return max(c.allowed-c.streams.n, 0)
+}
 
-// Close ends the connection at once; exchanges under way are aborted.
-func (c *Client) Close() { c.conn.Close() }
+// Open sends a request and returns its stream, which must not be used again
+// once it is over: it becomes another request's then. A request with an
+// Upgrade is refused, from a later event, by a backend that does not take
+// extended CONNECT.
+func (c *Client) Open(req *message.Request, last bool, r message.ClientReceiver) message.Stream {
+	if c.Free() == 0 {
+		return c.unopened(r, errNotFree)
+	}
+	if req.Upgrade != "" && !c.connects {
+		return c.unopened(r, errNoConnect)
+	}
+	s := c.newStream(c.next)
+	c.open(s)
+	c.next += 2
+	s.recv, s.heads = r, r
+	s.headOnly, s.upgrade, s.unused = req.Method == "HEAD", req.Upgrade != "", c.used
+	last = last && !s.upgrade
+	if key, ok := req.Fields.Get(message.SecWebSocketKey); ok && s.upgrade {
+		s.accept = acceptOf(key)
+	}
+	w := workspaces.Get().(*workspace)
+	w.out = c.encoder.request(frameRoom(w.out), req, last)
+	c.writeHeaders(s.id, w.out, last)
+	w.back()
+	s.localDone, s.userDone = last, last
+	c.ping.opened()
+	return s
+}
+
+var (
+	errNotFree   = &message.Error{Reason: message.Refused, Err: errors.New("the connection takes no more requests")}
+	errNoConnect = &message.Error{Reason: message.Refused, Err: errors.New("the backend does not take extended CONNECT (RFC 8441)")}
+)
+
+// unopened returns a stream that never was on the wire.
+func (c *Client) unopened(r message.ClientReceiver, err error) message.Stream {
+	s := &stream{c: &c.conn, recv: r, heads: r, closed: true, localDone: true, remoteDone: true}
+	c.loop.Defer(func() {
+		if !s.over {
+			s.over = true
+			r.Abort(err)
+		}
+	})
+	return s
+}
 
 // Drain takes no more requests and closes when the last has ended.
-func (c *Client) Drain() {}
+func (c *Client) Drain() {
+	c.refusing = true
+	c.streamClosed()
+}
+
+// streamClosed tells that there is room, or closes a connection that is done.
+func (c *Client) streamClosed() {
+	switch {
+	case c.closed:
+	case c.refusing && c.streams.n == 0:
+		c.writeGoAway(0, h2.ErrCodeNo, "")
+		c.shut(nil)
+	case !c.refusing && !c.freed && c.opts.OnFree != nil:
+		c.freed = true
+		c.loop.Defer(c.tellFree)
+	}
+}
 
 // Data takes bytes from the backend.
-func (c *Client) Data(p []byte) {}
+func (c *Client) Data(p []byte) {
+	c.ping.hear()
+	c.conn.Data(p)
+}
 
-// EOF tells that the backend is gone.
-func (c *Client) EOF() {}
+func (c *Client) free() {
+	c.freed = false
+	if c.Free() > 0 {
+		c.opts.OnFree(c)
+	}
+}
 
-// Drained lets what waits for room in the socket go on.
-func (c *Client) Drained() {}
+func (c *Client) gone(err error) {
+	c.loop.Drop(&c.ping.timer)
+	if c.opts.OnClosed != nil {
+		c.opts.OnClosed(c, err)
+	}
+}
 
-// Closed tells that the connection is gone.
-func (c *Client) Closed(err error) {}
+func (c *Client) lastID() uint32 { return 0 }
+
+func (c *Client) idle(id uint32) bool { return id%2 == 0 || id >= c.next }
+
+func (c *Client) pinged() {} // hear has heard
+
+func (c *Client) setting(id h2.SettingID, v uint32) {
+	switch id {
+	case h2.SettingMaxConcurrentStreams:
+		before := c.Free()
+		c.allowed = int(min(v, uint32(orElse(c.opts.MaxStreams, 100))))
+		if c.Free() > before {
+			c.streamClosed()
+		}
+	case h2.SettingEnableConnectProtocol:
+		c.connects = v == 1
+	}
+}
+
+// goAway takes no more streams to this backend. Those above last it has not
+// begun to process.
+func (c *Client) goAway(last uint32) {
+	c.refusing = true
+	var refused []uint32
+	for s := c.streams.first(); s != nil; s = c.streams.after(s) {
+		if s.id > last {
+			refused = append(refused, s.id)
+		}
+	}
+	for _, id := range refused {
+		if s := c.streams.get(id); s != nil {
+			s.die(errGoAway)
+		}
+	}
+	c.streamClosed()
+}
+
+var errGoAway = &message.Error{Reason: message.Refused, Err: errors.New("GOAWAY: the backend leaves before this stream")}
+
+// headers takes a header block: a response head, or trailers.
+func (c *Client) headers(id uint32, last, dependsOnItself bool, w *workspace) {
+	s := c.streams.get(id)
+	switch {
+	case s == nil:
+		c.closedStream(id, "HEADERS")
+	case dependsOnItself:
+		s.reset(h2.ErrCodeProtocol, errDependsOnSelf)
+	case s.headed:
+		s.takeTrailers(last, w)
+	case w.block.excess != fits:
+		c.lim.count(HeaderSize)
+		s.reset(h2.ErrCodeEnhanceYourCalm, errHeadLarge)
+	default:
+		c.used = true
+		s.takeHead(last, w)
+	}
+}
+
+// maxInterims is how many 1xx heads a response may have.
+const maxInterims = 16
+
+var (
+	errHeadLarge     = &message.Error{Reason: message.TooLarge, Err: errors.New("a response head over the limits")}
+	errInterims      = &message.Error{Reason: message.TooLarge, Err: errors.New("more interim responses than anybody needs")}
+	errTrailersLarge = &message.Error{Reason: message.TooLarge, Err: errors.New("trailers over the limits")}
+)
+
+// takeHead takes a response head.
+func (s *stream) takeHead(last bool, w *workspace) {
+	resp, err := w.response()
+	switch {
+	case err != nil:
+		s.reset(h2.ErrCodeProtocol, err)
+		return
+	case resp.Status < 200 && last:
+		s.reset(h2.ErrCodeProtocol, errEarlyEnd)
+		return
+	}
+	s.unused = false
+	if resp.Status < 200 {
+		if s.interims++; s.interims > maxInterims {
+			s.reset(h2.ErrCodeEnhanceYourCalm, errInterims)
+			return
+		}
+		s.heads.Head(resp, false)
+		return
+	}
+	s.headed = true
+	s.noBody = s.headOnly || resp.Status == 204 || resp.Status == 304
+	switch {
+	case s.upgrade && resp.Status < 300:
+		s.accepted(resp)
+	case s.noBody:
+		s.expect = 0
+	default:
+		s.expect = resp.Length
+	}
+	if last && s.expect > 0 {
+		s.reset(h2.ErrCodeProtocol, errLength)
+		return
+	}
+	last = last && !s.tunnel
+	if last {
+		s.remoteDone, s.heardEnd = true, true
+	}
+	s.heads.Head(resp, last)
+	if last {
+		s.settle()
+	}
+}
+
+// acceptOf returns the Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455
+// section 4.2.2).
+func acceptOf(key string) (accept [28]byte) {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	base64.StdEncoding.Encode(accept[:], sum[:])
+	return accept
+}
+
+// accepted makes the 101 that an HTTP/1 client waits for of the 2xx that
+// accepts an extended CONNECT (RFC 8441 section 5).
+func (s *stream) accepted(resp *message.Response) {
+	s.tunnel = true
+	resp.Status, resp.Length = 101, message.Unknown
+	if s.accept[0] != 0 {
+		resp.Fields.Set(message.SecWebSocketAccept, message.Text(s.accept[:]))
+	}
+}

@@ -8,11 +8,11 @@ type Kind uint8
 const (
 	FloodResets        Kind = iota // streams that the peer opened and reset at once (CVE-2023-44487)
 	FloodErrors                    // streams that the peer made us reset (CVE-2025-8671)
-	FloodContinuation              // CONTINUATION frames of one header block (CVE-2024-27316)
 	FloodControl                   // SETTINGS, PING and frames of no use (CVE-2019-9512, -9515)
 	FloodPriority                  // PRIORITY frames (CVE-2019-9513)
 	FloodWindowUpdates             // WINDOW_UPDATE frames beyond what our DATA asks for
 	FloodEmpty                     // frames that carry nothing (CVE-2019-9518)
+	FloodContinuation              // CONTINUATION frames of one header block (CVE-2024-27316)
 	HeaderSize                     // a header list over HeaderBytes, or a block that cannot be one
 	HeaderCount                    // a header list over HeaderFields
 	Concurrency                    // streams over MaxStreams
@@ -76,4 +76,27 @@ type Limits struct {
 	// Count hears of each limit that was reached. Loops call it, several at
 	// once. If nil, nothing is counted.
 	Count func(Kind)
+}
+
+func (l *Limits) maxStreams() int            { return orElse(l.MaxStreams, 128) }
+func (l *Limits) headerBytes() int           { return orElse(l.HeaderBytes, 64<<10) }
+func (l *Limits) headerFields() int          { return orElse(l.HeaderFields, 100) }
+func (l *Limits) streamWindow() int32        { return int32(max(orElse(l.StreamWindow, 256<<10), 64<<10)) }
+func (l *Limits) connWindow() int32          { return max(int32(orElse(l.ConnWindow, 1<<20)), l.streamWindow()) }
+func (l *Limits) headTimeout() time.Duration { return orElse(l.HeadTimeout, 10*time.Second) }
+func (l *Limits) idleTimeout() time.Duration { return orElse(l.IdleTimeout, 5*time.Minute) }
+func (l *Limits) writeStall() time.Duration  { return orElse(l.WriteStall, time.Minute) }
+
+func (l *Limits) count(k Kind) {
+	if l.Count != nil {
+		l.Count(k)
+	}
+}
+
+// orElse returns v, or what stands for zero.
+func orElse[T int | time.Duration](v, standard T) T {
+	if v == 0 {
+		return standard
+	}
+	return v
 }
