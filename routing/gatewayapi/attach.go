@@ -95,7 +95,7 @@ func (r *reading) routeObject() *routeObject {
 func (t *Translator) attach(r *reading) outcome {
 	o := r.routeObject()
 	if o == nil {
-		return outcome{}
+		return outcome{gone: true}
 	}
 	a := &attachment{created: o.meta.CreationTimestamp.Time}
 	for i := range o.refs {

@@ -68,8 +68,8 @@ func New(objs Objects, opts Options) *Translator {
 var plants = map[string][]cellKind{
 	"GatewayClass":     {classCell},
 	"Gateway":          {gatewayCell, gatewayStateCell},
-	"HTTPRoute":        {routeCell},
-	"GRPCRoute":        {routeCell},
+	"HTTPRoute":        {attachCell, routeCell},
+	"GRPCRoute":        {attachCell, routeCell},
 	"BackendTLSPolicy": {policyCell, policyStateCell},
 	"EndpointSlice":    {sliceCell},
 	"ReferenceGrant":   {grantCell},
@@ -88,7 +88,7 @@ func (t *Translator) Update(changed []routing.ObjectKey) (*routing.Delta, []Repo
 		}
 		for _, kind := range kinds {
 			id := cellID{kind: kind, ns: k.Namespace, name: k.Name}
-			if kind == routeCell {
+			if kind == attachCell || kind == routeCell {
 				id.part = k.Kind
 			}
 			t.sheet.plant(id)

@@ -1,0 +1,65 @@
+package gatewayapi
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"fairway.dev/routing"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// TestGolden translates each testdata/x.yaml all at once, and object by object,
+// which has to come to the same; then it takes all away, which has to leave
+// nothing.
+func TestGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			opts := Options{DefaultClass: "fairway"}
+			w := world{}
+			keys := w.load(t, string(text))
+			got := w.translate(opts).dump()
+
+			grown, r := world{}, newResult()
+			tr := New(grown, opts)
+			for _, k := range keys {
+				grown[k] = w[k]
+				r.apply(tr.Update([]routing.ObjectKey{k}))
+			}
+			if slow := r.dump(); slow != got {
+				t.Errorf("object by object:\n%s\nall at once:\n%s", slow, got)
+			}
+			for _, k := range keys {
+				delete(grown, k)
+				r.apply(tr.Update([]routing.ObjectKey{k}))
+			}
+			if left := r.dump(); left != "" || len(tr.sheet.cells) > 0 {
+				t.Errorf("of nothing there are %d cells, and\n%s", len(tr.sheet.cells), left)
+			}
+
+			golden := file + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
