@@ -399,10 +399,10 @@ func FuzzCompile(f *testing.F) {
 				t.Errorf("a problem that says nothing: %#v", p)
 			}
 		}
+		d := &dice{data}
 		for _, p := range snap.Ports() {
-			for i := range someRequests {
-				checkExplanation(t, p, &someRequests[i])
-				_ = p.Explain(&someRequests[i]).String()
+			for _, r := range d.requests() {
+				checkExplanation(t, p, &r)
 			}
 		}
 		data, err := json.Marshal(&s)

@@ -9,7 +9,7 @@ import (
 
 // A Snapshot is what is in force: a Spec, checked and compiled. Nothing that
 // is reachable from it ever changes, but [Target.Prepared] before it is put in
-// force.
+// force. The zero Snapshot is that of an empty Spec.
 type Snapshot struct {
 	// What is asked for.
 	listeners    trie[ListenerName, *Listener]

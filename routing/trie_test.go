@@ -44,7 +44,7 @@ func TestTrieIsAMap(t *testing.T) {
 
 // With so many keys the 30 bits of a round do not tell all apart.
 func TestTrieOfManyKeys(t *testing.T) {
-	const n = 200_000
+	const n = 120_000
 	var list trie[string, int]
 	for i := range n {
 		list = list.with(fmt.Sprint(i), i)
