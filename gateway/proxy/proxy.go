@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"cmp"
+	"crypto/rand"
+	"encoding/binary"
 	"sync/atomic"
 	"time"
 
@@ -20,7 +23,7 @@ type Options struct {
 	// to Loops-1. If zero, 1.
 	Loops int
 
-	// Metrics and AccessLog hear of each exchange. Nil ones are skipped.
+	// Metrics and AccessLog hear of each exchange. If nil, nobody does.
 	Metrics   *telemetry.Metrics
 	AccessLog *telemetry.AccessLog
 
@@ -52,39 +55,72 @@ type Options struct {
 type Bind struct {
 	Key routing.PortKey
 
-	port atomic.Pointer[boundPort]
+	known atomic.Pointer[boundPort]
 }
 
-// boundPort remembers which Port of a Snapshot a Bind stands for.
+// boundPort remembers which Port a Bind stands for in a Snapshot.
 type boundPort struct {
 	snap *routing.Snapshot
 	port *routing.Port
 }
 
+// in returns the port of b in snap, or nil.
+func (b *Bind) in(snap *routing.Snapshot) *routing.Port {
+	if k := b.known.Load(); k != nil && k.snap == snap {
+		return k.port
+	}
+	k := &boundPort{snap, snap.Port(b.Key)}
+	b.known.Store(k)
+	return k.port
+}
+
 // A Proxy joins requests to backends. It is shared by all loops.
 type Proxy struct {
-	options Options
-	snap    atomic.Pointer[routing.Snapshot]
+	o         Options
+	most      int // exchanges on one loop; 0 is no bound
+	unmatched *telemetry.Exchanges
+	snap      atomic.Pointer[routing.Snapshot]
+	locals    []atomic.Pointer[local]
 }
 
 // New returns a Proxy that answers 404 to everything until Publish.
 func New(o Options) *Proxy {
 	o.Loops = max(o.Loops, 1)
-	return &Proxy{options: o}
+	o.StreamIdle = cmp.Or(o.StreamIdle, 5*time.Minute)
+	o.TunnelIdle = cmp.Or(o.TunnelIdle, time.Hour)
+	if o.Metrics == nil {
+		o.Metrics = telemetry.New(telemetry.Options{Loops: o.Loops})
+	}
+	return &Proxy{
+		o:         o,
+		most:      (o.MaxExchanges + o.Loops - 1) / o.Loops,
+		unmatched: o.Metrics.Exchanges(telemetry.Labels{}),
+		locals:    make([]atomic.Pointer[local], o.Loops),
+	}
 }
 
-// Prepare makes the targets of snap that are new ready for the loops. It is
-// called off the loops, after the clusters were put in Options.Clusters and
-// before Publish.
-func (p *Proxy) Prepare(snap *routing.Snapshot) {}
-
-// Publish puts snap in force. Exchanges under way finish with the Snapshot
-// that they began with.
+// Publish puts snap in force, for which Prepare was called. Exchanges under
+// way finish with the Snapshot that they began with.
 func (p *Proxy) Publish(snap *routing.Snapshot) { p.snap.Store(snap) }
 
 // Active returns how many exchanges are under way. Any goroutine may ask.
-func (p *Proxy) Active() int { return 0 }
+func (p *Proxy) Active() int {
+	n := int64(0)
+	for i := range p.locals {
+		if l := p.locals[i].Load(); l != nil {
+			n += l.shown.Load()
+		}
+	}
+	return int(n)
+}
 
 // Handler returns what takes the requests of the connections on l. It is
 // called once a loop.
-func (p *Proxy) Handler(l *loop.Loop) message.Handler { return nil }
+func (p *Proxy) Handler(l *loop.Loop) message.Handler {
+	var seed [16]byte
+	rand.Read(seed[:])
+	h := &local{proxy: p, loop: l, index: l.Index()}
+	h.rng.Seed(binary.LittleEndian.Uint64(seed[:8]), binary.LittleEndian.Uint64(seed[8:]))
+	p.locals[l.Index()].Store(h)
+	return h
+}

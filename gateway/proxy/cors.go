@@ -1,0 +1,196 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"fairway.dev/gateway/message"
+	"fairway.dev/routing"
+)
+
+// cors is HTTPCORSFilter (GEP-1767) with its values joined as fields have them.
+type cors struct {
+	anyOrigin   bool
+	origins     []originPattern
+	credentials bool
+	methods     nameList
+	headers     nameList
+	expose      nameList
+	maxAge      string // in seconds
+}
+
+// A nameList is a list of names as a field has it, or a wildcard.
+type nameList struct {
+	any    bool
+	joined string
+}
+
+// originPattern covers origins: one, or those whose host ends with suffix.
+type originPattern struct {
+	scheme string
+	host   string // lower case; a suffix where wild
+	port   string
+	wild   bool
+}
+
+// defaultMaxAge is HTTPCORSFilter.maxAge's default.
+const defaultMaxAge = 5 * time.Second
+
+func newCORS(c *routing.CORS) *cors {
+	if c == nil {
+		return nil
+	}
+	age := c.MaxAge
+	if age == 0 {
+		age = defaultMaxAge
+	}
+	n := &cors{
+		credentials: c.AllowCredentials,
+		methods:     newNameList(c.AllowMethods),
+		headers:     newNameList(c.AllowHeaders),
+		expose:      newNameList(c.ExposeHeaders),
+		maxAge:      strconv.FormatInt(int64(age/time.Second), 10),
+	}
+	for _, o := range c.AllowOrigins {
+		if o == "*" {
+			n.anyOrigin = true
+			continue
+		}
+		scheme, host, port := splitOrigin(strings.ToLower(o))
+		p := originPattern{scheme: scheme, host: host, port: port}
+		p.host, p.wild = strings.CutPrefix(host, "*")
+		n.origins = append(n.origins, p)
+	}
+	return n
+}
+
+func newNameList(names []string) nameList {
+	for _, name := range names {
+		if name == "*" {
+			return nameList{any: true}
+		}
+	}
+	return nameList{joined: strings.Join(names, ", ")}
+}
+
+// splitOrigin splits SCHEME://HOST[:PORT] and puts in the port that the scheme
+// has where there is none.
+func splitOrigin(origin string) (scheme, host, port string) {
+	scheme, rest, _ := strings.Cut(origin, "://")
+	host = hostOf(rest)
+	port = strings.TrimPrefix(rest[len(host):], ":")
+	if port == "" {
+		switch scheme {
+		case "http":
+			port = "80"
+		case "https":
+			port = "443"
+		}
+	}
+	return scheme, host, port
+}
+
+// allows reports whether origin, as a client sent it, is covered.
+func (c *cors) allows(origin string) bool {
+	if c.anyOrigin {
+		return true
+	}
+	scheme, host, port := splitOrigin(origin)
+	for i := range c.origins {
+		if c.origins[i].covers(scheme, host, port) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *originPattern) covers(scheme, host, port string) bool {
+	if p.port != port || !message.EqualFold(p.scheme, scheme) {
+		return false
+	}
+	if !p.wild {
+		return message.EqualFold(p.host, host)
+	}
+	// The asterisk stands for any number of labels, but for something.
+	n := len(host) - len(p.host)
+	return n > 0 && message.EqualFold(p.host, host[n:])
+}
+
+// crossOrigin looks at the request as CORS does. It answers preflights, which
+// never reach a backend (GEP-1767), and then reports true.
+func (e *exchange) crossOrigin(c *cors) bool {
+	origin, ok := e.req.Fields.Get(message.Origin)
+	if !ok {
+		return false
+	}
+	method, asked := e.req.Fields.Get(message.AccessControlRequestMethod)
+	preflight := asked && e.req.Method == "OPTIONS"
+	// Without allowCredentials nothing is shared with a request that carries
+	// them. A cookie says so; an Authorization field does not: scripts send
+	// bearer tokens in requests that the Fetch standard calls uncredentialed.
+	credentialed := !preflight && e.req.Fields.Has(message.Cookie)
+	if c.allows(origin) && (c.credentials || !credentialed) {
+		e.origin = origin
+	}
+	if !preflight {
+		return false
+	}
+	resp := e.reply(http.StatusOK)
+	if e.origin != "" {
+		headers, _ := e.req.Fields.Value("access-control-request-headers")
+		c.shareWith(e.origin, &resp.Fields)
+		c.addPreflight(&resp.Fields, method, headers)
+	}
+	e.share.response.apply(&resp.Fields)
+	e.sendReply("")
+	return true
+}
+
+// addPreflight adds what only the answer to a preflight has.
+func (c *cors) addPreflight(f *message.Fields, method, headers string) {
+	c.methods.addTo(f, message.AccessControlAllowMethods, c.credentials, method)
+	c.headers.addTo(f, message.AccessControlAllowHeaders, c.credentials, headers)
+	f.Add(message.AccessControlMaxAge, c.maxAge)
+}
+
+// addTo adds a field with the names of l. With credentials a wildcard has no
+// meaning to the client, so what it asked for is named instead.
+func (l *nameList) addTo(f *message.Fields, id message.Name, credentials bool, asked string) {
+	value := l.joined
+	if l.any {
+		value = "*"
+		if credentials {
+			value = asked
+		}
+	}
+	if value != "" {
+		f.Add(id, value)
+	}
+}
+
+// dress replaces what a backend's response says of CORS: the filter has the
+// last word (GEP-1767). origin is empty for who may not read the response.
+func (c *cors) dress(origin string, f *message.Fields) {
+	f.Remove(message.AccessControlAllowOrigin)
+	f.Remove(message.AccessControlAllowCredentials)
+	f.Remove(message.AccessControlExposeHeaders)
+	if origin != "" {
+		c.shareWith(origin, f)
+	}
+}
+
+// shareWith adds the fields that let a script of origin read the response.
+func (c *cors) shareWith(origin string, f *message.Fields) {
+	if c.anyOrigin && !c.credentials {
+		f.Add(message.AccessControlAllowOrigin, "*")
+	} else {
+		f.Add(message.AccessControlAllowOrigin, origin)
+		f.Add(message.Vary, "Origin")
+	}
+	if c.credentials {
+		f.Add(message.AccessControlAllowCredentials, "true")
+	}
+	c.expose.addTo(f, message.AccessControlExposeHeaders, c.credentials, "")
+}

@@ -1,0 +1,321 @@
+package proxy
+
+import (
+	"errors"
+
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/telemetry"
+	"fairway.dev/gateway/upstream"
+	"fairway.dev/routing"
+)
+
+// An exchange is one request and its response: the Receiver of the client's
+// stream. It is used again after its end, so who ends it returns at once.
+type exchange struct {
+	on *local
+
+	deadline loop.Timer // of the whole exchange
+	idle     loop.Timer // nothing has moved
+	pause    loop.Timer // before the next try
+
+	over bool     // until the next request
+	id   [36]byte // the text of a request id of ours
+
+	life
+}
+
+// life is what of an exchange ends with it.
+type life struct {
+	down message.ServerStream
+	req  *message.Request
+	peer *message.Peer
+
+	listener *routing.Listener
+	prefix   string // of the path, which was matched
+	rule     *rule
+	share    *share
+	tell     *telemetry.Exchanges
+	rec      telemetry.Record
+
+	grpc   bool
+	scheme string // the client's
+	origin string // of the script that may read the response; see cors
+
+	requestEnded bool // the request is whole
+	headSent     bool // the response's head, but for 1xx
+	tunnel       bool // after a 101
+	begun        bool // Begin of the share's cluster is to be ended
+
+	try      *try // under way
+	last     *upstream.Endpoint
+	want     upstream.Want
+	tried    [8]*upstream.Endpoint
+	token    token // of the session
+	retries  int
+	retrying bool // counted in the share's use
+
+	replayable bool           // body is all of the request's so far
+	body       []byte         // what the next try is sent first
+	trailers   message.Fields // of the request, if they wait as body does
+	owed       int            // bytes taken from the client, not yet Consumed
+
+	mirrors []*mirror
+}
+
+// begin takes a request through all that is decided before it is sent.
+func (e *exchange) begin(s message.ServerStream, req *message.Request, last bool) {
+	l := e.on
+	e.down, e.req, e.peer = s, req, s.Peer()
+	e.requestEnded = last
+	e.tell = l.proxy.unmatched
+	e.rec = telemetry.Record{
+		Start: l.loop.Now(), Method: req.Method, Authority: req.Authority, Path: req.Path, Proto: req.Proto,
+		GRPCStatus: -1, Remote: e.peer.Remote, TLS: e.peer.Secure(),
+	}
+	e.identify()
+	switch {
+	case l.proxy.most > 0 && l.active > l.proxy.most:
+		e.answer(&overloaded)
+	case !e.normalise():
+		e.answer(&badPath)
+	default:
+		e.moved()
+		if e.route() {
+			e.act()
+		}
+	}
+}
+
+// route finds the rule of the request, or answers.
+func (e *exchange) route() bool {
+	l := e.on
+	snap := l.proxy.snap.Load()
+	if snap == nil {
+		e.answer(&noRoute)
+		return false
+	}
+	port := e.peer.Listener.(*Bind).in(snap)
+	if port == nil {
+		e.answer(&noRoute)
+		return false
+	}
+	m := &l.match
+	m.Host, m.Path, m.Query, m.Method = e.lower(hostOf(e.req.Authority)), e.req.Path, e.req.Query, e.req.Method
+	m.Header, m.SNI = &e.req.Fields, ""
+	if e.peer.TLS != nil {
+		m.SNI = e.lower(e.peer.TLS.ServerName)
+	}
+	res := port.Match(m)
+	switch {
+	case res.Misdirected:
+		e.answer(&misdirected)
+		return false
+	case res.Target == nil:
+		e.answer(&noRoute)
+		return false
+	}
+	e.listener, e.prefix, e.rule = res.Listener, res.Prefix, res.Target.Prepared.(*rule)
+	return true
+}
+
+// act does what the rule says.
+func (e *exchange) act() {
+	if d := e.rule.request; d > 0 {
+		e.on.loop.Arm(&e.deadline, d)
+	}
+	if e.rule.session != nil {
+		e.resume(e.rule.session)
+	}
+	if e.share == nil {
+		e.share = e.rule.draw(e.on)
+	}
+	s := e.share
+	e.tell = s.tell(e.listener)
+	if s.cors != nil && e.crossOrigin(s.cors) {
+		return
+	}
+	switch {
+	case s.answer != nil:
+		e.answer(s.answer)
+	case s.redirect != nil:
+		e.redirect(s.redirect)
+	default:
+		e.forward()
+	}
+}
+
+// forward makes the request what the backend is to see, and sends it.
+func (e *exchange) forward() {
+	s := e.share
+	s.request.applyRequest(e.req)
+	if s.rewrite != nil {
+		e.rewrite(s.rewrite)
+	}
+	if !s.cluster.Begin() {
+		e.answer(&overflowed)
+		return
+	}
+	e.begun = true
+	s.uses[e.on.index].active++
+	e.want.Hash, e.want.HasHash = s.cluster.Hash(e.req, e.peer)
+	e.replayable = e.rule.retry.attempts > 0
+	if len(s.mirrors) > 0 {
+		e.startMirrors()
+	}
+	e.startTry()
+}
+
+// Data takes body bytes from the client.
+func (e *exchange) Data(p []byte) {
+	e.moved()
+	e.rec.BytesReceived += int64(len(p))
+	for _, m := range e.mirrors {
+		m.body(p)
+	}
+	e.send(p)
+}
+
+// End takes the end of the request.
+func (e *exchange) End(trailers message.Fields) {
+	e.moved()
+	e.requestEnded = true
+	for _, m := range e.mirrors {
+		m.end(trailers)
+	}
+	e.sendEnd(trailers)
+	if e.tunnel && e.try.responseEnded {
+		e.try.finish()
+		e.leave()
+	}
+}
+
+// Drained lets the response go on once the client has taken what there was.
+func (e *exchange) Drained() {
+	e.moved()
+	if t := e.try; t != nil {
+		t.repay()
+	}
+}
+
+// Abort ends the exchange because the client is gone, or broke its protocol:
+// its codec has told it so.
+func (e *exchange) Abort(err error) {
+	e.rec.Flags |= telemetry.DownstreamClosed
+	var why *message.Error
+	if errors.As(err, &why) {
+		if status := clientFault(why.Reason); status != 0 {
+			e.rec.Flags ^= telemetry.DownstreamClosed | telemetry.DownstreamProtocol
+			if !e.headSent {
+				e.rec.Status = status
+			}
+		}
+	}
+	ended := e.tunnel && e.try.responseEnded
+	if e.try != nil {
+		e.try.cancel(upstream.Abandoned)
+	}
+	if ended {
+		e.leave()
+		return
+	}
+	e.abort(err)
+}
+
+// clientFault returns what codecs answer to a request that they abort, 0 where
+// the client is just gone.
+func clientFault(r message.Reason) int {
+	switch r {
+	case message.Malformed:
+		return 400
+	case message.Slow:
+		return 408
+	case message.TooLarge:
+		return 413
+	}
+	return 0
+}
+
+// moved puts off the end of a stream on which nothing moves.
+func (e *exchange) moved() {
+	d := e.on.proxy.o.StreamIdle
+	if e.tunnel {
+		d = e.on.proxy.o.TunnelIdle
+	}
+	if d > 0 {
+		e.on.loop.Arm(&e.idle, d)
+	}
+}
+
+// stoodStill is what the idle timer fires.
+func (e *exchange) stoodStill() {
+	a := &backendSlow
+	if !e.requestEnded {
+		a = &clientSlow
+	}
+	e.giveUp(a, telemetry.StreamIdle)
+}
+
+// timedOut is what the deadline fires.
+func (e *exchange) timedOut() { e.giveUp(&timedOut, telemetry.UpstreamTimeout) }
+
+// giveUp ends an exchange that took too long: with a where nothing was
+// answered yet.
+func (e *exchange) giveUp(a *answer, flag telemetry.Flags) {
+	e.rec.Flags |= flag
+	if e.try != nil {
+		e.try.cancel(upstream.Timeout)
+	}
+	if e.headSent {
+		e.abort(errSlow)
+		return
+	}
+	e.answer(a)
+}
+
+// end ends the response, and with it the exchange.
+func (e *exchange) end(trailers message.Fields) {
+	e.conclude()
+	e.down.End(trailers)
+	e.on.putExchange(e)
+}
+
+// abort breaks the response off, and with it the exchange.
+func (e *exchange) abort(err error) {
+	e.conclude()
+	e.down.Abort(err)
+	e.on.putExchange(e)
+}
+
+// leave ends an exchange whose response was ended before.
+func (e *exchange) leave() {
+	e.conclude()
+	e.on.putExchange(e)
+}
+
+// conclude tells of the exchange, and lets go of all that it holds. It comes
+// before the last call on the client's stream, which takes the request away.
+func (e *exchange) conclude() {
+	l := e.on
+	e.over = true
+	e.settleGRPC()
+	e.rec.Duration = l.loop.Now().Sub(e.rec.Start)
+	e.tell.Observe(l.index, &e.rec)
+	l.proxy.o.AccessLog.Append(l.index, e.tell, &e.rec)
+	l.loop.Disarm(&e.deadline)
+	l.loop.Disarm(&e.idle)
+	l.loop.Disarm(&e.pause)
+	e.dropBody()
+	for i, m := range e.mirrors {
+		m.leave(e.requestEnded)
+		e.mirrors[i] = nil
+	}
+	if e.begun {
+		u := &e.share.uses[l.index]
+		u.active--
+		if e.retrying {
+			u.retrying--
+		}
+		e.share.cluster.End()
+	}
+}

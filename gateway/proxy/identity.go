@@ -1,0 +1,140 @@
+package proxy
+
+import (
+	"strings"
+
+	"fairway.dev/gateway/message"
+)
+
+// identify makes the request's fields tell the truth about its client: what
+// only a proxy may say is taken out, or believed as far as TrustedHops goes,
+// and what we know is put in. It also notes what the record wants.
+func (e *exchange) identify() {
+	hops := e.on.proxy.o.TrustedHops
+	f := e.req.Fields
+	kept, client := 0, ""
+	e.scheme = e.req.Scheme
+	for i := range f {
+		x := &f[i]
+		switch x.ID {
+		case message.Other:
+			if ours(x.Text) {
+				continue
+			}
+		case message.XForwardedClientCert, message.Baggage, message.Forwarded, message.HTTP2Settings:
+			continue
+		case message.XForwardedFor:
+			if hops > 0 {
+				client = e.join(client, x.Value)
+			}
+			continue
+		case message.XForwardedProto:
+			if hops > 0 && (x.Value == "http" || x.Value == "https") {
+				e.scheme = x.Value
+			}
+			continue
+		case message.XForwardedHost, message.XForwardedPort:
+			if hops == 0 {
+				continue
+			}
+		case message.XRequestID:
+			if hops > 0 && e.rec.RequestID == "" && len(x.Value) <= maxRequestID {
+				e.rec.RequestID = x.Value
+			}
+			continue
+		case message.UserAgent:
+			e.rec.UserAgent = x.Value
+		case message.ContentType:
+			e.grpc = isGRPC(x.Value)
+		}
+		if kept != i {
+			f[kept] = *x
+		}
+		kept++
+	}
+	e.req.Fields = f[:kept]
+	e.introduce(lastHops(client, hops))
+}
+
+// maxRequestID bounds a request id that somebody else made up.
+const maxRequestID = 128
+
+// introduce adds the fields that say who the client is. before are the hops
+// that are believed, as they stood in X-Forwarded-For.
+func (e *exchange) introduce(before string) {
+	f := &e.req.Fields
+	f.Add(message.XForwardedFor, e.join(before, e.peer.RemoteIP))
+	f.Add(message.XForwardedProto, e.scheme)
+	if e.rec.RequestID == "" {
+		e.rec.RequestID = e.newRequestID()
+	}
+	f.Add(message.XRequestID, e.rec.RequestID)
+}
+
+// join joins two lists of a field's values.
+func (e *exchange) join(a, b string) string {
+	if a == "" {
+		return b
+	}
+	s := append(e.on.scratch[:0], a...)
+	s = append(s, ", "...)
+	s = append(s, b...)
+	e.on.scratch = s
+	return e.hold(s)
+}
+
+// lastHops returns the last n entries of an X-Forwarded-For.
+func lastHops(list string, n int) string {
+	start := len(list)
+	for ; n > 0 && start > 0; n-- {
+		start = strings.LastIndexByte(list[:max(start-1, 0)], ',') + 1
+	}
+	return strings.Trim(list[start:], " \t")
+}
+
+// ours reports whether a field's name is one that only proxies may use:
+// X-Forwarded-*, X-Envoy-*, X-Fairway-* and X-Real-IP, but for those that have
+// a message.Name.
+func ours(name string) bool {
+	if len(name) < len("x-real-ip") || name[0]|0x20 != 'x' || name[1] != '-' {
+		return false
+	}
+	return foldPrefix(name, "x-envoy-") || foldPrefix(name, "x-fairway-") ||
+		foldPrefix(name, "x-forwarded-") || message.EqualFold("x-real-ip", name)
+}
+
+func foldPrefix(s, lower string) bool {
+	return len(s) >= len(lower) && message.EqualFold(lower, s[:len(lower)])
+}
+
+// isGRPC reports whether a content type is gRPC's, as its HTTP/2 mapping has
+// it: gRPC-Web is another protocol.
+func isGRPC(contentType string) bool {
+	const grpc = "application/grpc"
+	if !foldPrefix(contentType, grpc) {
+		return false
+	}
+	rest := contentType[len(grpc):]
+	return rest == "" || rest[0] == '+' || rest[0] == ';'
+}
+
+// newRequestID makes a random UUID (RFC 9562 section 5.4).
+func (e *exchange) newRequestID() string {
+	const hex = "0123456789abcdef"
+	hi := e.on.rng.Uint64()&^0xf000 | 0x4000
+	lo := e.on.rng.Uint64()&^(3<<62) | 2<<62
+	at := 0
+	for i := range 32 {
+		if i == 8 || i == 12 || i == 16 || i == 20 {
+			e.id[at] = '-'
+			at++
+		}
+		word := hi
+		if i >= 16 {
+			word = lo
+		}
+		e.id[at] = hex[word>>(60-4*(i&15))&15]
+		at++
+	}
+	return message.Text(e.id[:])
+}

@@ -1,0 +1,246 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+
+	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/telemetry"
+	"fairway.dev/gateway/upstream"
+	"fairway.dev/routing"
+)
+
+// A retryPolicy says when and how often a try is repeated.
+type retryPolicy struct {
+	attempts int // after the first
+	codes    [8]uint64
+	backoff  time.Duration
+	// explicit: the rule asks for retries, not only the default.
+	explicit bool
+	// waits: the rule names the least time before a try.
+	waits bool
+}
+
+const (
+	defaultAttempts = 2
+	defaultBackoff  = 25 * time.Millisecond
+	maxBackoff      = 10 // times the first
+)
+
+func newRetryPolicy(r *routing.Retry) retryPolicy {
+	if r == nil {
+		return retryPolicy{attempts: defaultAttempts, backoff: defaultBackoff}
+	}
+	p := retryPolicy{attempts: r.Attempts, backoff: r.Backoff, explicit: true, waits: r.Backoff > 0}
+	if !p.waits {
+		p.backoff = defaultBackoff
+	}
+	for _, code := range r.Codes {
+		if i := code - 100; i >= 0 && i < 500 {
+			p.codes[i/64] |= 1 << (i % 64)
+		}
+	}
+	return p
+}
+
+// lists reports whether the rule names a status to try again on.
+func (p *retryPolicy) lists(status int) bool {
+	i := status - 100
+	return i >= 0 && i < 500 && p.codes[i/64]&(1<<(i%64)) != 0
+}
+
+// A failure is how a try ended that brought no response.
+type failure struct {
+	answer  answer
+	outcome upstream.Outcome
+	cause   telemetry.RetryCause
+	// unbegun: the backend has not begun to process the request.
+	unbegun bool
+	// final: another try is no use.
+	final bool
+}
+
+// Statuses are Envoy's, on which people have their alerts.
+var (
+	unconnected = failure{
+		answer{503, telemetry.UpstreamFailure, "no connection to the backend\n"},
+		upstream.NoConnection, telemetry.RetryConnect, true, false}
+	crowded = failure{
+		answer{503, telemetry.UpstreamOverflow, "too many requests to the backend\n"},
+		upstream.NoConnection, telemetry.RetryConnect, true, true}
+	refused = failure{
+		answer{503, telemetry.UpstreamReset, "backend refused the request\n"},
+		upstream.Abandoned, telemetry.RetryRefused, true, false}
+	unused = failure{
+		answer{503, telemetry.UpstreamClosed, "backend closed the connection\n"},
+		upstream.Abandoned, telemetry.RetryUnused, false, false}
+	closed = failure{
+		answer{503, telemetry.UpstreamClosed, "backend closed the connection\n"},
+		upstream.Reset, telemetry.RetryReset, false, false}
+	reset = failure{
+		answer{503, telemetry.UpstreamReset, "backend reset the request\n"},
+		upstream.Reset, telemetry.RetryReset, false, false}
+	badResponse = failure{
+		answer{502, telemetry.UpstreamProtocolError, "backend's response is not valid\n"},
+		upstream.Reset, telemetry.RetryReset, false, false}
+	tryTimedOut = failure{
+		answer{504, telemetry.UpstreamTimeout, "backend timed out\n"},
+		upstream.Timeout, telemetry.RetryTimeout, false, false}
+)
+
+// connectFailure says what it means that there is no connection.
+func connectFailure(err error) *failure {
+	if errors.Is(err, upstream.ErrOverflow) {
+		return &crowded
+	}
+	return &unconnected
+}
+
+// abortFailure says what it means that a backend's codec aborted a response.
+func abortFailure(err error) *failure {
+	var why *message.Error
+	if !errors.As(err, &why) {
+		return &closed
+	}
+	switch {
+	case why.Reason == message.Refused:
+		return &refused
+	case why.Unused:
+		return &unused
+	}
+	switch why.Reason {
+	case message.Reset:
+		return &reset
+	case message.Malformed, message.TooLarge:
+		return &badResponse
+	case message.Slow:
+		return &tryTimedOut
+	}
+	return &closed
+}
+
+// fail goes on after a try that brought no response: with another, or with
+// the answer that says so.
+func (e *exchange) fail(f *failure) {
+	if f.cause != telemetry.RetryUnused {
+		e.avoid()
+	}
+	if e.mayRepeat(f) && e.again(f.cause, f.unbegun || f.cause == telemetry.RetryUnused) {
+		return
+	}
+	e.answer(&f.answer)
+}
+
+// avoid keeps further tries off the endpoint of the last one. Not so where a
+// kept connection turned out to be closed: that is not the endpoint's fault.
+func (e *exchange) avoid() {
+	n := len(e.want.Tried)
+	if n == len(e.tried) {
+		n = 0
+	}
+	e.tried[n] = e.last
+	e.want.Tried = e.tried[:n+1]
+}
+
+// mayRepeat reports whether the rule lets a request be sent again after f.
+func (e *exchange) mayRepeat(f *failure) bool {
+	p := &e.rule.retry
+	switch {
+	case f.final:
+		return false
+	case f.unbegun:
+		return true
+	case p.lists(f.answer.status):
+		// The author named the status that stands for this failure, and
+		// HTTPRouteRetry knows no methods.
+		return true
+	}
+	return (p.explicit || f.cause == telemetry.RetryUnused) && e.idempotent()
+}
+
+// idempotent reports whether the request may be sent twice: by its method
+// (RFC 9110 section 9.2.2), or because the client says so with an idempotency key.
+func (e *exchange) idempotent() bool {
+	switch e.req.Method {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	_, ok := e.req.Fields.Value("idempotency-key")
+	return ok
+}
+
+// wantsAnother reports whether the rule would rather have another response
+// than this one.
+func (e *exchange) wantsAnother(resp *message.Response, last bool) bool {
+	if e.rule.retry.lists(resp.Status) {
+		return true
+	}
+	if !e.grpc || !last || resp.Status != 200 {
+		return false
+	}
+	// As Istio's default "unavailable,cancelled": the call did not begin to
+	// answer, and says that it may be tried again.
+	status, _ := resp.Fields.Get(message.GRPCStatus)
+	return status == "14" || status == "1"
+}
+
+// again begins another try, at once or after a while, and reports false where
+// there may be none: the rule's attempts are used up, the request's body is
+// gone, or too many of the requests to the backend are retries already.
+func (e *exchange) again(cause telemetry.RetryCause, soon bool) bool {
+	p := &e.rule.retry
+	if p.attempts == 0 || !e.replayable {
+		return false
+	}
+	if e.retries >= p.attempts || !e.spend() {
+		e.rec.Flags |= telemetry.UpstreamRetryLimit
+		return false
+	}
+	e.retries++
+	e.on.proxy.o.Metrics.Upstream.Retries.Add(e.on.index, cause, 1)
+	if soon && e.retries == 1 && !p.waits {
+		e.startTry()
+		return true
+	}
+	e.on.loop.Arm(&e.pause, e.patience())
+	return true
+}
+
+// patience returns how long to wait before the next try: the backoff, doubled
+// each time, and up to as long again.
+func (e *exchange) patience() time.Duration {
+	base := e.rule.retry.backoff
+	d := base * maxBackoff
+	if e.retries <= 4 {
+		d = min(d, base<<(e.retries-1))
+	}
+	return d + time.Duration(e.on.below(uint64(d)))
+}
+
+// use is how many exchanges one loop has under way with a share, and how many
+// of these are retrying: a budget, so that retries do not finish off a backend
+// that is short of breath.
+type use struct {
+	active, retrying int
+	_                [48]byte // each loop writes its own all the time
+}
+
+const (
+	retryShare = 5 // one in so many exchanges may be retrying
+	minRetries = 3 // or so many
+)
+
+// spend counts the exchange against the budget.
+func (e *exchange) spend() bool {
+	u := &e.share.uses[e.on.index]
+	if e.retrying {
+		return true
+	}
+	if u.retrying >= max(minRetries, u.active/retryShare) {
+		e.on.proxy.o.Metrics.Limits.Add(e.on.index, telemetry.LimitRetries, 1)
+		return false
+	}
+	u.retrying++
+	e.retrying = true
+	return true
+}

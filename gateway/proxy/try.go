@@ -1,0 +1,294 @@
+package proxy
+
+import (
+	"time"
+
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/telemetry"
+	"fairway.dev/gateway/upstream"
+)
+
+// A try sends a request to one endpoint: the Receiver of the backend's stream.
+// It outlives its part in an exchange where the rest of a response that
+// nobody wants is read, so that the connection can be used again.
+type try struct {
+	on    *local
+	wait  upstream.Wait
+	timer loop.Timer // of the try, or of the reading of the rest
+
+	attempt
+}
+
+// attempt is what of a try ends with it.
+type attempt struct {
+	e    *exchange // nil once the response is not wanted
+	ep   *upstream.Endpoint
+	up   message.Stream // nil until there is a connection
+	sent time.Time      // the request's head
+
+	outcome       upstream.Outcome // once the response's head is there
+	requestSent   bool             // all of it
+	responseEnded bool
+	interim       int // 1xx heads
+	owed          int // bytes of the response, not yet Consumed
+	rest          int // bytes that an unwanted response may still have
+}
+
+const (
+	// maxInterim bounds the 1xx heads of a response.
+	maxInterim = 32
+	// maxRest and restTime bound what is read of a response that nobody wants.
+	maxRest  = 64 << 10
+	restTime = time.Second
+)
+
+// startTry picks an endpoint and gets a connection to it. The exchange may be
+// over when it returns.
+func (e *exchange) startTry() {
+	l := e.on
+	ep, err := e.share.cluster.Pick(l.loop, &e.want)
+	if err != nil {
+		e.answer(&noEndpoint)
+		return
+	}
+	t := l.takeTry()
+	t.e, t.ep = e, ep
+	e.try, e.last = t, ep
+	e.rec.Attempts++
+	e.rec.Endpoint, e.rec.Upstream = ep.Addr(), 0
+	e.share.cluster.Connect(l.loop, ep, &t.wait)
+}
+
+// Connected sends the request. It implements upstream.Waiter.
+func (t *try) Connected(conn message.Client, reused bool) {
+	e := t.e
+	t.sent = t.on.loop.Now()
+	if d := e.rule.backend; d > 0 {
+		t.on.loop.Arm(&t.timer, d)
+	}
+	upgrade := e.req.Upgrade != ""
+	last := !upgrade && e.requestEnded && len(e.body) == 0 && len(e.trailers) == 0
+	t.requestSent = last
+	t.up = conn.Open(e.req, last, t)
+	if !last && !upgrade {
+		e.catchUp(t)
+	}
+}
+
+// ConnectFailed ends a try that sent nothing. It implements upstream.Waiter.
+func (t *try) ConnectFailed(err error) {
+	e := t.e
+	t.close(upstream.NoConnection)
+	e.fail(connectFailure(err))
+}
+
+// Head takes the head of the response.
+func (t *try) Head(resp *message.Response, last bool) {
+	e := t.e
+	switch {
+	case e == nil:
+		if last {
+			t.close(t.outcome)
+		}
+	case resp.Status < 200 && resp.Status != 101:
+		t.interimHead(resp)
+	case resp.Status == 101 && (e.req.Upgrade == "" || last):
+		t.cancel(upstream.Reset)
+		e.fail(&badResponse)
+	default:
+		t.finalHead(resp, last)
+	}
+}
+
+// interimHead passes a 1xx head on (RFC 9110 section 15.2), unless the client
+// is too old to know them.
+func (t *try) interimHead(resp *message.Response) {
+	e := t.e
+	e.moved()
+	if t.interim++; t.interim > maxInterim {
+		t.cancel(upstream.Reset)
+		e.fail(&badResponse)
+		return
+	}
+	if e.req.Proto != message.HTTP10 {
+		e.down.Head(resp, false)
+	}
+}
+
+func (t *try) finalHead(resp *message.Response, last bool) {
+	e := t.e
+	e.moved()
+	e.rec.Upstream = t.on.loop.Now().Sub(t.sent)
+	t.outcome = outcomeOf(resp.Status)
+	if e.wantsAnother(resp, last) && e.again(telemetry.RetryStatus, false) {
+		e.avoid()
+		t.discard(last)
+		return
+	}
+	e.respond(t, resp, last)
+}
+
+func outcomeOf(status int) upstream.Outcome {
+	switch status {
+	case 502, 503, 504:
+		return upstream.Failed
+	}
+	return upstream.Success
+}
+
+// Data takes body bytes of the response.
+func (t *try) Data(p []byte) {
+	e := t.e
+	if e == nil {
+		if t.rest -= len(p); t.rest < 0 {
+			t.cancel(t.outcome)
+			return
+		}
+		t.up.Consumed(len(p))
+		return
+	}
+	e.moved()
+	e.rec.BytesSent += int64(len(p))
+	e.down.Data(p)
+	t.owed += len(p)
+	if e.down.Queued() <= message.HighWater {
+		t.repay()
+	}
+}
+
+// End takes the end of the response.
+func (t *try) End(trailers message.Fields) {
+	e := t.e
+	switch {
+	case e == nil:
+		t.close(t.outcome)
+	case e.tunnel:
+		t.responseEnded = true
+		if e.requestEnded {
+			t.finish()
+			e.end(nil)
+			return
+		}
+		e.moved()
+		e.down.End(nil)
+	default:
+		e.noteGRPC(trailers)
+		t.finish()
+		e.end(trailers)
+	}
+}
+
+// Abort takes the news that the response will not be whole.
+func (t *try) Abort(err error) {
+	e := t.e
+	if !t.requestSent {
+		t.up.Abort(err)
+	}
+	if e == nil {
+		t.close(t.outcome)
+		return
+	}
+	f := abortFailure(err)
+	if e.headSent {
+		t.close(t.outcome)
+		e.rec.Flags |= f.answer.flags
+		e.abort(err)
+		return
+	}
+	t.close(f.outcome)
+	e.fail(f)
+}
+
+// Drained lets the request go on once the backend has taken what there was.
+func (t *try) Drained() {
+	if t.e != nil {
+		t.e.moved()
+		t.settle()
+	}
+}
+
+// settle lets the client send more, unless the backend takes less than it sends.
+func (t *try) settle() {
+	e := t.e
+	if e.owed > 0 && t.up.Queued() <= message.HighWater {
+		n := e.owed
+		e.owed = 0
+		e.down.Consumed(n)
+	}
+}
+
+// repay lets the backend send more.
+func (t *try) repay() {
+	if t.owed > 0 {
+		n := t.owed
+		t.owed = 0
+		t.up.Consumed(n)
+	}
+}
+
+// expired is what the timer fires.
+func (t *try) expired() {
+	e := t.e
+	switch {
+	case e == nil:
+		t.cancel(t.outcome)
+	case e.headSent:
+		t.cancel(t.outcome)
+		e.rec.Flags |= telemetry.UpstreamTimeout
+		e.abort(errSlow)
+	default:
+		t.cancel(upstream.Timeout)
+		e.fail(&tryTimedOut)
+	}
+}
+
+// cancel ends a try whose response is not whole. Once there was a response's
+// head, that is what counts for the endpoint's health, not o.
+func (t *try) cancel(o upstream.Outcome) {
+	if t.up == nil {
+		t.wait.Cancel()
+		t.close(upstream.Abandoned)
+		return
+	}
+	if t.e != nil && t.e.headSent {
+		o = t.outcome
+	}
+	t.up.Abort(errCancelled)
+	t.close(o)
+}
+
+// finish ends a try whose response is whole.
+func (t *try) finish() {
+	if !t.requestSent {
+		t.up.Abort(errCancelled)
+	}
+	t.close(t.outcome)
+}
+
+// discard takes a try out of its exchange, which does not want its response.
+// What is left of that is read, if it is little and the request was sent.
+func (t *try) discard(last bool) {
+	switch {
+	case last:
+		t.finish()
+	case !t.requestSent:
+		t.up.Abort(errCancelled)
+		t.close(t.outcome)
+	default:
+		t.e.try = nil
+		t.e = nil
+		t.rest = maxRest
+		t.on.loop.Arm(&t.timer, restTime)
+	}
+}
+
+// close ends a try on which nothing more is called.
+func (t *try) close(o upstream.Outcome) {
+	if t.e != nil {
+		t.e.try = nil
+	}
+	t.on.loop.Disarm(&t.timer)
+	t.ep.Done(t.on.loop, o)
+	t.on.putTry(t)
+}
