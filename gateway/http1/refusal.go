@@ -86,3 +86,12 @@ func (r Refusal) reason() message.Reason {
 	}
 	return message.Malformed
 }
+
+// Refusals returns the text of each Refusal at its own index.
+func Refusals() []string {
+	texts := make([]string, numRefusals)
+	for r := range numRefusals {
+		texts[r] = r.String()
+	}
+	return texts
+}

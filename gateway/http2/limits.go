@@ -100,3 +100,6 @@ func orElse[T int | time.Duration](v, standard T) T {
 	}
 	return v
 }
+
+// Kinds returns the text of each Kind at its own index.
+func Kinds() []string { return kindText[:] }

@@ -16,7 +16,7 @@ import (
 // http1Codecs makes HTTP/1 servers. What they refuse is counted on the loop
 // that refuses it, so each loop has Limits of its own.
 func (s *Server) http1Codecs() listen.Codecs {
-	refusals := telemetry.Refusals[http1.Refusal](s.options.Metrics, "http1", http1.RefusalTexts())
+	refusals := telemetry.Refusals[http1.Refusal](s.options.Metrics, "http1", http1.Refusals())
 	limits := make([]*http1.Limits, len(s.loops))
 	for i := range s.loops {
 		limits[i] = &http1.Limits{Count: func(k http1.Refusal) { refusals.Count(i, k) }}
@@ -29,7 +29,7 @@ func (s *Server) http1Codecs() listen.Codecs {
 
 // http2Codecs makes HTTP/2 servers.
 func (s *Server) http2Codecs() listen.Codecs {
-	refusals := telemetry.Refusals[http2.Kind](s.options.Metrics, "http2", http2.KindTexts())
+	refusals := telemetry.Refusals[http2.Kind](s.options.Metrics, "http2", http2.Kinds())
 	limits := make([]*http2.Limits, len(s.loops))
 	for i := range s.loops {
 		limits[i] = &http2.Limits{Count: func(k http2.Kind) { refusals.Count(i, k) }}
