@@ -16,7 +16,6 @@ type rivals struct {
 	routes    map[cellID][]*claim
 	listeners map[routing.ListenerName]*[2]hostIndex // by claim.side
 	due       ages
-	moved     []cellID // routes whose verdict changed since settle was last called
 }
 
 // A claim is a route on a listener.

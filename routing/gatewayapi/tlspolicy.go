@@ -172,11 +172,14 @@ func (t *Translator) policyOrder(r *reading) outcome {
 	slices.SortFunc(all, func(a, b *tlsPolicy) int {
 		return compareAge(a.created, b.created, a.name, b.name)
 	})
-	winners := map[string]string{}
+	var winners map[string]string
 	for _, p := range all {
 		for _, target := range p.targets {
 			if target.service != r.id.name {
 				continue
+			}
+			if winners == nil {
+				winners = map[string]string{}
 			}
 			if _, taken := winners[target.section]; !taken {
 				winners[target.section] = p.name
