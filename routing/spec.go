@@ -145,7 +145,9 @@ type Route struct {
 	Origin  Origin
 	Created time.Time // age decides between equals; zero is the youngest
 	// Attached says where the route applies: listeners, and on each of them
-	// the hostnames that are left when the route's are cut with the listener's.
+	// those of the route's hostnames that overlap with the listener's. They
+	// may be wider than the listener's: what the author wrote decides which
+	// route is the more specific (GatewayRouteHostnameIntersectionPrecedence).
 	Attached []Attachment
 	Rules    []Rule
 }
