@@ -10,7 +10,6 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
-	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/objectmeta"
@@ -32,7 +31,7 @@ type schema struct {
 type compiled struct {
 	shape  *structural.Structural
 	values validation.SchemaValidator
-	rules  *cel.Validator // nil where there are none
+	rules  *rules // nil where there are none
 }
 
 func newSchema(plural string) *schema {
@@ -66,7 +65,8 @@ func compileSchema(plural string) (compiled, error) {
 	if err != nil {
 		return compiled{}, err
 	}
-	return compiled{shape, values, cel.NewValidator(shape, true, celconfig.PerCallLimit)}, nil
+	rules, err := compileRules(shape)
+	return compiled{shape, values, rules}, err
 }
 
 // schemaProps returns the schema of version v1 in a definition.
@@ -110,11 +110,11 @@ func (s *schema) admit(t tree) []fault {
 	errs := validation.ValidateCustomResource(nil, t, c.values)
 	errs = append(errs, objectmeta.Validate(context.Background(), nil, t, c.shape, false)...)
 	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, c.shape, t)...)
-	if c.rules != nil && !blocksRules(errs) {
-		broken, _ := c.rules.Validate(context.Background(), nil, c.shape, t, nil, celconfig.RuntimeCELCostBudget)
-		errs = append(errs, broken...)
+	if !blocksRules(errs) {
+		left := budget(celconfig.RuntimeCELCostBudget)
+		errs = append(errs, c.rules.validate(nil, t, &left)...)
 	}
-	return fieldFaults(InvalidObject, errs)
+	return fieldFaults(InvalidObject, byField(errs))
 }
 
 // prune finds fields that the schema does not know.
