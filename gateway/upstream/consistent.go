@@ -3,6 +3,7 @@ package upstream
 import (
 	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 	"slices"
 )
@@ -49,31 +50,26 @@ const (
 // A ring is ketama's consistent hashing: members have points on a circle, by
 // their weight, and a key belongs to the next point after its hash.
 type ring struct {
-	*sampler          // for requests without a key
-	points   []uint64 // sorted
-	owners   []uint32 // of points: numbers of members
+	*sampler // for requests without a key
+	// points are sorted. The lowest bits of one, under owner, are the number
+	// of its member: for its place on the circle they hardly matter.
+	points []uint64
+	owner  uint64
 }
 
 func newRing(members []*member) *ring {
-	type point struct {
-		at    uint64
-		owner uint32
-	}
 	n := uint64(len(members))
+	r := &ring{sampler: newSampler(members), owner: 1<<bits.Len64(n) - 1}
 	each := min(ringPoints, max(1, ringSize/n))
 	sum := totalWeight(members)
-	var points []point
 	for i, m := range members {
 		count := max(1, each*n*uint64(m.weight)/sum)
 		for k := range count {
-			points = append(points, point{mix(m.ep.identity + k*0x9e3779b97f4a7c15), uint32(i)})
+			at := mix(m.ep.identity + k*0x9e3779b97f4a7c15)
+			r.points = append(r.points, at&^r.owner|uint64(i))
 		}
 	}
-	slices.SortFunc(points, func(a, b point) int { return cmp.Compare(a.at, b.at) })
-	r := &ring{sampler: newSampler(members), points: make([]uint64, len(points)), owners: make([]uint32, len(points))}
-	for i, p := range points {
-		r.points[i], r.owners[i] = p.at, p.owner
-	}
+	slices.Sort(r.points)
 	return r
 }
 
@@ -84,12 +80,12 @@ func (r *ring) pick(ch *chooser, want *Want, index int) *member {
 	if !want.HasHash {
 		return r.sampler.pick(ch, want, index)
 	}
-	at, _ := slices.BinarySearch(r.points, want.Hash)
+	at, _ := slices.BinarySearch(r.points, want.Hash&^r.owner)
 	for range ringSteps {
 		if at >= len(r.points) {
 			at = 0
 		}
-		if m := r.members[r.owners[at]]; ch.likes(m) {
+		if m := r.members[r.points[at]&r.owner]; ch.likes(m) {
 			return m
 		}
 		at++

@@ -15,7 +15,7 @@ import (
 
 // A stage is a Set on manual loops whose backends are made up.
 type stage struct {
-	t     *testing.T
+	t     testing.TB
 	set   *Set
 	loops []*loop.Loop
 
@@ -33,7 +33,7 @@ type stage struct {
 // errHang makes a dial hang until its timeout.
 var errHang = fmt.Errorf("connect: %w", os.ErrDeadlineExceeded)
 
-func newStage(t *testing.T, loops int) *stage {
+func newStage(t testing.TB, loops int) *stage {
 	s := &stage{
 		t: t, loops: loop.NewManuals(loops, time.Unix(0, 0)), streams: 100,
 		answer: map[netip.AddrPort]error{}, overflow: map[Limit]int{},

@@ -26,7 +26,8 @@ type pool struct {
 
 	queue
 	patience loop.Timer // of the first in the queue
-	serving  bool       // serve is deferred
+	serving  bool       // serveNow is deferred
+	serveNow func()     // serve, made a value once
 	starving bool       // in the queue of endpoint.places
 	kept     int        // exchanges since another loop began to starve
 }
@@ -34,6 +35,7 @@ type pool struct {
 func newPool(ep *Endpoint, l *loop.Loop) *pool {
 	p := &pool{endpoint: ep, loop: l}
 	p.patience.Fire = p.losePatience
+	p.serveNow = p.serve
 	return p
 }
 
@@ -152,7 +154,7 @@ func (cn *conn) freed() {
 	if p.waiting > 0 && !p.serving {
 		// Later in this round, when the codec has come to rest.
 		p.serving = true
-		p.loop.Defer(p.serve)
+		p.loop.Defer(p.serveNow)
 	}
 }
 

@@ -22,9 +22,9 @@
 // An endpoint that fails 5 times in a row (status 502, 503 or 504, a reset or
 // a timeout before the response, a connection that cannot be made) is left out
 // for 1 second, and for twice as long each time again, up to 1 minute; it
-// starts anew once it has stayed in for a minute. At most half of a cluster's
-// endpoints are left out for failures, though one may always be unless it is
-// the only one. Such an ejection ends by itself. [routing.Ejection] changes
+// starts anew once it has stayed in for a minute. None is left out for
+// failures where more than half of a cluster's endpoints would be out then,
+// for whatever cause; but one always may be, unless it is the only one. Such an ejection ends by itself. [routing.Ejection] changes
 // these numbers; Off ends ejection for failures, refused connections always count.
 //
 // An endpoint that comes back takes a tenth of its share at first and all of
