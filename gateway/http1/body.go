@@ -38,9 +38,13 @@ const (
 	maxExtensions = 16 << 10 // of one body
 )
 
+// begin makes b ready for a body; length is that of a sizedBody.
 func (b *body) begin(k bodyKind, length int64) {
-	*b = body{kind: k, left: length}
-	if k == openBody {
+	*b = body{kind: k}
+	switch k {
+	case sizedBody:
+		b.left = length
+	case openBody:
 		b.left = math.MaxInt64
 	}
 }

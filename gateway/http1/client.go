@@ -269,22 +269,22 @@ func (c *Client) endResponse(trailers message.Fields) {
 }
 
 // endCall makes the connection free when both directions of an exchange have
-// ended.
+// ended, or ends it.
 func (c *Client) endCall() {
 	x := &c.call
-	switch {
-	case c.phase != exchanging || !x.answered:
-	case !x.reuse:
+	if c.phase != exchanging || !x.answered || x.sending && x.reuse {
+		return
+	}
+	if !x.sending {
+		x.recv, x.unconsumed = nil, 0 // it has heard all
+	}
+	if !x.reuse || c.draining {
 		c.end(&message.Error{Reason: message.Gone}, nil)
-	case x.sending:
-	case c.draining:
-		c.end(nil, nil)
-	default:
-		x.recv, x.unconsumed = nil, 0
-		c.phase, c.served, c.freed = idle, true, true
-		if !c.feeding {
-			c.loop.Defer(c.tellFree)
-		}
+		return
+	}
+	c.phase, c.served, c.freed = idle, true, true
+	if !c.feeding {
+		c.loop.Defer(c.tellFree)
 	}
 }
 
