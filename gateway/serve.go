@@ -246,12 +246,17 @@ func (g *gateway) logProblems(known, now []*routing.Problem) {
 	}
 }
 
+// staleFile are the reasons for which a whole file is served as it last was good.
+var staleFile = []routing.Reason{
+	manifest.SyntaxError, manifest.TooComplex, manifest.FileTooLarge, manifest.Unreadable, manifest.FileEmpty,
+}
+
 func (g *gateway) countProblems(problems []*routing.Problem) {
 	byReason := map[string]int{}
 	stale := map[string]bool{}
 	for _, p := range problems {
 		byReason[string(p.Reason)]++
-		if manifest.Stale(p.Reason) {
+		if slices.Contains(staleFile, p.Reason) {
 			stale[p.Origin.File] = true
 		}
 	}

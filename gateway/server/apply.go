@@ -15,7 +15,7 @@ func (s *Server) Update(d *routing.Delta) []*routing.Problem {
 	before := s.inForce.Load()
 	snap, problems := before.snapshot.Update(d)
 
-	s.certs.update(d, snap)
+	s.certs.put(d)
 	for _, c := range d.Clusters {
 		if inForce := snap.Cluster(c.Name); inForce != nil {
 			s.clusters.Put(inForce)
@@ -25,8 +25,13 @@ func (s *Server) Update(d *routing.Delta) []*routing.Problem {
 		s.clusters.PutEndpoints(e)
 	}
 	s.proxy.Prepare(snap)
+	listeners := len(d.Listeners)+len(d.Removed.Listeners) > 0 || before.number == 0
+	if listeners || len(d.Certificates)+len(d.Removed.Certificates) > 0 {
+		s.certs.use(snap)
+		s.options.Metrics.Config.Certificates(s.certs.store.Expiry())
+	}
 	s.publish(&generation{number: before.number + 1, snapshot: snap, problems: problems})
-	if len(d.Listeners) > 0 || len(d.Removed.Listeners) > 0 || before.number == 0 {
+	if listeners {
 		s.applyPorts()
 	}
 	for _, name := range d.Removed.Clusters {
@@ -35,7 +40,7 @@ func (s *Server) Update(d *routing.Delta) []*routing.Problem {
 		}
 	}
 	s.options.Metrics.Config.Applied(before.number+1, time.Now(), time.Since(began))
-	return s.Problems()
+	return s.problems()
 }
 
 // publish swaps the one pointer that exchanges load.

@@ -37,7 +37,7 @@ func (s *Server) applyPorts() {
 		protocol := "http"
 		if p.Protocol == routing.HTTPS {
 			protocol = "https"
-			port.TLS = s.handshakeConfig(p.Key)
+			port.TLS = s.certs.port(p.Key).Config()
 		}
 		connections := s.options.Metrics.Connections(p.Key.String(), protocol)
 		port.Opened, port.Closed = connections.Open, connections.Close

@@ -94,7 +94,7 @@ func New(o Options) (*Server, error) {
 		}
 		s.loops = append(s.loops, l)
 	}
-	s.certs = newCertificates(o.LocalCA, o.Log)
+	s.certs = newCertificates(o.LocalCA)
 	s.clusters = s.newClusters()
 	s.proxy = proxy.New(proxy.Options{
 		Clusters: s.clusters, Loops: o.Loops, Metrics: o.Metrics, AccessLog: o.AccessLog,
@@ -131,9 +131,10 @@ func (s *Server) Snapshot() *routing.Snapshot { return s.inForce.Load().snapshot
 // first Update.
 func (s *Server) Generation() uint64 { return s.inForce.Load().number }
 
-// Problems returns why parts of what was asked for are not in force: those of
-// compiling, then ports that could not be bound, then certificates.
-func (s *Server) Problems() []*routing.Problem {
+// problems returns why parts of what was asked for are not in force: those of
+// compiling, then ports that could not be bound, then certificates. It is
+// called with s.mu held.
+func (s *Server) problems() []*routing.Problem {
 	all := append([]*routing.Problem(nil), s.inForce.Load().problems...)
 	all = append(all, *s.unbound.Load()...)
 	return append(all, s.certs.problems()...)
