@@ -150,6 +150,9 @@ func (d *decoder) literal(p []byte, b *block, prefix uint, index bool) ([]byte, 
 		f.name = message.Text(b.buf[start:])
 	case i <= uint64(len(staticTable)):
 		f = staticTable[i-1]
+		if f.id == message.Other {
+			b.buf = append(b.buf, f.name...)
+		}
 	default:
 		e := d.entry(i)
 		if e == nil {

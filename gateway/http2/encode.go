@@ -13,8 +13,7 @@ import (
 // as they are: Huffman's code would cost more time than its bytes are worth.
 type encoder struct {
 	max     uint32 // the table's size: what the peer allows, at most maxDynamicTable
-	least   uint32 // the smallest max since the last block
-	changed bool   // and whether the peer must be told
+	changed bool   // since the last block
 	dynamic *dynamic
 	digits  [20]byte
 }
@@ -38,17 +37,14 @@ var sensitive = [256]bool{
 	message.Authorization: true, message.ProxyAuthorization: true, message.Cookie: true, message.SetCookie: true,
 }
 
-// limit honours the peer's SETTINGS_HEADER_TABLE_SIZE. The first encoder has
-// the size that holds without the setting, 4096.
+// limit honours the peer's SETTINGS_HEADER_TABLE_SIZE. The table only ever
+// shrinks: a peer that wants it small once gets one update, which every
+// decoder takes at the start of a block, where some trip over two.
 func (e *encoder) limit(max uint32) {
-	max = min(max, maxDynamicTable)
-	if max == e.max {
+	if max >= e.max {
 		return
 	}
-	if !e.changed {
-		e.least = e.max
-	}
-	e.max, e.least, e.changed = max, min(e.least, max), true
+	e.max, e.changed = max, true
 	if e.dynamic != nil {
 		e.dynamic.resize(max)
 	}
@@ -61,9 +57,6 @@ func (e *encoder) begin(dst []byte) []byte {
 		return dst
 	}
 	e.changed = false
-	if e.least < e.max {
-		dst = appendInteger(dst, 0x20, 5, uint64(e.least))
-	}
 	return appendInteger(dst, 0x20, 5, uint64(e.max))
 }
 
