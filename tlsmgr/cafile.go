@@ -49,13 +49,17 @@ func (ca *LocalCA) openKey() error {
 	path := filepath.Join(ca.dir, keyFile)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Stat(ca.RootFile()); err == nil {
+		_, missing := os.Stat(ca.RootFile())
+		if missing != nil {
+			if err := makeKey(path); err != nil {
+				return err
+			}
+		}
+		// Another process may have made both since: the key comes first.
+		text, err = os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) && missing == nil {
 			return fmt.Errorf("%s is not there, but %s is: want both, or neither to have a new CA made", path, rootFile)
 		}
-		if err := makeKey(path); err != nil {
-			return err
-		}
-		text, err = os.ReadFile(path)
 	}
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 type Pair struct {
 	Name  string // "shop/tls"
 	Chain []byte // PEM: the certificate, then those that vouch for it
-	Key   []byte // PEM
+	Key   []byte `json:"-"` // PEM
 }
 
 // String returns the name: a Pair that is logged by mistake gives nothing away.
