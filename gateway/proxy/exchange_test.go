@@ -1,0 +1,574 @@
+package proxy
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"fairway.dev/gateway/message"
+	"fairway.dev/routing"
+)
+
+func TestForwardsRequestAndResponse(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.get("/cart?id=7", "Accept: */*", "User-Agent: curl")
+	b := s.only()
+	if got := b.req.Method + " " + b.req.Authority + b.req.Path + b.req.Query; got != "GET shop.example/cart?id=7" {
+		t.Errorf("the backend got %s, want GET shop.example/cart?id=7", got)
+	}
+	if !b.ended || b.header("accept") != "*/*" {
+		t.Errorf("ended %v, accept %q, want true, */*", b.ended, b.header("accept"))
+	}
+	s.pass(3 * time.Millisecond)
+	b.head(200, false, "Content-Type: text/html", "ETag: x")
+	b.data("<p>")
+	s.pass(time.Millisecond)
+	b.end()
+	if c.resp.Status != 200 || c.body != "<p>" || !c.ended || c.field("ETag") != "x" {
+		t.Errorf("the client got %d %q, ended %v, ETag %q", c.resp.Status, c.body, c.ended, c.field("ETag"))
+	}
+	r := s.record()
+	want := line{
+		Method: "GET", Authority: "shop.example", Path: "/cart", Endpoint: addr(b.port).String(), Cluster: "a",
+		Listener: "ns/gw/http", Status: 200, Out: 3, Duration: 4, Upstream: 3, Attempts: 1,
+		RequestID: b.header("x-request-id"), UserAgent: "curl",
+	}
+	if r != want {
+		t.Errorf("record %+v, want %+v", r, want)
+	}
+}
+
+func TestBodyStreamsBothWays(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("POST", "/").open()
+	b := s.only()
+	c.upload("one")
+	if b.body != "one" || b.ended {
+		t.Fatalf("after the first part the backend has %q, ended %v", b.body, b.ended)
+	}
+	b.head(200, false)
+	b.data("eins")
+	c.upload("two")
+	if c.body != "eins" || b.body != "onetwo" {
+		t.Fatalf("the client has %q, the backend %q", c.body, b.body)
+	}
+	c.finish("Checksum: 7")
+	b.end("Took: 1ms")
+	if got, _ := b.trailers.Value("checksum"); got != "7" {
+		t.Errorf("request trailers %v, want Checksum: 7", b.trailers)
+	}
+	if got, _ := c.trailers.Value("took"); got != "1ms" {
+		t.Errorf("response trailers %v, want Took: 1ms", c.trailers)
+	}
+	if r := s.record(); r.In != 6 || r.Out != 4 {
+		t.Errorf("record of %d bytes in, %d out, want 6, 4", r.In, r.Out)
+	}
+}
+
+func TestBodyWaitsForConnection(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("POST", "/")
+	c.req.Length = message.Unknown
+	recv := s.handler.Exchange(c, c.req, false) // the dial ends in a later event
+	recv.Data([]byte("early"))
+	if c.consumed != 0 {
+		t.Errorf("%d bytes consumed before there is a connection, want 0", c.consumed)
+	}
+	recv.End(fields("T: 1"))
+	s.loop.Settle()
+	b := s.only()
+	if b.body != "early" || !b.ended || c.consumed != 5 || len(b.trailers) != 1 {
+		t.Errorf("the backend got %q, ended %v, trailers %v; %d consumed", b.body, b.ended, b.trailers, c.consumed)
+	}
+	b.reply(200, "")
+}
+
+func TestSlowBackendHoldsTheClientBack(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("POST", "/").open()
+	b := s.only()
+	c.upload("abc")
+	if c.consumed != 3 {
+		t.Fatalf("%d consumed while nothing waits, want 3", c.consumed)
+	}
+	b.queued = message.HighWater + 1
+	c.upload("defg")
+	c.upload("h")
+	if c.consumed != 3 {
+		t.Errorf("%d consumed while the backend does not take them, want 3", c.consumed)
+	}
+	b.queued = message.LowWater - 1
+	b.recv.Drained()
+	if c.consumed != 8 {
+		t.Errorf("%d consumed after the backend took them, want 8", c.consumed)
+	}
+	b.reply(200, "")
+}
+
+func TestSlowClientHoldsTheBackendBack(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.get("/")
+	b := s.only()
+	b.head(200, false)
+	b.data("abc")
+	if b.consumed != 3 {
+		t.Fatalf("%d consumed while nothing waits, want 3", b.consumed)
+	}
+	c.queued = message.HighWater + 1
+	b.data("defg")
+	if b.consumed != 3 {
+		t.Errorf("%d consumed while the client does not take them, want 3", b.consumed)
+	}
+	c.queued = 0
+	c.recv.Drained()
+	if b.consumed != 7 {
+		t.Errorf("%d consumed after the client took them, want 7", b.consumed)
+	}
+	b.end()
+}
+
+// RFC 9110 section 15.2: a proxy forwards 1xx responses.
+func TestForwardsInterimResponses(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("POST", "/", "Expect: 100-continue").open()
+	b := s.only()
+	if b.header("expect") != "100-continue" {
+		t.Errorf("Expect %q went to the backend, want 100-continue", b.header("expect"))
+	}
+	b.head(100, false)
+	b.head(103, false, "Link: </a.css>")
+	c.upload("x")
+	c.finish()
+	b.reply(201, "")
+	if len(c.interim) != 2 || c.interim[0] != 100 || c.interim[1] != 103 || c.resp.Status != 201 {
+		t.Errorf("the client got %v and %d, want [100 103] and 201", c.interim, c.resp.Status)
+	}
+}
+
+// RFC 9110 section 15.2: never to a client of HTTP/1.0.
+func TestInterimResponsesAreNotForHTTP10(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("GET", "/")
+	c.req.Proto = message.HTTP10
+	c.send()
+	s.only().head(103, false)
+	s.only().reply(200, "")
+	if len(c.interim) != 0 || c.resp.Status != 200 {
+		t.Errorf("the client got %v and %d, want none and 200", c.interim, c.resp.Status)
+	}
+}
+
+func TestEndlessInterimResponsesAreRefused(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.get("/")
+	for range maxInterim + 1 {
+		s.only().head(102, false)
+	}
+	s.want(c, 502, "UPE")
+}
+
+func TestSwitchThatNobodyAskedForIsRefused(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.get("/")
+	s.only().head(101, false)
+	s.want(c, 502, "UPE")
+}
+
+func TestEarlyResponseEndsTheRequest(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("POST", "/").open()
+	c.upload("some")
+	b := s.only()
+	b.head(413, true)
+	if !c.ended || c.resp.Status != 413 {
+		t.Errorf("the client got %d, ended %v, want 413, true", c.resp.Status, c.ended)
+	}
+	if !isReason(b.aborted, message.Cancelled) {
+		t.Errorf("the request that nobody reads was aborted with %v, want cancelled", b.aborted)
+	}
+	if r := s.record(); r.Status != 413 || r.Flags != "" || r.In != 4 {
+		t.Errorf("record %+v, want 413 without flags, 4 bytes in", r)
+	}
+}
+
+func TestRequestGoesOnDuringTheResponse(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("POST", "/").open()
+	b := s.only()
+	b.head(200, false)
+	c.upload("x")
+	c.finish()
+	if b.body != "x" || !b.ended {
+		t.Errorf("the backend got %q, ended %v, want x, true", b.body, b.ended)
+	}
+	b.end()
+}
+
+func TestClientThatLeavesCancelsTheTry(t *testing.T) {
+	tests := []struct {
+		when  string
+		setup func(*stage, *client)
+	}{
+		{"while connecting", func(s *stage, c *client) {}},
+		{"before the response", func(s *stage, c *client) {}},
+		{"during the response", func(s *stage, c *client) { s.only().head(200, false) }},
+		{"while a retry waits", func(s *stage, c *client) { s.only().reply(503, "") }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.when, func(t *testing.T) {
+			a := to("a")
+			a.Retry = &routing.Retry{Attempts: 1, Codes: []int{503}}
+			s := newStage(t, a)
+			if tt.when == "while connecting" {
+				for port := range uint16(4) {
+					s.hang[port] = true
+				}
+			}
+			c := s.request("GET", "/").send()
+			tt.setup(s, c)
+			status := c.resp.Status
+			c.leave(message.Reset)
+			for _, b := range s.calls {
+				if !b.over {
+					t.Error("the backend's exchange goes on")
+				}
+			}
+			s.pass(time.Minute)
+			if r := s.record(); r.Status != status || r.Flags != "DC" {
+				t.Errorf("record has status %d, flags %s, want %d, DC", r.Status, r.Flags, status)
+			}
+		})
+	}
+}
+
+func TestClientThatBreaksTheProtocolIsRecorded(t *testing.T) {
+	tests := []struct {
+		why    message.Reason
+		status int
+	}{
+		{message.Malformed, 400},
+		{message.Slow, 408},
+		{message.TooLarge, 413},
+	}
+	for _, tt := range tests {
+		s := newStage(t, to("a"))
+		c := s.request("POST", "/").open()
+		c.leave(tt.why)
+		if s.only().aborted == nil {
+			t.Errorf("%v: the backend's exchange goes on", tt.why)
+		}
+		if r := s.record(); r.Status != tt.status || r.Flags != "DPE" {
+			t.Errorf("%v: record has status %d, flags %s, want %d, DPE", tt.why, r.Status, r.Flags, tt.status)
+		}
+	}
+}
+
+func TestBrokenResponseNeverEndsClean(t *testing.T) {
+	tests := []struct {
+		why   message.Error
+		flags string
+	}{
+		{message.Error{Reason: message.Gone}, "UC"},
+		{message.Error{Reason: message.Reset}, "UR"},
+		{message.Error{Reason: message.Malformed}, "UPE"},
+	}
+	for _, tt := range tests {
+		s := newStage(t, to("a"))
+		c := s.get("/")
+		b := s.only()
+		b.head(200, false)
+		b.data("ha")
+		b.abort(&tt.why)
+		if c.ended || c.aborted == nil {
+			t.Errorf("%v: ended %v, aborted with %v, want false and an error", tt.why.Reason, c.ended, c.aborted)
+		}
+		if r := s.record(); r.Status != 200 || r.Flags != tt.flags {
+			t.Errorf("%v: record has status %d, flags %s, want 200, %s", tt.why.Reason, r.Status, r.Flags, tt.flags)
+		}
+	}
+}
+
+func TestHEADHasNoBody(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("HEAD", "/").send()
+	s.only().head(200, true, "Content-Type: text/html")
+	if !c.ended || c.body != "" || c.field("content-type") != "text/html" {
+		t.Errorf("ended %v, body %q, content type %q", c.ended, c.body, c.field("content-type"))
+	}
+}
+
+func TestTunnel(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("GET", "/ws", "Upgrade: websocket").send()
+	c.upload("too early") // RFC 8441 lets a client of HTTP/2 send at once
+	b := s.only()
+	if b.body != "" || b.req.Upgrade != "websocket" {
+		t.Fatalf("the backend got %q, upgrade %q before it switched", b.body, b.req.Upgrade)
+	}
+	b.head(101, false, "Sec-WebSocket-Accept: x")
+	if c.resp.Status != 101 || b.body != "too early" {
+		t.Fatalf("status %d, the backend has %q, want 101, too early", c.resp.Status, b.body)
+	}
+	c.upload("ping")
+	b.data("pong")
+	if b.body != "too earlyping" || c.body != "pong" {
+		t.Errorf("the backend has %q, the client %q", b.body, c.body)
+	}
+	s.pass(30 * time.Minute) // longer than a stream may be idle
+	c.finish()
+	if !b.ended || c.ended {
+		t.Fatalf("one direction ended: backend %v, client %v, want true, false", b.ended, c.ended)
+	}
+	b.data("bye")
+	b.end()
+	if c.body != "pongbye" || !c.ended {
+		t.Errorf("the client has %q, ended %v", c.body, c.ended)
+	}
+	if r := s.record(); r.Status != 101 || r.Flags != "" || r.Path != "/ws" || r.In != 13 || r.Out != 7 {
+		t.Errorf("record %+v, want 101 on /ws without flags, 13 in, 7 out", r)
+	}
+}
+
+func TestTunnelThatTheBackendEndsFirst(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("GET", "/ws", "Upgrade: websocket").send()
+	b := s.only()
+	b.head(101, false)
+	b.end()
+	if !c.ended || b.ended {
+		t.Fatalf("one direction ended: client %v, backend %v, want true, false", c.ended, b.ended)
+	}
+	c.upload("last words")
+	c.finish()
+	if b.body != "last words" || !b.ended {
+		t.Errorf("the backend got %q, ended %v", b.body, b.ended)
+	}
+	if r := s.record(); r.Path != "/ws" || r.In != 10 {
+		t.Errorf("record %+v, want /ws, 10 bytes in", r)
+	}
+}
+
+func TestTunnelThatIsAborted(t *testing.T) {
+	tests := []struct {
+		who   string
+		abort func(*client, *call)
+		flags string
+	}{
+		{"client", func(c *client, b *call) { c.leave(message.Gone) }, "DC"},
+		{"client after the backend's end", func(c *client, b *call) { b.end(); c.leave(message.Gone) }, "DC"},
+		{"backend", func(c *client, b *call) { b.abort(&message.Error{Reason: message.Gone}) }, "UC"},
+		{"idle", func(c *client, b *call) { c.s.pass(61 * time.Minute) }, "SI"},
+		{"idle after the backend's end", func(c *client, b *call) { b.end(); c.s.pass(61 * time.Minute) }, "SI"},
+		{"idle after the client's end", func(c *client, b *call) { c.finish(); c.s.pass(61 * time.Minute) }, "SI"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.who, func(t *testing.T) {
+			s := newStage(t, to("a"))
+			c := s.request("GET", "/ws", "Upgrade: websocket").send()
+			b := s.only()
+			b.head(101, false)
+			tt.abort(c, b)
+			if c.aborted == nil && !c.gone || !b.over {
+				t.Errorf("client aborted with %v, backend over %v", c.aborted, b.over)
+			}
+			if r := s.record(); r.Status != 101 || r.Flags != tt.flags {
+				t.Errorf("record has status %d, flags %s, want 101, %s", r.Status, r.Flags, tt.flags)
+			}
+		})
+	}
+}
+
+func TestUpgradeThatTheBackendRefuses(t *testing.T) {
+	for _, body := range []string{"", "no"} {
+		s := newStage(t, to("a"))
+		c := s.request("GET", "/ws", "Upgrade: websocket").send()
+		b := s.only()
+		b.reply(426, body)
+		if c.resp.Status != 426 || c.body != body || !c.ended {
+			t.Errorf("the client got %d %q, ended %v, want 426 %q", c.resp.Status, c.body, c.ended, body)
+		}
+		if !b.over {
+			t.Error("the backend's exchange is not over")
+		}
+		s.record()
+	}
+}
+
+func TestRequestTimeout(t *testing.T) {
+	tests := []struct {
+		when   string
+		setup  func(*stage)
+		status int // 0: the response is broken off
+	}{
+		{"before the response", func(s *stage) {}, 504},
+		{"during the response", func(s *stage) { s.only().head(200, false) }, 0},
+		{"while a retry waits", func(s *stage) { s.only().reply(503, "") }, 504},
+	}
+	for _, tt := range tests {
+		t.Run(tt.when, func(t *testing.T) {
+			a := to("a")
+			a.Timeouts.Request = 500 * time.Millisecond
+			a.Retry = &routing.Retry{Attempts: 1, Codes: []int{503}, Backoff: time.Second}
+			s := newStage(t, a)
+			c := s.get("/")
+			tt.setup(s)
+			s.pass(499 * time.Millisecond)
+			if c.done() {
+				t.Fatal("over before its time")
+			}
+			s.pass(time.Millisecond)
+			if tt.status == 0 {
+				if c.aborted == nil {
+					t.Error("the response was not broken off")
+				}
+				tt.status = 200
+			}
+			s.want(c, tt.status, "UT")
+		})
+	}
+}
+
+// HTTPRouteTimeouts.backendRequest covers one try, from when the request is
+// first sent to when the full response has been received.
+func TestBackendTimeout(t *testing.T) {
+	a := to("a")
+	a.Timeouts.Backend = 500 * time.Millisecond
+	s := newStage(t, a)
+	c := s.get("/")
+	b := s.only()
+	s.pass(500 * time.Millisecond)
+	if b.aborted == nil {
+		t.Error("the try goes on")
+	}
+	s.want(c, 504, "UT")
+}
+
+func TestBackendTimeoutDuringTheResponse(t *testing.T) {
+	a := to("a")
+	a.Timeouts.Backend = 500 * time.Millisecond
+	s := newStage(t, a)
+	c := s.get("/")
+	s.only().head(200, false)
+	s.pass(500 * time.Millisecond)
+	if c.aborted == nil {
+		t.Error("the response was not broken off")
+	}
+	s.want(c, 200, "UT")
+}
+
+func TestTimeoutsAreNotForTunnels(t *testing.T) {
+	a := to("a")
+	a.Timeouts = routing.Timeouts{Request: time.Second, Backend: time.Second}
+	s := newStage(t, a)
+	c := s.request("GET", "/", "Upgrade: websocket").send()
+	s.only().head(101, false)
+	s.pass(time.Minute)
+	if c.done() {
+		t.Error("the tunnel was cut")
+	}
+	c.leave(message.Gone)
+}
+
+func TestStreamIdle(t *testing.T) {
+	tests := []struct {
+		name   string
+		begin  func(*stage) *client
+		status int
+	}{
+		{"the client does not send", func(s *stage) *client { return s.request("POST", "/").open() }, 408},
+		{"the backend does not answer", func(s *stage) *client { return s.get("/") }, 504},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newStageWith(t, Options{StreamIdle: time.Minute}, routing.Rule{Action: to("a")})
+			c := tt.begin(s)
+			s.pass(59 * time.Second)
+			s.only().head(103, false) // something moved
+			s.pass(59 * time.Second)
+			if c.done() {
+				t.Fatal("over while something moved")
+			}
+			s.pass(time.Second)
+			s.want(c, tt.status, "SI")
+		})
+	}
+}
+
+func TestStreamIdleDuringTheResponse(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.get("/")
+	s.only().head(200, false)
+	s.pass(5 * time.Minute)
+	if c.aborted == nil {
+		t.Error("the response was not broken off")
+	}
+	s.want(c, 200, "SI")
+}
+
+func TestOverloadShedsNewWork(t *testing.T) {
+	s := newStageWith(t, Options{MaxExchanges: 1}, routing.Rule{Action: to("a")})
+	first := s.get("/")
+	second := s.get("/")
+	if second.resp.Status != 503 {
+		t.Errorf("the second got %d, want 503", second.resp.Status)
+	}
+	if n := s.proxy.Active(); n != 1 {
+		t.Errorf("%d active, want 1", n)
+	}
+	s.only().reply(200, "")
+	if first.resp.Status != 200 {
+		t.Errorf("the first got %d, want 200", first.resp.Status)
+	}
+	if r := s.records(); len(r) != 2 || r[0].Flags != "OM" || r[1].Flags != "" {
+		t.Errorf("records %+v, want OM, then none", r)
+	}
+}
+
+func TestWeights(t *testing.T) {
+	s := newStage(t, routing.Action{Backends: []routing.Backend{
+		{Cluster: "a", Weight: 90}, {Cluster: "empty", Weight: 0}, {Cluster: "b", Weight: 10},
+	}})
+	n := map[bool]int{}
+	for range 5000 {
+		c := s.get("/")
+		b := s.calls[0]
+		n[b.port > 10]++
+		b.reply(200, "")
+		s.calls = s.calls[:0]
+		if c.resp.Status != 200 {
+			t.Fatalf("status %d, want 200", c.resp.Status)
+		}
+		s.loop.Settle()
+	}
+	if n[true] < 400 || n[true] > 600 {
+		t.Errorf("10%% of 5000 went %d times to b, want 400 to 600", n[true])
+	}
+}
+
+func TestSnapshotIsTheOneThatTheExchangeBeganWith(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.get("/")
+	s.serve(routing.Rule{Action: routing.Action{Status: 418}})
+	s.only().reply(200, "")
+	if c.resp.Status != 200 {
+		t.Errorf("the exchange under way got %d, want 200", c.resp.Status)
+	}
+	if c := s.get("/"); c.resp.Status != 418 {
+		t.Errorf("the next got %d, want 418", c.resp.Status)
+	}
+}
+
+func TestLongBodyIsNotKept(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("PUT", "/").open()
+	b := s.only()
+	part := strings.Repeat("x", 1<<10)
+	for range 2 * replayLimit / len(part) {
+		c.upload(part)
+	}
+	if c.consumed != 2*replayLimit || len(b.body) != 2*replayLimit {
+		t.Errorf("%d consumed, %d at the backend, want %d", c.consumed, len(b.body), 2*replayLimit)
+	}
+	c.finish()
+	b.reply(200, "")
+}
