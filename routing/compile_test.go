@@ -144,6 +144,15 @@ func TestPartsThatAreLeftOut(t *testing.T) {
 	}
 }
 
+func TestMirrorsThatCanWorkStay(t *testing.T) {
+	mirrors := []Mirror{{Cluster: "b", Numerator: 1, Denominator: 10}, {Cluster: "b", Denominator: 1}}
+	snap, problems := Compile(withAction(Action{Mirrors: mirrors}))
+	r := get("h", "/")
+	if got := snap.Port(port80).Match(&r).Target.Action.Mirrors; !slices.Equal(got, mirrors) || len(problems) != 0 {
+		t.Errorf("mirrors %v, problems %v; want %v and none", got, problems, mirrors)
+	}
+}
+
 func TestRuleWithInvalidMatchIsLeftOut(t *testing.T) {
 	value := func(name, value string) []ValueMatch { return []ValueMatch{{Name: name, Value: value, Regex: true}} }
 	tests := map[string]Match{
@@ -335,6 +344,23 @@ func fullSpec() *Spec {
 	return s
 }
 
+func TestPartsByName(t *testing.T) {
+	s := fullSpec()
+	snap, _ := Compile(s)
+	if got := snap.Certificate("ns/tls"); got != s.Certificates["ns/tls"] || snap.Certificate("gone") != nil {
+		t.Errorf("Certificate returns %v, want the Spec's", got)
+	}
+	if got := slices.Collect(snap.Certificates()); len(got) != 1 || got[0] != s.Certificates["ns/tls"] {
+		t.Errorf("Certificates yields %v, want the one of the Spec", got)
+	}
+	for range snap.Clusters() {
+		break // it stops when told to
+	}
+	if got := snap.Cluster("c"); got != s.Clusters["c"] {
+		t.Errorf("Cluster returns %v, want the Spec's", got)
+	}
+}
+
 func TestJSONIsLossless(t *testing.T) {
 	s := fullSpec()
 	data, err := json.Marshal(s)
@@ -383,7 +409,7 @@ func TestPathKindText(t *testing.T) {
 // JSON form says all that matters.
 func FuzzCompile(f *testing.F) {
 	for seed := range uint64(3) {
-		data, _ := json.Marshal((&dice{randomBytes(seed)}).spec())
+		data, _ := json.Marshal((&dice{randomBytes(seed, 200)}).spec())
 		f.Add(data)
 	}
 	data, _ := json.Marshal(fullSpec())

@@ -140,10 +140,10 @@ func fixHostname(h string) string {
 	return h
 }
 
-// randomBytes is a dice's data, the same for the same seed.
-func randomBytes(seed uint64) []byte {
+// randomBytes is n bytes of data for a dice, the same for the same seed.
+func randomBytes(seed uint64, n int) []byte {
 	r := rand.NewPCG(seed, 0)
-	b := make([]byte, 200)
+	b := make([]byte, n)
 	for i := range b {
 		b[i] = byte(r.Uint64())
 	}

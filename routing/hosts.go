@@ -22,8 +22,6 @@ type hosts[T any] struct {
 	any   *T
 }
 
-func (h hosts[T]) empty() bool { return h.exact.n == 0 && h.wild.n == 0 && h.any == nil }
-
 // get returns the value of a pattern, or nil.
 func (h hosts[T]) get(pattern string) *T {
 	var v *T
@@ -64,11 +62,8 @@ const (
 // find returns the value of the most specific pattern that covers host, from
 // a place on, and the place from which a call finds the next one: the exact
 // host, then its suffixes from the longest, then "*". It returns nil when
-// there is none.
+// there is none; and no call follows one that returned exhausted.
 func (h *hosts[T]) find(host string, from int) (v *T, next int) {
-	if from == exhausted {
-		return nil, exhausted
-	}
 	if from == fromExact {
 		from = 1 // a wildcard stands for at least one character
 		if v, ok := h.exact.get(host); ok {

@@ -171,6 +171,12 @@ func TestFirstOfEqualHeaderNamesCounts(t *testing.T) {
 	}
 }
 
+func TestHeaderMatchWithoutHeaders(t *testing.T) {
+	if got := took(t, oneListener(route("r", "h", headers(ValueMatch{Name: "k"}))), get("h", "/")); got != "" {
+		t.Errorf("took %q, want none", got)
+	}
+}
+
 func TestQueryParameters(t *testing.T) {
 	tests := []struct {
 		match ValueMatch

@@ -396,13 +396,13 @@ func TestEveryPair(t *testing.T) {
 
 func TestRandomSpecs(t *testing.T) {
 	for seed := range uint64(300) {
-		compareWithJudge(t, (&dice{randomBytes(seed)}).spec(), someRequests)
+		compareWithJudge(t, (&dice{randomBytes(seed, 200)}).spec(), someRequests)
 	}
 }
 
 func FuzzMatch(f *testing.F) {
 	for seed := range uint64(4) {
-		f.Add(randomBytes(seed))
+		f.Add(randomBytes(seed, 200))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d := &dice{data}

@@ -191,13 +191,13 @@ func checkFresh(t *testing.T, old, snap *Snapshot) {
 
 func TestUpdateIsCompile(t *testing.T) {
 	for seed := range uint64(120) {
-		checkUpdates(t, &dice{randomBytes(seed)}, 8)
+		checkUpdates(t, &dice{randomBytes(seed, 200)}, 8)
 	}
 }
 
 func FuzzUpdate(f *testing.F) {
 	for seed := range uint64(4) {
-		f.Add(randomBytes(seed))
+		f.Add(randomBytes(seed, 200))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { checkUpdates(t, &dice{data}, 2) })
 }
