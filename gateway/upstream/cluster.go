@@ -161,8 +161,10 @@ func (c *Cluster) eachPool(eps []*Endpoint, f func(*pool)) {
 	for i, l := range c.set.o.Loops {
 		l.Post(func() {
 			for _, ep := range eps {
-				if p := ep.pools[i]; p != nil {
-					f(p)
+				for _, p := range ep.pools[i*lanes : (i+1)*lanes] {
+					if p != nil {
+						f(p)
+					}
 				}
 			}
 		})

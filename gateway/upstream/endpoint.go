@@ -13,7 +13,7 @@ type Endpoint struct {
 	cluster  *Cluster
 	addr     netip.AddrPort
 	identity uint64
-	pools    []*pool     // by loop: each is made and used on its loop alone
+	pools    []*pool     // by loop and lane: each is made and used on its loop alone
 	gone     atomic.Bool // no longer an endpoint of its cluster
 
 	health health
@@ -28,7 +28,7 @@ type Endpoint struct {
 }
 
 func newEndpoint(c *Cluster, addr netip.AddrPort) *Endpoint {
-	ep := &Endpoint{cluster: c, addr: addr, identity: identityOf(addr), pools: make([]*pool, len(c.set.o.Loops))}
+	ep := &Endpoint{cluster: c, addr: addr, identity: identityOf(addr), pools: make([]*pool, lanes*len(c.set.o.Loops))}
 	ep.health.init()
 	return ep
 }
@@ -36,13 +36,31 @@ func newEndpoint(c *Cluster, addr netip.AddrPort) *Endpoint {
 // Addr returns the endpoint's address.
 func (ep *Endpoint) Addr() netip.AddrPort { return ep.addr }
 
-// pool returns the connections to ep on l.
-func (ep *Endpoint) pool(l *loop.Loop) *pool {
-	i := l.Index()
+// A lane is a use of connections that has a pool of its own.
+type lane int
+
+const (
+	ordinary lane = iota
+	upgrades      // in way.upgrade
+	lanes    = iota
+)
+
+// pool returns the connections to ep on l, for a lane.
+func (ep *Endpoint) pool(l *loop.Loop, ln lane) *pool {
+	i := l.Index()*lanes + int(ln)
 	if ep.pools[i] == nil {
-		ep.pools[i] = newPool(ep, l)
+		ep.pools[i] = newPool(ep, l, i)
 	}
 	return ep.pools[i]
+}
+
+// post runs f for the pool at that index of pools, on its loop, if it is there.
+func (ep *Endpoint) post(index int, f func(*pool)) {
+	ep.cluster.set.o.Loops[index/lanes].Post(func() {
+		if p := ep.pools[index]; p != nil {
+			f(p)
+		}
+	})
 }
 
 // An Outcome is how a try ended. It feeds the endpoint's health.

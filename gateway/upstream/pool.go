@@ -11,11 +11,12 @@ import (
 	"fairway.dev/gateway/message"
 )
 
-// A pool is one loop's connections to an endpoint. All of it happens on the
-// loop.
+// A pool is one loop's connections to an endpoint, in one lane. All of it
+// happens on the loop.
 type pool struct {
 	endpoint *Endpoint
 	loop     *loop.Loop
+	index    int         // in endpoint.pools
 	way      *way        // of all connections but those that are draining
 	tls      *tls.Config // way's, with a session cache of the endpoint's own
 
@@ -29,11 +30,11 @@ type pool struct {
 	serving  bool       // serveNow is deferred
 	serveNow func()     // serve, made a value once
 	starving bool       // in the queue of endpoint.places
-	kept     int        // exchanges since another loop began to starve
+	kept     int        // exchanges since another pool began to starve
 }
 
-func newPool(ep *Endpoint, l *loop.Loop) *pool {
-	p := &pool{endpoint: ep, loop: l}
+func newPool(ep *Endpoint, l *loop.Loop, index int) *pool {
+	p := &pool{endpoint: ep, loop: l, index: index}
 	p.patience.Fire = p.losePatience
 	p.serveNow = p.serve
 	return p
@@ -46,6 +47,9 @@ func (p *pool) now() instant { return p.endpoint.cluster.set.instant(p.loop.Now(
 // follow sees to it that the pool talks the way that the cluster says.
 func (p *pool) follow() {
 	w := p.config().way
+	if lane(p.index%lanes) == upgrades && w.upgrade != nil {
+		w = w.upgrade
+	}
 	if p.way == w {
 		return
 	}

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -326,5 +327,56 @@ func TestConnectTimeout(t *testing.T) {
 		if !errors.Is(x.err, ErrTimeout) || x.heard != 1 {
 			t.Errorf("ConnectTimeout %v: %v, %d times; want ErrTimeout once", tt.set, x.err, x.heard)
 		}
+	}
+}
+
+func TestUpgradesGetHTTP1WhereALPNChooses(t *testing.T) {
+	for _, tt := range []struct {
+		cluster routing.Cluster
+		offers  []string
+		shared  bool // with other requests
+	}{
+		{routing.Cluster{Protocol: routing.UpstreamAuto, TLS: &routing.UpstreamTLS{Insecure: true}}, []string{"http/1.1"}, false},
+		{routing.Cluster{Protocol: routing.UpstreamHTTP1, TLS: &routing.UpstreamTLS{Insecure: true}}, []string{"http/1.1"}, true},
+		{routing.Cluster{Protocol: routing.UpstreamHTTP2, TLS: &routing.UpstreamTLS{Insecure: true}}, []string{"h2"}, true}, // RFC 8441 or nothing
+		{routing.Cluster{Protocol: routing.UpstreamAuto}, nil, true},
+	} {
+		s := newStage(t, 1)
+		c := s.cluster(tt.cluster, 1)
+		up := &try{}
+		up.Waiter, up.Upgrade = up, true
+		c.Connect(s.loops[0], s.endpoint(c, 1), &up.Wait)
+		s.settle()
+		var offers []string
+		if config := s.dials[0].config; config != nil {
+			offers = config.NextProtos
+		}
+		if !slices.Equal(offers, tt.offers) {
+			t.Errorf("%s: an upgrade offers %q by ALPN, want %q", tt.cluster.Protocol, offers, tt.offers)
+		}
+		up.client.end()
+		if x := s.get(c, s.loops[0]); (x.client == up.client) != tt.shared {
+			t.Errorf("%s: another request on the same connection = %v, want %v", tt.cluster.Protocol, x.client == up.client, tt.shared)
+		}
+	}
+}
+
+func TestUpgradesAndTheRestShareTheLimit(t *testing.T) {
+	s := newStage(t, 1)
+	c := s.cluster(routing.Cluster{
+		Protocol: routing.UpstreamAuto, TLS: &routing.UpstreamTLS{Insecure: true}, Limits: routing.Limits{Connections: 1},
+	}, 1)
+	x := s.get(c, s.loops[0])
+	up := &try{}
+	up.Waiter, up.Upgrade = up, true
+	c.Connect(s.loops[0], s.endpoint(c, 1), &up.Wait)
+	s.settle()
+	if up.heard != 0 {
+		t.Fatal("two connections at a time, want 1")
+	}
+	x.client.end()
+	s.settle()
+	if up.client == nil || !x.client.closed {
+		t.Error("the upgrade did not get the place of an idle connection")
 	}
 }

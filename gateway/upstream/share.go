@@ -6,22 +6,22 @@ import (
 	"sync/atomic"
 )
 
-// The limit of connections to an endpoint holds over all loops, and each loop
-// has connections of its own. So a loop that may open none, and has none that
+// The limit of connections to an endpoint holds over all pools, and each has
+// connections of its own. So a pool that may open none, and has none that
 // would become free, starves until another gives one up: its place passes on.
 
-// keepWhileOthersStarve is how many exchanges a loop's connections serve its
-// own tries, once another loop starves, before one of them is given up.
+// keepWhileOthersStarve is how many exchanges a pool's connections serve its
+// own tries, once another pool starves, before one of them is given up.
 const keepWhileOthersStarve = 32
 
 // places are how many connections to an endpoint there are, open or being
-// opened, and the loops that starve for one.
+// opened, and the pools that starve for one.
 type places struct {
 	taken   atomic.Int64
 	starved atomic.Int32 // len(queue), for a look without the lock
 
 	mu    sync.Mutex
-	queue []int // indices of loops, the first to starve first
+	queue []int // indices of pools, the first to starve first
 }
 
 // take takes a place if fewer than limit are taken.
@@ -37,33 +37,33 @@ func (s *places) take(limit int64) bool {
 	}
 }
 
-func (s *places) enqueue(loop int) {
+func (s *places) enqueue(pool int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue = append(s.queue, loop)
+	s.queue = append(s.queue, pool)
 	s.starved.Store(int32(len(s.queue)))
 }
 
-func (s *places) dequeue(loop int) {
+func (s *places) dequeue(pool int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := slices.Index(s.queue, loop); i >= 0 {
+	if i := slices.Index(s.queue, pool); i >= 0 {
 		s.queue = slices.Delete(s.queue, i, i+1)
 		s.starved.Store(int32(len(s.queue)))
 	}
 }
 
-// next takes the first loop out of the queue.
-func (s *places) next() (loop int, ok bool) {
+// next takes the first pool out of the queue.
+func (s *places) next() (pool int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) == 0 {
 		return 0, false
 	}
-	loop = s.queue[0]
+	pool = s.queue[0]
 	s.queue = slices.Delete(s.queue, 0, 1)
 	s.starved.Store(int32(len(s.queue)))
-	return loop, true
+	return pool, true
 }
 
 // reserve takes a place for a connection that is about to be opened.
@@ -78,14 +78,14 @@ func (p *pool) reserve() bool {
 		return false
 	}
 	p.starving = true
-	places.enqueue(p.loop.Index())
+	places.enqueue(p.index)
 	if places.take(limit) { // one was given up before we stood in the queue
 		p.fed()
 		return true
 	}
 	ep := p.endpoint
 	for i := range ep.pools {
-		if i != p.loop.Index() {
+		if i != p.index {
 			ep.post(i, (*pool).giveUp)
 		}
 	}
@@ -106,7 +106,7 @@ func (p *pool) vacate() {
 	}
 }
 
-// inherit takes over a place from another loop, for who waits.
+// inherit takes over a place from another pool, for who waits.
 func (p *pool) inherit() {
 	p.starving = false
 	if len(p.dials) < p.needed() {
@@ -120,12 +120,12 @@ func (p *pool) inherit() {
 func (p *pool) fed() {
 	if p.starving {
 		p.starving = false
-		p.endpoint.places.dequeue(p.loop.Index())
+		p.endpoint.places.dequeue(p.index)
 	}
 }
 
 // owes reports whether the connection that has just become free is to be
-// given up for another loop.
+// given up for another pool.
 func (p *pool) owes() bool {
 	if p.endpoint.places.starved.Load() == 0 {
 		p.kept = 0
@@ -146,13 +146,4 @@ func (p *pool) giveUp() {
 	if len(p.free) > 0 && p.waiting == 0 {
 		p.retire(p.free[0])
 	}
-}
-
-// post runs f for the endpoint's pool on the loop of that index, if it has one.
-func (ep *Endpoint) post(index int, f func(*pool)) {
-	ep.cluster.set.o.Loops[index].Post(func() {
-		if p := ep.pools[index]; p != nil {
-			f(p)
-		}
-	})
 }

@@ -25,6 +25,9 @@ type Waiter interface {
 // the Waiter has heard, or Cancel was called.
 type Wait struct {
 	Waiter Waiter
+	// Upgrade says that the request asks to switch protocols: where ALPN is
+	// to choose, the connection is an HTTP/1.1 one.
+	Upgrade bool
 
 	pool       *pool // in whose queue it stands, or nil
 	next, prev *Wait
@@ -44,7 +47,12 @@ func (w *Wait) Cancel() {
 // Connect returns where there is a connection to reuse, or where the pool
 // overflows; later otherwise, unless it is cancelled first.
 func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
-	p := ep.pool(l)
+	cfg := c.view.Load().config
+	ln := ordinary
+	if w.Upgrade && cfg.way.upgrade != nil {
+		ln = upgrades
+	}
+	p := ep.pool(l, ln)
 	p.follow()
 	if p.waiting == 0 {
 		if cn := p.take(); cn != nil {
@@ -52,7 +60,6 @@ func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
 			return
 		}
 	}
-	cfg := c.view.Load().config
 	if p.way.err != nil {
 		w.Waiter.ConnectFailed(p.way.err)
 		return

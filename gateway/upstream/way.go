@@ -22,6 +22,10 @@ type way struct {
 	// err is why the TLS settings cannot work. Every connect fails with it:
 	// what asked for TLS is never sent plain, nor unverified.
 	err error
+	// upgrade is the way for requests that switch protocols, where it is
+	// another: HTTP/1.1, if ALPN might choose HTTP/2. Few backends take
+	// RFC 8441's WebSockets, and none says so before it is connected.
+	upgrade *way
 }
 
 // newWay returns the way that c asks for: old where it is the same.
@@ -30,8 +34,12 @@ func (s *Set) newWay(c *routing.Cluster, old *way) *way {
 		return old
 	}
 	w := &way{protocol: c.Protocol, spec: c.TLS}
-	if c.TLS != nil {
-		w.tls, w.err = s.clientTLS(c.TLS, c.Protocol)
+	if c.TLS == nil {
+		return w
+	}
+	if w.tls, w.err = s.clientTLS(c.TLS, c.Protocol); w.err == nil && c.Protocol == routing.UpstreamAuto {
+		w.upgrade = &way{protocol: routing.UpstreamHTTP1, spec: c.TLS, tls: w.tls.Clone()}
+		w.upgrade.tls.NextProtos = nextProtos(routing.UpstreamHTTP1)
 	}
 	return w
 }
