@@ -154,14 +154,14 @@ func (p *peer) line(f h2.Frame) string {
 	}
 	switch f := f.(type) {
 	case *h2.HeadersFrame:
-		block := f.HeaderBlockFragment()
+		block := bytes.Clone(f.HeaderBlockFragment())
 		for ended := f.HeadersEnded(); !ended; {
 			next, err := p.ReadFrame()
 			if err != nil {
 				p.t.Fatal(err)
 			}
 			part := next.(*h2.ContinuationFrame)
-			block, ended = append(bytes.Clone(block), part.HeaderBlockFragment()...), part.HeadersEnded()
+			block, ended = append(block, part.HeaderBlockFragment()...), part.HeadersEnded()
 		}
 		fields, err := p.dec.DecodeFull(block)
 		if err != nil {
