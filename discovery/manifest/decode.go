@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -117,7 +118,7 @@ func (k *kind) key(t tree) routing.ObjectKey {
 	case k.cluster:
 		namespace = ""
 	case namespace == "":
-		namespace = "default"
+		namespace = metav1.NamespaceDefault
 	}
 	return routing.ObjectKey{Kind: k.name, Namespace: namespace, Name: name}
 }
@@ -134,42 +135,49 @@ func names(t tree) (namespace, name string) {
 func (k *kind) read(t tree) (object, []fault) {
 	o := k.empty()
 	if k.schema != nil {
-		if faults := k.schema.admit(t); len(faults) > 0 {
+		if faults := k.admit(t); len(faults) > 0 {
 			return nil, faults
 		}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(t, o); err != nil {
 			return nil, []fault{{reason: InvalidObject, err: err}}
 		}
-	} else {
-		delete(t, "status")
-		if faults := strict(t, o); len(faults) > 0 {
-			return nil, faults
-		}
-		if k.defaults != nil {
-			k.defaults(o)
-		}
+		k.complete(o)
+		return o, nil
 	}
-	return o, fieldFaults(InvalidObject, k.check(o))
+	delete(t, "status") // nobody's to give but ours
+	if faults := strict(t, o); len(faults) > 0 {
+		return nil, faults
+	}
+	k.complete(o)
+	if k.defaults != nil {
+		k.defaults(o)
+	}
+	errs := k.checkMeta(o)
+	if k.validate != nil {
+		errs = append(errs, k.validate(o)...)
+	}
+	return o, fieldFaults(InvalidObject, errs)
 }
 
-// check validates what no schema does, and completes the metadata.
-func (k *kind) check(o object) field.ErrorList {
+// complete fills in the metadata that the API server would, but for those that
+// differ each time.
+func (k *kind) complete(o metav1.Object) {
 	if k.cluster {
 		o.SetNamespace("")
 	} else if o.GetNamespace() == "" {
-		o.SetNamespace("default")
+		o.SetNamespace(metav1.NamespaceDefault)
 	}
 	o.SetManagedFields(nil)
 	o.SetGeneration(max(o.GetGeneration(), 1))
+}
+
+// checkMeta validates complete metadata.
+func (k *kind) checkMeta(o metav1.Object) field.ErrorList {
 	nameOf := k.nameOf
 	if nameOf == nil {
 		nameOf = apivalidation.NameIsDNSSubdomain // as for all custom resources
 	}
-	errs := apivalidation.ValidateObjectMetaAccessor(o, !k.cluster, nameOf, field.NewPath("metadata"))
-	if k.validate != nil {
-		errs = append(errs, k.validate(o)...)
-	}
-	return errs
+	return apivalidation.ValidateObjectMetaAccessor(o, !k.cluster, nameOf, field.NewPath("metadata"))
 }
 
 func typeName(v any) string {

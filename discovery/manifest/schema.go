@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"sync"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -15,6 +14,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/objectmeta"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 
@@ -99,15 +99,18 @@ func schemaProps(data []byte) (*apiextensions.JSONSchemaProps, error) {
 //
 // Rules about a change of an object (oldSelf) hold nothing here: a folder has
 // no memory of what it once was.
-func (s *schema) admit(t tree) []fault {
-	c := s.compile()
-	if faults := c.prune(t); len(faults) > 0 {
+func (k *kind) admit(t tree) []fault {
+	c := k.schema.compile()
+	meta, faults := c.prune(t)
+	if len(faults) > 0 {
 		return faults
 	}
+	k.complete(meta)
+	errs := k.checkMeta(meta)
 	defaulting.PruneNonNullableNullsWithoutDefaults(t, c.shape)
 	defaulting.Default(t, c.shape)
 	delete(t, "status") // nobody's to give but ours
-	errs := validation.ValidateCustomResource(nil, t, c.values)
+	errs = append(errs, validation.ValidateCustomResource(nil, t, c.values)...)
 	errs = append(errs, objectmeta.Validate(context.Background(), nil, t, c.shape, false)...)
 	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, c.shape, t)...)
 	if !blocksRules(errs) {
@@ -117,21 +120,24 @@ func (s *schema) admit(t tree) []fault {
 	return fieldFaults(InvalidObject, byField(errs))
 }
 
-// prune finds fields that the schema does not know.
-func (c compiled) prune(t tree) []fault {
-	_, _, unknown, err := objectmeta.GetObjectMetaWithOptions(t, objectmeta.ObjectMetaOptions{ReturnUnknownFieldPaths: true})
+// prune finds fields that the schema does not know, and reads the metadata.
+func (c compiled) prune(t tree) (*metav1.ObjectMeta, []fault) {
+	meta, found, unknown, err := objectmeta.GetObjectMetaWithOptions(t, objectmeta.ObjectMetaOptions{ReturnUnknownFieldPaths: true})
 	if err != nil {
-		return []fault{typeFault("metadata", err)}
+		return nil, []fault{typeFault("metadata", err)}
+	}
+	if !found {
+		meta = &metav1.ObjectMeta{}
 	}
 	track := structural.UnknownFieldPathOptions{TrackUnknownFieldPaths: true}
 	unknown = append(unknown, pruning.PruneWithOptions(t, c.shape, true, track)...)
-	return unknownFaults(unknown)
+	return meta, unknownFaults(unknown)
 }
 
 func unknownFaults(fields []string) []fault {
 	faults := make([]fault, 0, len(fields))
 	for _, f := range fields {
-		faults = append(faults, fault{field: f, reason: UnknownField, err: fmt.Errorf("%q: want a field that the API has", f)})
+		faults = append(faults, fault{field: f, reason: UnknownField, err: errors.New("unknown field: want one that the API has")})
 	}
 	return faults
 }
