@@ -1,11 +1,15 @@
 package message
 
-import "math/bits"
+import (
+	"math/bits"
+	"net/netip"
+	"strings"
+)
 
 // What a byte may be part of.
 const (
 	tokenByte uint8 = 1 << iota // RFC 9110 section 5.6.2
-	hostByte                    // a registered name, RFC 3986 section 3.2.2, without "%"
+	hostByte                    // a registered name, RFC 3986 section 3.2.2
 	pathByte                    // see SplitTarget
 	queryByte
 	hexByte
@@ -144,37 +148,28 @@ func isEscape(s string) bool {
 
 // IsAuthority reports whether s is a host and perhaps a port (RFC 3986
 // section 3.2), as Host and :authority have it: not empty, no user
-// information.
+// information, and no percent-encoding, with which one name could be written
+// in several ways.
 func IsAuthority(s string) bool {
 	if s != "" && s[0] == '[' {
 		return isLiteral(s)
 	}
 	i := 0
-	for i < len(s) && s[i] != ':' {
-		switch {
-		case classes[s[i]]&hostByte != 0:
-			i++
-		case s[i] == '%' && isEscape(s[i:]):
-			i += 3
-		default:
-			return false
-		}
+	for i < len(s) && classes[s[i]]&hostByte != 0 {
+		i++
 	}
 	return i > 0 && isPort(s[i:])
 }
 
 // isLiteral reports whether s is an IPv6 address in brackets and perhaps a
-// port. The address is checked by its characters and groups only: whether it
-// is one, nobody asks.
+// port.
 func isLiteral(s string) bool {
-	i, colons := 1, 0
-	for i < len(s) && (classes[s[i]]&hexByte != 0 || s[i] == ':' || s[i] == '.') {
-		if s[i] == ':' {
-			colons++
-		}
-		i++
+	end := strings.IndexByte(s, ']')
+	if end < 0 || !isPort(s[end+1:]) {
+		return false
 	}
-	return colons >= 2 && i < len(s) && s[i] == ']' && isPort(s[i+1:])
+	addr, err := netip.ParseAddr(s[1:end])
+	return err == nil && addr.Is6() && addr.Zone() == ""
 }
 
 // isPort reports whether s is empty, or a colon and a port, which may be
