@@ -27,6 +27,7 @@ type stage struct {
 	set     *upstream.Set
 	proxy   *Proxy
 	handler message.Handler
+	bind    *Bind
 	metrics *telemetry.Metrics
 	log     *telemetry.AccessLog
 	lines   bytes.Buffer
@@ -34,6 +35,7 @@ type stage struct {
 	down  map[uint16]error // ports whose dial fails, and how
 	hang  map[uint16]bool  // ports whose dial never ends
 	room  int              // exchanges on a connection
+	tls   bool             // of clients
 	conns []*conn
 	calls []*call // in the order of Open
 }
@@ -50,7 +52,7 @@ func newStage(t testing.TB, action routing.Action) *stage {
 }
 
 func newStageWith(t testing.TB, o Options, rules ...routing.Rule) *stage {
-	s := &stage{t: t, loop: loop.NewManual(start), room: 1, down: map[uint16]error{}, hang: map[uint16]bool{}}
+	s := &stage{t: t, bind: &Bind{Key: routing.PortKey{Port: 80}}, loop: loop.NewManual(start), room: 1, down: map[uint16]error{}, hang: map[uint16]bool{}}
 	s.set = upstream.NewSet(upstream.Options{
 		Loops: []*loop.Loop{s.loop}, Dial: s.dial, NewClient: s.newClient, Now: s.loop.Now,
 	})
@@ -69,17 +71,44 @@ func newStageWith(t testing.TB, o Options, rules ...routing.Rule) *stage {
 	return s
 }
 
+// newTLSStage serves cluster "a" on two HTTPS listeners, for a.example and for
+// b.example.
+func newTLSStage(t testing.TB) *stage {
+	s := newStage(t, to("a"))
+	s.tls = true
+	var listeners []*routing.Listener
+	for _, name := range []string{"a", "b"} {
+		l := listener
+		l.Name = routing.ListenerName("ns/gw/" + name)
+		l.Protocol, l.Hostname, l.TLS = routing.HTTPS, name+".example", &routing.ListenerTLS{}
+		listeners = append(listeners, &l)
+	}
+	s.serveOn(listeners, routing.Rule{Action: to("a")})
+	return s
+}
+
 // serve puts rules in force in place of those before.
 func (s *stage) serve(rules ...routing.Rule) {
 	s.t.Helper()
 	l := listener
+	s.serveOn([]*routing.Listener{&l}, rules...)
+}
+
+func (s *stage) serveOn(listeners []*routing.Listener, rules ...routing.Rule) {
+	s.t.Helper()
+	route := &routing.Route{Name: "HTTPRoute/ns/r", Rules: rules}
 	spec := &routing.Spec{
-		Listeners: map[routing.ListenerName]*routing.Listener{l.Name: &l},
-		Routes: map[routing.RouteName]*routing.Route{"HTTPRoute/ns/r": {
-			Name: "HTTPRoute/ns/r", Rules: rules,
-			Attached: []routing.Attachment{{Listener: l.Name, Hosts: []string{"*"}}},
-		}},
-		Clusters: map[routing.ClusterName]*routing.Cluster{},
+		Listeners: map[routing.ListenerName]*routing.Listener{},
+		Routes:    map[routing.RouteName]*routing.Route{route.Name: route},
+		Clusters:  map[routing.ClusterName]*routing.Cluster{},
+	}
+	for _, l := range listeners {
+		spec.Listeners[l.Name] = l
+		host := l.Hostname
+		if host == "" {
+			host = "*"
+		}
+		route.Attached = append(route.Attached, routing.Attachment{Listener: l.Name, Hosts: []string{host}})
 	}
 	for name, ports := range map[routing.ClusterName][]uint16{"a": {1, 2, 3}, "b": {11}, "empty": nil} {
 		c := &routing.Cluster{Name: name, Protocol: routing.UpstreamHTTP1, Service: string(name), Namespace: "ns",
@@ -387,22 +416,24 @@ type client struct {
 	gone     bool // the codec has aborted the request
 }
 
-var bind = &Bind{Key: routing.PortKey{Port: 80}}
-
 // request makes a client with a request, whose lines are fields; "Host: " is
 // the authority.
 func (s *stage) request(method, target string, lines ...string) *client {
 	c := &client{s: s}
 	c.peer = message.Peer{
 		Remote: netip.MustParseAddrPort("192.0.2.7:5000"), RemoteIP: "192.0.2.7",
-		Local: netip.MustParseAddrPort("192.0.2.1:80"), Listener: bind,
+		Local: netip.MustParseAddrPort("192.0.2.1:80"), Listener: s.bind,
+	}
+	scheme := "http"
+	if s.tls {
+		scheme, c.peer.TLS = "https", &tls.ConnectionState{}
 	}
 	path, query, ok := strings.Cut(target, "?")
 	if ok {
 		query = "?" + query
 	}
 	c.req = &message.Request{
-		Method: c.mem.hold(method), Scheme: "http", Authority: c.mem.hold("shop.example"),
+		Method: c.mem.hold(method), Scheme: scheme, Authority: c.mem.hold("shop.example"),
 		Path: c.mem.hold(path), Query: c.mem.hold(query), Proto: message.HTTP11,
 	}
 	for _, line := range lines {
