@@ -5,7 +5,10 @@ package loop
 const (
 	smallChunk = 4 << 10
 	largeChunk = 64 << 10
-	keepChunks = 256 // of each size
+	hugeChunk  = 256 << 10 // for a peer that is slower than its source
+
+	keepChunks = 256 // small and large ones
+	keepHuge   = 16
 )
 
 // chunk returns an empty buffer with room for n bytes.
@@ -15,6 +18,8 @@ func (l *Loop) chunk(n int) []byte {
 		return takeChunk(&l.small, smallChunk)
 	case n <= largeChunk:
 		return takeChunk(&l.large, largeChunk)
+	case n <= hugeChunk:
+		return takeChunk(&l.huge, hugeChunk)
 	}
 	return make([]byte, 0, n)
 }
@@ -39,6 +44,10 @@ func (l *Loop) release(b []byte) {
 		if len(l.large) < keepChunks {
 			l.large = append(l.large, b[:0])
 		}
+	case hugeChunk:
+		if len(l.huge) < keepHuge {
+			l.huge = append(l.huge, b[:0])
+		}
 	}
 }
 
@@ -51,7 +60,7 @@ func (l *Loop) extend(b, p []byte) []byte {
 		return append(l.chunk(len(p)), p...)
 	}
 	need := len(b) + len(p)
-	if need > largeChunk {
+	if need > hugeChunk {
 		need = max(need, 2*cap(b))
 	}
 	larger := append(append(l.chunk(need), b...), p...)

@@ -41,6 +41,7 @@ type Loop struct {
 	cipher  []byte  // the same for TLS records, before decryption
 	small   [][]byte
 	large   [][]byte
+	huge    [][]byte
 
 	dirty, flushing []*Socket // have something to send, at the round's end
 	again, pumping  []*Socket // have more to read than their share of a round

@@ -219,9 +219,9 @@ func (s *Socket) Write(p []byte) {
 		if n == len(p) {
 			return
 		}
-		s.out = s.loop.extend(s.out, p[n:])
+		s.enqueue(p[n:])
 	default:
-		s.out = s.loop.extend(s.out, p)
+		s.enqueue(p)
 	}
 	if s.Queued() > message.HighWater {
 		s.over = true
@@ -230,6 +230,15 @@ func (s *Socket) Write(p []byte) {
 		s.Flush()
 	}
 	s.markDirty()
+}
+
+// enqueue copies p behind what waits, over what is sent where that makes room.
+func (s *Socket) enqueue(p []byte) {
+	if s.sent > 0 && len(s.out)+len(p) > cap(s.out) {
+		s.out = s.out[:copy(s.out, s.out[s.sent:])]
+		s.sent = 0
+	}
+	s.out = s.loop.extend(s.out, p)
 }
 
 func (s *Socket) markDirty() {
@@ -259,15 +268,23 @@ func (s *Socket) Flush() {
 			return
 		}
 	}
-	if s.sent < len(s.out) {
-		n, err := s.send(s.out[s.sent:])
-		if err != nil {
-			s.failLater(err)
-			return
-		}
-		s.sent += n
+	if err := s.sendQueued(); err != nil {
+		s.failLater(err)
+		return
 	}
 	s.settle()
+}
+
+// sendQueued offers what waits to the kernel.
+func (s *Socket) sendQueued() error {
+	if s.sent == len(s.out) {
+		return nil
+	}
+	n, err := s.send(s.out[s.sent:])
+	if s.sent += n; s.sent == len(s.out) {
+		s.out, s.sent = s.out[:0], 0
+	}
+	return err
 }
 
 // send offers p to the kernel and returns how much it took.

@@ -129,8 +129,15 @@ func (t *tlsLayer) Write(p []byte) (int, error) {
 	if t.shake != nil {
 		return t.shake.write(p)
 	}
-	t.s.out = t.s.loop.extend(t.s.out, p)
-	t.s.markDirty()
+	s := t.s
+	if len(s.out)-s.sent+len(p) > largeChunk {
+		// Make room in the chunk: a larger buffer would be made for one write.
+		if err := s.sendQueued(); err != nil {
+			return 0, err
+		}
+	}
+	s.enqueue(p)
+	s.markDirty()
 	return len(p), nil
 }
 
