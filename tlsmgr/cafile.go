@@ -29,19 +29,17 @@ func OpenLocalCA(dir string) (*LocalCA, error) { return openLocalCA(dir, time.No
 func openLocalCA(dir string, now func() time.Time) (*LocalCA, error) {
 	ca := &LocalCA{dir: dir, now: now, leaves: make(map[string]*tls.Certificate)}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("local CA: %w", err)
+		return nil, err
 	}
 	if err := ca.openKey(); err != nil {
-		return nil, fmt.Errorf("local CA: %w", err)
+		return nil, err
 	}
 	if err := ca.openRoot(); err != nil {
-		return nil, fmt.Errorf("local CA: %w", err)
+		return nil, err
 	}
 	var err error
-	if ca.leafKey, err = newKey(); err != nil {
-		return nil, fmt.Errorf("local CA: %w", err)
-	}
-	return ca, nil
+	ca.leafKey, err = newKey()
+	return ca, err
 }
 
 // openKey reads the root's key, or makes it.

@@ -14,8 +14,7 @@ import (
 type Handshake uint8
 
 const (
-	HandshakeOK            Handshake = iota // it ended well, in full
-	HandshakeResumed                        // it ended well, with a ticket of an earlier one
+	HandshakeOK            Handshake = iota // it ended well
 	HandshakeNoCertificate                  // no certificate for the name that the client asked for
 	HandshakeNotTLS                         // what came was not TLS
 	HandshakeNoCommon                       // no version, cipher or protocol in common
@@ -27,7 +26,7 @@ const (
 )
 
 var handshakeText = [numHandshakes]string{
-	HandshakeOK: "ok", HandshakeResumed: "resumed", HandshakeNoCertificate: "no_certificate",
+	HandshakeOK: "ok", HandshakeNoCertificate: "no_certificate",
 	HandshakeNotTLS: "not_tls", HandshakeNoCommon: "nothing_in_common", HandshakeRefusedByPeer: "refused_by_client",
 	HandshakeTimeout: "timeout", HandshakeGone: "closed", HandshakeOther: "other",
 }
@@ -64,31 +63,25 @@ func HandshakeOutcome(err error) Handshake {
 	return HandshakeOther
 }
 
-// A Limit is a bound that was reached.
+// A Limit is a bound that was reached. Those of the codecs have their own: see
+// Refusals.
 type Limit uint8
 
 const (
 	LimitConnections         Limit = iota // open connections from clients
-	LimitHeaderTime                       // a request head that took too long
-	LimitIdleTime                         // nothing moved for too long
-	LimitBody                             // a request body over its bound
 	LimitUpstreamConnections              // connections to an endpoint
 	LimitUpstreamRequests                 // active requests of a cluster
 	LimitUpstreamPending                  // requests that wait for a connection
 	LimitUpstreamWait                     // a request waited too long for a connection
 	LimitRetries                          // retries under way
 	LimitMirrors                          // mirrored requests under way
-	LimitMemory                           // bytes buffered
-	LimitDrain                            // what drain did not wait for any longer
 	numLimits
 )
 
 var limitText = [numLimits]string{
-	LimitConnections: "connections", LimitHeaderTime: "header_time", LimitIdleTime: "idle_time",
-	LimitBody: "body", LimitUpstreamConnections: "upstream_connections",
+	LimitConnections: "connections", LimitUpstreamConnections: "upstream_connections",
 	LimitUpstreamRequests: "upstream_requests", LimitUpstreamPending: "upstream_pending",
 	LimitUpstreamWait: "upstream_wait", LimitRetries: "retries", LimitMirrors: "mirrors",
-	LimitMemory: "memory", LimitDrain: "drain",
 }
 
 // An Ejection is why an endpoint was left out for a while.
@@ -97,12 +90,11 @@ type Ejection uint8
 const (
 	EjectedConnect     Ejection = iota // it refused a connection, or did not answer
 	EjectedConsecutive                 // too many failed exchanges in a row
-	EjectedProbe                       // the probe before its return failed
 	numEjections
 )
 
 var ejectionText = [numEjections]string{
-	EjectedConnect: "connect", EjectedConsecutive: "consecutive", EjectedProbe: "probe",
+	EjectedConnect: "connect", EjectedConsecutive: "consecutive",
 }
 
 // A LogOutcome is what became of an access log line.

@@ -91,7 +91,7 @@ func TestHandshakeOutcomes(t *testing.T) {
 func TestEachKindHasItsText(t *testing.T) {
 	for name, texts := range map[string][]string{
 		"Handshake": handshakeText[:], "Limit": limitText[:], "Ejection": ejectionText[:],
-		"LogOutcome": logOutcomeText[:], "Connect": connectText[:], "RetryCause": retryText[:],
+		"LogOutcome": logOutcomeText[:], "RetryCause": retryText[:],
 	} {
 		seen := map[string]bool{}
 		for i, text := range texts {

@@ -77,47 +77,9 @@ func (t *Tally[K]) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// NewTally returns a Tally for kinds that another room defines: the text of
-// each at its own index, empty for one that is never counted. It is exposed
-// as name, with the kind under label, and panics where the name is taken.
-func NewTally[K ~uint8](m *Metrics, name, help, label string, kinds []string) *Tally[K] {
-	return newTally[K](m, name, help, label, kinds)
-}
-
 // Refusals counts what a codec ("http1", "http2") refuses, by kind: the text
 // of each at its own index. Call it once a codec.
 func Refusals[K ~uint8](m *Metrics, codec string, kinds []string) *Tally[K] {
 	return newTally[K](m, "fairway_"+codec+"_refused_total",
 		"Messages and connections that the "+codec+" codec refused, by why.", "reason", kinds)
-}
-
-// A Level goes up and down: connections open, requests that wait.
-type Level struct {
-	desc *prometheus.Desc
-	at   sharded
-}
-
-// NewLevel returns a Level that is exposed as a gauge. It panics where the
-// name is taken.
-func NewLevel(m *Metrics, name, help string) *Level {
-	l := &Level{
-		desc: prometheus.NewDesc(name, help, nil, nil),
-		at:   newSharded(m.options.Loops, 1),
-	}
-	m.registry.MustRegister(l)
-	return l
-}
-
-// Add moves the level by n on a loop. What one loop took another may give back.
-func (l *Level) Add(loop, n int) { l.at.add(loop, 0, int64(n)) }
-
-// Value returns the level.
-func (l *Level) Value() int64 { return l.at.sum(0) }
-
-// Describe and Collect make a Level a prometheus.Collector.
-func (l *Level) Describe(ch chan<- *prometheus.Desc) { ch <- l.desc }
-
-// Collect sends one gauge.
-func (l *Level) Collect(ch chan<- prometheus.Metric) {
-	ch <- prometheus.MustNewConstMetric(l.desc, prometheus.GaugeValue, float64(l.Value()))
 }

@@ -5,7 +5,7 @@
 // All that is counted on the data path is counted on memory that belongs to
 // one loop, and summed when somebody scrapes: no lock is shared, nothing is
 // allocated at steady state, and no map is asked. Handles ([Exchanges],
-// [Tally], [Level], [Connections]) are made once, off the loops.
+// [Tally], [Connections]) are made once, off the loops.
 //
 // The one law: labels come from configuration and from small enums, never
 // from what a client wrote, and the number of series has a bound that does not
@@ -83,7 +83,7 @@ type Workload struct {
 // goroutine, with the exceptions that they name.
 type Metrics struct {
 	Config   *Config   // what is in force
-	Upstream *Upstream // connections to backends
+	Upstream *Upstream // what happens towards backends
 	Log      *Tally[LogOutcome]
 
 	// Handshakes counts TLS handshakes with clients by outcome.
@@ -159,10 +159,6 @@ func (o Options) withDefaults() Options {
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Timeout: 10 * time.Second})
 }
-
-// Register adds a collector of another room's. It panics where a name is taken:
-// names are fixed when the program is written.
-func (m *Metrics) Register(c prometheus.Collector) { m.registry.MustRegister(c) }
 
 func buildInfo(version string) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -258,13 +258,14 @@ func TestIdleSeriesMakeRoom(t *testing.T) {
 	}
 }
 
-func TestTalliesLevelsAndConnections(t *testing.T) {
+func TestWhatIsCountedShows(t *testing.T) {
 	m := New(Options{Loops: 2})
 	m.Handshakes.Count(0, HandshakeOK)
 	m.Handshakes.Count(1, HandshakeOK)
 	m.Limits.Add(1, LimitUpstreamPending, 3)
-	m.Upstream.Open.Add(0, 2)
-	m.Upstream.Open.Add(1, -1)
+	m.Upstream.Watch(func() UpstreamState {
+		return UpstreamState{Active: 5, Pending: 4, Connections: 3, Endpoints: 2, Ejected: 1}
+	})
 	c := m.Connections("127.0.0.1:8080", "http1")
 	c.Open(0)
 	c.Open(1)
@@ -275,7 +276,11 @@ func TestTalliesLevelsAndConnections(t *testing.T) {
 		{"fairway_tls_handshakes_total", `outcome="ok"`, "2"},
 		{"fairway_tls_handshakes_total", `outcome="timeout"`, "0"}, // from the start, so that rates see the first
 		{"fairway_limits_total", `limit="upstream_pending"`, "3"},
-		{"fairway_upstream_connections_open", "", "1"},
+		{"fairway_upstream_requests_active", "", "5"},
+		{"fairway_upstream_requests_pending", "", "4"},
+		{"fairway_upstream_connections_open", "", "3"},
+		{"fairway_upstream_endpoints", "", "2"},
+		{"fairway_upstream_endpoints_ejected", "", "1"},
 		{"fairway_connections_open", `listener="127.0.0.1:8080",protocol="http1"`, "1"},
 		{"fairway_connections_total", `listener="127.0.0.1:8080",protocol="http1"`, "2"},
 		{"fairway_http1_refused_total", `reason="bare_cr"`, "1"}, // and no line for the empty kind
