@@ -21,6 +21,8 @@ func (c *conn) onSettings(h header, p []byte) {
 	case h.has(h2.FlagSettingsAck):
 		if len(p) != 0 {
 			c.fail(h2.ErrCodeFrameSize, "acknowledged SETTINGS: want no payload")
+		} else {
+			c.charge(FloodControl)
 		}
 		return
 	case len(p)%6 != 0:
