@@ -1,17 +1,25 @@
 package telemetry
 
 import (
+	"cmp"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
-	"google.golang.org/protobuf/proto"
 )
 
 // byteBounds are the upper bounds of the buckets for body sizes, in bytes.
 var byteBounds = [...]int64{1e3, 1e4, 1e5, 1e6}
+
+var byteBuckets = func() []float64 {
+	b := make([]float64, len(byteBounds))
+	for i, n := range byteBounds {
+		b[i] = float64(n)
+	}
+	return b
+}()
 
 // layout says where in a series' cells the numbers of the three histograms
 // are: buckets and sum of durations, of request bytes and of response bytes.
@@ -112,33 +120,29 @@ func (o *Options) labelValues(to destination, protocol string) []string {
 		protocol, to.security,
 	}
 	for i, v := range values {
-		if v == "" {
-			values[i] = unknown
-		}
+		values[i] = cmp.Or(strings.ToValidUTF8(v, "?"), unknown) // Prometheus takes only UTF-8
 	}
 	return values
 }
 
-func (o *Options) counterLabels(key counterKey) []*dto.LabelPair {
+func (o *Options) counterValues(key counterKey) []string {
 	if key.kind == overflow {
-		values := append(o.labelValues(key.to, other), other, other, "")
-		return prometheus.MakeLabelPairs(requestsDesc, values)
+		return append(o.labelValues(key.to, other), other, other, "")
 	}
 	grpc := ""
 	if key.kind.isGRPC() {
 		grpc = strconv.Itoa(key.kind.grpc())
 	}
-	values := append(o.labelValues(key.to, key.kind.protocol()),
+	return append(o.labelValues(key.to, key.kind.protocol()),
 		strconv.Itoa(key.kind.status()), key.kind.flags().String(), grpc)
-	return prometheus.MakeLabelPairs(requestsDesc, values)
 }
 
-func (o *Options) histogramLabelPairs(key histogramKey) []*dto.LabelPair {
+func (o *Options) histogramValues(key histogramKey) []string {
 	protocol := "http"
 	if key.grpc {
 		protocol = "grpc"
 	}
-	return prometheus.MakeLabelPairs(durationDesc, o.labelValues(key.to, protocol))
+	return o.labelValues(key.to, protocol)
 }
 
 // exchangeCollector sums the loops' numbers when somebody scrapes.
@@ -154,15 +158,29 @@ func (m *exchangeCollector) Describe(ch chan<- *prometheus.Desc) {
 func (m *exchangeCollector) Collect(ch chan<- prometheus.Metric) {
 	counters, histograms := m.snapshot()
 	for _, s := range counters {
-		ch <- &counterMetric{s}
+		ch <- prometheus.MustNewConstMetric(requestsDesc, prometheus.CounterValue, float64(s.at.sum(0)), s.labels...)
 	}
 	l := &m.tables.layout
 	for _, s := range histograms {
 		bytes := l.durationCells()
-		ch <- &histogramMetric{durationDesc, s, 0, l.bucketsMS, float64(time.Millisecond)}
-		ch <- &histogramMetric{requestBytesDesc, s, bytes, byteBuckets, 1}
-		ch <- &histogramMetric{responseBytesDesc, s, bytes + byteCells, byteBuckets, 1}
+		ch <- s.histogram(durationDesc, 0, l.bucketsMS, float64(time.Millisecond))
+		ch <- s.histogram(requestBytesDesc, bytes, byteBuckets, 1)
+		ch <- s.histogram(responseBytesDesc, bytes+byteCells, byteBuckets, 1)
 	}
+}
+
+// histogram is one of the histograms of a series: its cells begin at from, and
+// its sum is kept in a unit of which perUnit make the metric's.
+func (s *series) histogram(desc *prometheus.Desc, from int, bounds []float64, perUnit float64) prometheus.Metric {
+	buckets := make(map[float64]uint64, len(bounds))
+	var n uint64
+	for i, bound := range bounds {
+		n += uint64(s.at.sum(from + i))
+		buckets[bound] = n
+	}
+	n += uint64(s.at.sum(from + len(bounds)))
+	sum := float64(s.at.sum(from+len(bounds)+1)) / perUnit
+	return prometheus.MustNewConstHistogram(desc, n, sum, buckets, s.labels...)
 }
 
 // snapshot lists the series, so that the lock that loops may want is not held
@@ -177,61 +195,16 @@ func (m *exchangeCollector) snapshot() (counters, histograms []*series) {
 	counters = make([]*series, 0, len(t.counters))
 	for key, s := range t.counters {
 		if s.labels == nil {
-			s.labels = t.options.counterLabels(key)
+			s.labels = t.options.counterValues(key)
 		}
 		counters = append(counters, s)
 	}
 	histograms = make([]*series, 0, len(t.histograms))
 	for key, s := range t.histograms {
 		if s.labels == nil {
-			s.labels = t.options.histogramLabelPairs(key)
+			s.labels = t.options.histogramValues(key)
 		}
 		histograms = append(histograms, s)
 	}
 	return counters, histograms
-}
-
-var byteBuckets = func() []float64 {
-	b := make([]float64, len(byteBounds))
-	for i, n := range byteBounds {
-		b[i] = float64(n)
-	}
-	return b
-}()
-
-// counterMetric is a prometheus.Metric whose labels were made before.
-type counterMetric struct{ *series }
-
-func (c *counterMetric) Desc() *prometheus.Desc { return requestsDesc }
-
-func (c *counterMetric) Write(out *dto.Metric) error {
-	out.Label = c.labels
-	out.Counter = &dto.Counter{Value: proto.Float64(float64(c.at.sum(0)))}
-	return nil
-}
-
-// histogramMetric is one histogram of a series: its cells begin at from, and
-// its sum is kept in a unit of which perUnit make the metric's.
-type histogramMetric struct {
-	desc *prometheus.Desc
-	*series
-	from    int
-	bounds  []float64
-	perUnit float64
-}
-
-func (h *histogramMetric) Desc() *prometheus.Desc { return h.desc }
-
-func (h *histogramMetric) Write(out *dto.Metric) error {
-	buckets := make([]*dto.Bucket, len(h.bounds))
-	var n uint64
-	for i, bound := range h.bounds {
-		n += uint64(h.at.sum(h.from + i))
-		buckets[i] = &dto.Bucket{CumulativeCount: proto.Uint64(n), UpperBound: proto.Float64(bound)}
-	}
-	n += uint64(h.at.sum(h.from + len(h.bounds)))
-	sum := float64(h.at.sum(h.from+len(h.bounds)+1)) / h.perUnit
-	out.Label = h.labels
-	out.Histogram = &dto.Histogram{SampleCount: proto.Uint64(n), SampleSum: proto.Float64(sum), Bucket: buckets}
-	return nil
 }

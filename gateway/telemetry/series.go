@@ -4,8 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	dto "github.com/prometheus/client_model/go"
 )
 
 // seriesTable holds the istio_* series and decides who gets one.
@@ -33,7 +31,7 @@ type histogramKey struct {
 
 // series is one set of labels and its numbers.
 type series struct {
-	labels []*dto.LabelPair // made at the first scrape
+	labels []string // their values, made at the first scrape
 	at     sharded
 	last   int64 // at the last sweep
 	used   time.Time

@@ -91,6 +91,14 @@ func TestRequestsCarryIstiosLabels(t *testing.T) {
 	}
 }
 
+func TestLabelsThatAreNotUTF8DoNotSpoilThePage(t *testing.T) {
+	m := New(Options{})
+	m.Exchanges(Labels{Service: "caf\xe9", Namespace: "shop"}).Observe(0, record(200))
+	if got := value(t, m, "istio_requests_total", `destination_service_name="caf?"`); got != "1" {
+		t.Errorf("counted %s times, want 1", got)
+	}
+}
+
 func TestGRPCIsAProtocolOfItsOwn(t *testing.T) {
 	m := New(Options{})
 	e := m.Exchanges(cart)
