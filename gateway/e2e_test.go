@@ -32,7 +32,7 @@ func TestServesHTTPAndHTTPS(t *testing.T) {
 	}
 	r.want(fmt.Sprintf("http://other.example.com:%d/", r.vars["HTTP"]), 404)
 	for path, want := range map[string]string{
-		"/livez": "", "/readyz": "", "/metrics": "istio_requests_total{", "/debug/snapshot": "HTTPRoute shop/shop",
+		"/livez": "", "/readyz": "", "/metrics": "istio_requests_total{", "/debug/snapshot": "route HTTPRoute/shop/shop",
 		"/debug/problems": "", "/debug/upstream": "shop/a:80",
 	} {
 		if page := r.page(path); !strings.Contains(page, want) {
@@ -133,8 +133,18 @@ func TestBadPartsHarmNothingElse(t *testing.T) {
 	good := startBackend(t, named("good"))
 	taken := freePort(t)
 	r := startRig(t, map[string]any{"Taken": taken}, map[string]string{
-		"gateway.yaml": edge + "  - {name: twin, port: {{.HTTP}}, protocol: HTTP}\n",
-		"good.yaml":    route("good", "good.example.com", "  - backendRefs: [{name: good, port: 80}]") + service("good", good),
+		"gateway.yaml": edge,
+		"twins.yaml": `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: twins, namespace: shop}
+spec:
+  gatewayClassName: fairway
+  listeners:
+  - {name: one, port: {{.Taken}}, protocol: HTTP}
+  - {name: two, port: {{.Taken}}, protocol: HTTP}
+`,
+		"good.yaml": route("good", "good.example.com", "  - backendRefs: [{name: good, port: 80}]") + service("good", good),
 		"regex.yaml": route("regex", "regex.example.com",
 			"  - matches: [{path: {type: RegularExpression, value: '/a('}}]\n    backendRefs: [{name: good, port: 80}]\n"+
 				"  - matches: [{path: {value: /ok}}]\n    backendRefs: [{name: good, port: 80}]"),
@@ -161,9 +171,9 @@ spec:
   listeners:
   - {name: https, port: {{.Taken}}, protocol: HTTPS, tls: {certificateRefs: [{name: broken}]}}
 `,
-		"unknown.yaml":  "apiVersion: example.com/v1\nkind: Riddle\nmetadata: {name: x}\n",
-		"good-two.yaml": route("good", "two.example.com", "  - backendRefs: [{name: good, port: 80}]"),
-		"binary.yaml":   "\x00\x01\x02",
+		"unknown.yaml": "apiVersion: example.com/v1\nkind: Riddle\nmetadata: {name: x}\n",
+		"zz-good.yaml": route("good", "two.example.com", "  - backendRefs: [{name: good, port: 80}]"),
+		"binary.yaml":  "\x00\x01\x02",
 	})
 	status := func(host string, want int) {
 		t.Helper()
@@ -176,7 +186,7 @@ spec:
 	r.want(r.url("/ok"), 200, "Host: regex.example.com")
 	r.want(r.url("/a"), 404, "Host: regex.example.com")
 	problems := r.page("/debug/problems")
-	for _, want := range []string{"regex.yaml", "nothing.yaml", "foreign.yaml", "secret.yaml", "unknown.yaml", "binary.yaml", "good-two.yaml", "twin"} {
+	for _, want := range []string{"regex.yaml", "nothing.yaml", "foreign.yaml", "secret.yaml", "unknown.yaml", "binary.yaml", "zz-good.yaml", "twins.yaml"} {
 		if !strings.Contains(problems, want) {
 			t.Errorf("/debug/problems does not mention %q", want)
 		}

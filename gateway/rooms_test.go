@@ -30,10 +30,10 @@ var rooms = []room{
 		"dialects turn API objects into a Spec: no client, no data plane"},
 	{"tlsmgr/...", []string{module + "/tlsmgr", "github.com/caddyserver/certmagic"}, "certificates know nothing of routes and clusters"},
 	{"gateway/...", []string{module + "/gateway/", module + "/routing", module + "/tlsmgr",
-		"github.com/prometheus/client_golang/", "golang.org/x/net/http2", "golang.org/x/sys/unix"},
+		"github.com/prometheus/", "google.golang.org/protobuf/proto", "golang.org/x/net/http2", "golang.org/x/sys/unix"},
 		"the data plane knows the Spec and nothing of where it came from: no Kubernetes types"},
 	{"discovery/...", []string{module + "/discovery", module + "/routing", module + "/deploy/crds", "k8s.io/", "sigs.k8s.io/",
-		"github.com/fsnotify/fsnotify", "go.yaml.in/yaml/v3"}, "what there is, for the dialects: it never sees the data plane"},
+		"github.com/fsnotify/fsnotify", "go.yaml.in/yaml/v3", "github.com/google/cel-go/", "golang.org/x/sys/unix"}, "what there is, for the dialects: it never sees the data plane"},
 	{"deploy/...", nil, "files that are embedded"},
 	{"bench", []string{}, "it measures from outside"},
 }

@@ -234,9 +234,13 @@ func summary(keys []routing.ObjectKey) string {
 	return strings.Join(words, ", ")
 }
 
-// logProblems logs the Problems that are new.
+// logProblems logs the Problems that are new. Those of files the folder has
+// logged itself.
 func (g *gateway) logProblems(known, now []*routing.Problem) {
 	for _, p := range now {
+		if slices.Contains(g.config.files, p) {
+			continue
+		}
 		if !slices.ContainsFunc(known, func(k *routing.Problem) bool {
 			return k.Origin == p.Origin && k.Reason == p.Reason && k.Err.Error() == p.Err.Error()
 		}) {
