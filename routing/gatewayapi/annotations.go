@@ -87,6 +87,11 @@ func (t *Translator) service(r *reading) outcome {
 			report.problem("metadata.annotations["+key+"]", "InvalidAnnotation", err.Error())
 		}
 	}
+	if b := &s.balance; b.HashOn != "" && b.Kind != routing.RingHash && b.Kind != routing.Maglev {
+		report.problem("metadata.annotations["+annotationPrefix+"hash-on]", "InvalidAnnotation",
+			"without load-balancing ring-hash or maglev nothing is hashed")
+		b.HashOn = ""
+	}
 	if len(report.Problems) == 0 {
 		report = nil
 	} else {

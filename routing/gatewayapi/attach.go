@@ -50,6 +50,9 @@ func (t *Translator) doors(r *reading) outcome {
 type attachment struct {
 	created time.Time
 	parents []parent
+	// claims says that the route keeps rivals away where it is attached: it
+	// has something to do there.
+	claims bool
 }
 
 // A parent is what a parentRef to a Gateway comes to. Those to Gateways of
@@ -112,7 +115,12 @@ func (t *Translator) attach(r *reading) outcome {
 			p := parent{ref: i, gateway: gw}
 			p.accepted, p.entries = r.enter(o, ref, gw, d)
 			a.parents = append(a.parents, p)
+			a.claims = a.claims || len(p.entries) > 0
 		}
+	}
+	if a.claims {
+		rules := r.value(cellID{rulesCell, r.id.ns, r.id.name, r.id.part}).(*ruleSet)
+		a.claims = len(rules.rules) > 0 || rules.accepted().ok()
 	}
 	return outcome{value: a}
 }

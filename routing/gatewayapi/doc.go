@@ -1,3 +1,59 @@
-// Package gatewayapi is the dialect of Gateway API: its objects, and the core
-// objects that they name, become parts of a [routing.Spec] and Reports.
+// Package gatewayapi is the dialect of Gateway API (v1.6): its objects, and the
+// core objects that they name, become parts of a [routing.Spec] and a [Report]
+// for each object.
+//
+// A [Translator] remembers what each object came to and what it read for that.
+// A change costs what reads the changed object, however many others there are,
+// and what comes out as before is not done again by anybody: an edited weight
+// is one route, a rescheduled pod one cluster's endpoints, a renewed
+// certificate that certificate. The law, which a test holds over random
+// histories: any sequence of Updates comes to what a fresh Translator makes of
+// the same objects.
+//
+// # What is decided here
+//
+// The API leaves to its implementations, or for later:
+//
+//   - Part of a rule that cannot be done closes the rule, or the share of the
+//     backendRef that it belongs to: it answers 500 (a GRPCRoute's 503, which
+//     is gRPC's UNAVAILABLE). Only a match that cannot hold is left out; a rule
+//     without another one goes with it. Either way the route has
+//     PartiallyInvalid, or is not accepted if no rule works. ExtensionRef and
+//     ExternalAuth are such parts.
+//   - A listener without certificates that can be used, or with client
+//     validation (spec.tls.frontend), which is not supported yet, is not in
+//     force. So is one of protocol TLS, TCP or UDP.
+//   - Several Gateways may share the addresses of one process. Where no
+//     hostname tells two listeners of a port apart, the older Gateway's is in
+//     force, and the other's has Accepted=False, PortUnavailable. Clusters, in
+//     which each Gateway has its own pods, switch this off (Options.Isolated).
+//   - An HTTPRoute and a GRPCRoute with a hostname in common on a listener: the
+//     younger is turned away there, with the reason HostnameConflict.
+//   - A parentRef to a Gateway that does not exist is a Problem of the route,
+//     ParentNotFound, and has no status.
+//   - A BackendTLSPolicy that is not valid closes its Service (InvalidBackendTLSPolicy).
+//   - An ExternalName Service is no backend (UnsupportedExternalName).
+//   - A Service whose author says https, in appProtocol or in the port's name,
+//     without a BackendTLSPolicy, is spoken to by TLS and not verified.
+//   - An HTTPS listener asks with the option "fairway.dev/certificate: local-ca"
+//     in its tls.options, without certificateRefs, for a certificate of the
+//     gateway's local CA.
+//
+// # Annotations of a Service
+//
+// They say what the API has no word for. A bad one is a Problem of the Service
+// (InvalidAnnotation); the others hold.
+//
+//	fairway.dev/load-balancing               least-request (default), round-robin, random, ring-hash, maglev
+//	fairway.dev/hash-on                      source-ip (default), header:NAME, cookie:NAME, query:NAME
+//	fairway.dev/max-connections              to each endpoint: a number, or none
+//	fairway.dev/max-requests                 active at once: a number, or none
+//	fairway.dev/max-pending                  waiting for a connection: a number, or none
+//	fairway.dev/max-requests-per-connection  before it is retired: a number, or none
+//	fairway.dev/slow-start                   a duration over which a new endpoint comes to its full share
+//	fairway.dev/connect-timeout              a duration
+//	fairway.dev/idle-timeout                 a duration, of a pooled connection
+//	fairway.dev/ejection                     off, or some of consecutive=5,base=1s,max=50%
+//
+// Durations are GEP-2257's, as in routes: "1h30m", "500ms".
 package gatewayapi

@@ -58,12 +58,12 @@ func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
 		report.problem("addressType", "UnsupportedValue", "address type FQDN: want IPv4 or IPv6")
 		return out
 	}
-	for _, p := range s.Ports {
+	for i, p := range s.Ports {
 		if p.Port == nil || or(p.Protocol, corev1.ProtocolTCP) != corev1.ProtocolTCP {
 			continue
 		}
 		if *p.Port < 1 || *p.Port > 65535 {
-			report.problem("ports", "UnsupportedValue", fmt.Sprintf("port %d: want 1-65535", *p.Port))
+			report.problem(fmt.Sprintf("ports[%d].port", i), "UnsupportedValue", fmt.Sprintf("port %d: want 1-65535", *p.Port))
 			continue
 		}
 		out.ports = append(out.ports, slicePort{or(p.Name, ""), uint16(*p.Port)})

@@ -3,6 +3,7 @@ package gatewayapi
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,7 +61,7 @@ func (t *Translator) gateway(r *reading) outcome {
 	}
 	g.parseAddresses(o.Spec.Addresses)
 	for i := range o.Spec.Listeners {
-		g.listeners = append(g.listeners, parseListener(o, i))
+		g.addListener(parseListener(o, i))
 	}
 	findConflicts(g.listeners)
 	out := outcome{value: g}
@@ -79,6 +80,17 @@ func (g *gateway) reject(field string, v verdict) {
 		g.accepted = v
 	}
 	g.problems = append(g.problems, note{field, v.reason, v.message})
+}
+
+// addListener adds a listener, but for one whose name is taken: it could not be
+// told from the other, neither by routes nor in the status.
+func (g *gateway) addListener(l *listener) {
+	if slices.ContainsFunc(g.listeners, func(m *listener) bool { return m.name == l.name }) {
+		g.problems = append(g.problems, note{l.field + ".name", string(gatewayv1.ListenerReasonInvalid),
+			fmt.Sprintf("a second listener %s: want another name", l.name)})
+		return
+	}
+	g.listeners = append(g.listeners, l)
 }
 
 // serves reports whether the Gateway may have listeners in force at all.

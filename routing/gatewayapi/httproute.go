@@ -1,7 +1,9 @@
 package gatewayapi
 
 import (
+	"errors"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -113,12 +115,11 @@ func (b *ruleBuilder) valueMatch(field, kind string, v *routing.ValueMatch) bool
 
 // expression reports whether a regular expression compiles.
 func (b *ruleBuilder) expression(field, expr string) bool {
-	if _, err := regexp.Compile("^(?:" + expr + ")$"); err != nil {
-		_, cause, _ := strings.Cut(err.Error(), ": ")
-		b.unsupported(field, "expression %q: %s: want RE2 syntax", expr, cause)
-		return false
+	_, err := regexp.Compile(expr)
+	if broken := (*syntax.Error)(nil); errors.As(err, &broken) {
+		b.unsupported(field, "expression %q: %s: want RE2 syntax", expr, broken.Code)
 	}
-	return true
+	return err == nil
 }
 
 // addFirst adds v unless its name is there: "only the first entry with an

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"fairway.dev/routing"
 )
 
@@ -95,4 +97,50 @@ func firstDifference(got, want string) string {
 		}
 	}
 	return fmt.Sprintf("got %d lines, want %d:\n%s", len(a), len(b), strings.Join(append(a, b...)[min(len(a), len(b)):], "\n"))
+}
+
+// A renewed certificate is a new Certificate and nothing else: no listener is
+// touched, so no connection is.
+func TestRenewedCertificateTouchesNoListener(t *testing.T) {
+	w := world{}
+	w.load(t, listeners("{name: a, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c}]}}"))
+	secret := func(i int) routing.ObjectKey {
+		s := &corev1.Secret{Type: corev1.SecretTypeTLS, Data: map[string][]byte{
+			corev1.TLSCertKey: pairs()[i].chain, corev1.TLSPrivateKeyKey: pairs()[i].key,
+		}}
+		s.Namespace, s.Name = "shop", "c"
+		return w.put("Secret", s)
+	}
+	secret(0)
+	tr := New(w, Options{DefaultClass: "fairway"})
+	if d, _ := tr.Update(w.keys()); len(d.Listeners) != 1 || len(d.Certificates) != 1 {
+		t.Fatalf("at first %d listeners and %d certificates, want one of each", len(d.Listeners), len(d.Certificates))
+	}
+	d, reports := tr.Update([]routing.ObjectKey{secret(1)})
+	if len(d.Certificates) != 1 || len(d.Listeners) != 0 || len(reports) != 0 {
+		t.Errorf("a renewal changes %d certificates, %d listeners, %d reports, want the certificate alone",
+			len(d.Certificates), len(d.Listeners), len(reports))
+	}
+}
+
+// Who compiles compares by identity: what an edit does not change stays the
+// same part, down to the rules of a route that moves to another listener.
+func TestUnchangedPartsStayTheSame(t *testing.T) {
+	w := world{}
+	keys := w.load(t, edge+cart+attachedRoute)
+	tr := New(w, Options{DefaultClass: "fairway"})
+	first := newResult().apply(tr.Update(keys))
+	before := first.spec.Routes["HTTPRoute/shop/r"]
+
+	gw := w.load(t, listeners("{name: http, port: 80, protocol: HTTP}, {name: more, port: 81, protocol: HTTP}"))
+	d, _ := tr.Update(gw)
+	if len(d.Routes) != 1 || len(d.Routes[0].Attached) != 2 || &d.Routes[0].Rules[0] != &before.Rules[0] {
+		t.Errorf("a new listener does not leave the rules of a route as they are: %+v", d.Routes)
+	}
+	if len(d.Clusters)+len(d.Endpoints) > 0 {
+		t.Errorf("a new listener changes %d clusters and %d endpoints, want none", len(d.Clusters), len(d.Endpoints))
+	}
+	if !slices.ContainsFunc(d.Listeners, func(l *routing.Listener) bool { return l.Name == "shop/edge/more" }) || len(d.Listeners) != 1 {
+		t.Errorf("a new listener changes %d listeners, want itself", len(d.Listeners))
+	}
 }

@@ -41,12 +41,10 @@ func (c *claim) name() string { return c.route.ns + "/" + c.route.name + "/" + c
 // which may be nil, in their place.
 func (v *rivals) replace(route cellID, a *attachment) {
 	for _, c := range v.routes[route] {
-		c.left = true
-		v.listeners[c.listener][c.side].remove(c)
-		v.wake(c)
+		v.leave(c)
 	}
 	delete(v.routes, route)
-	if a == nil {
+	if a == nil || !a.claims {
 		return
 	}
 	var claims []*claim
@@ -83,6 +81,16 @@ func (v *rivals) enter(c *claim) {
 	sides[c.side].add(c)
 	v.push(c)
 	v.wake(c)
+}
+
+func (v *rivals) leave(c *claim) {
+	c.left = true
+	v.wake(c)
+	sides := v.listeners[c.listener]
+	sides[c.side].remove(c)
+	if len(sides[0].at)+len(sides[1].at) == 0 {
+		delete(v.listeners, c.listener)
+	}
 }
 
 // wake has the younger rivals of a claim judged again.

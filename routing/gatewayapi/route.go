@@ -58,15 +58,10 @@ func (b *routeBuilder) parent(p *parent) {
 		b.report.problem(field, reasonParentNotFound, "Gateway "+p.gateway.String()+": not found")
 		return
 	}
-	accepted, entries := p.accepted, b.withoutRivals(p)
-	if accepted.ok() && len(entries) == 0 {
-		winner := b.t.rivals.lostTo(b.attachID(), p.entries[0].listener)
-		accepted = no(reasonHostnameConflict, "the older %s %s/%s has the hostname",
-			winner.route.part, winner.route.ns, winner.route.name)
-	}
+	accepted, entries := p.accepted, p.entries
 	if !accepted.ok() {
 		b.report.problem(field, routing.Reason(accepted.reason), accepted.message)
-	} else {
+	} else if accepted, entries = b.withoutRivals(field, p); accepted.ok() {
 		accepted = b.rules.accepted()
 		for _, e := range entries {
 			b.attach(p.gateway, &e, accepted.ok())
@@ -86,18 +81,25 @@ func (b *routeBuilder) parent(p *parent) {
 	})
 }
 
-func (b *routeBuilder) attachID() cellID {
-	return cellID{attachCell, b.r.id.ns, b.r.id.name, b.r.id.part}
-}
-
-func (b *routeBuilder) withoutRivals(p *parent) []entry {
+// withoutRivals returns the entries that no older route of the other kind has,
+// and the verdict of a parent that is left with none.
+func (b *routeBuilder) withoutRivals(field string, p *parent) (verdict, []entry) {
+	accepted := p.accepted
 	var entries []entry
 	for _, e := range p.entries {
-		if b.t.rivals.lostTo(b.attachID(), e.listener) == nil {
+		winner := b.t.rivals.lostTo(cellID{attachCell, b.r.id.ns, b.r.id.name, b.r.id.part}, e.listener)
+		if winner == nil {
 			entries = append(entries, e)
+			continue
 		}
+		accepted = no(reasonHostnameConflict, "listener %s: the older %s %s/%s has the hostname",
+			e.section, winner.route.part, winner.route.ns, winner.route.name)
+		b.report.problem(field, reasonHostnameConflict, accepted.message)
 	}
-	return entries
+	if entries != nil {
+		accepted = p.accepted
+	}
+	return accepted, entries
 }
 
 func (b *routeBuilder) attach(gw parentName, e *entry, accepted bool) {

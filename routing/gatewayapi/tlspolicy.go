@@ -54,8 +54,8 @@ func (t *Translator) policy(r *reading) outcome {
 	for i, ref := range o.Spec.TargetRefs {
 		field := fmt.Sprintf("spec.targetRefs[%d]", i)
 		if ref.Group != "" || ref.Kind != "Service" {
-			p.reject(field, no(string(gatewayv1.PolicyReasonTargetNotFound),
-				"%s %s: want a Service", printKind(ref.Group, ref.Kind), ref.Name))
+			p.problems = append(p.problems, policyProblem{field, no(string(gatewayv1.PolicyReasonTargetNotFound),
+				"%s %s: want a Service", printKind(ref.Group, ref.Kind), ref.Name)})
 			continue
 		}
 		p.targets = append(p.targets, policyTarget{field, string(ref.Name), string(or(ref.SectionName, ""))})
