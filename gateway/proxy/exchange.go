@@ -152,6 +152,9 @@ func (e *exchange) forward() {
 	if s.rewrite != nil {
 		e.rewrite(s.rewrite)
 	}
+	if e.req.Authority != e.rec.Authority && !e.req.Fields.Has(message.XForwardedHost) {
+		e.req.Fields.Add(message.XForwardedHost, e.rec.Authority)
+	}
 	if !s.cluster.Begin() {
 		e.answer(&overflowed)
 		return

@@ -1,0 +1,183 @@
+package proxy
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"fairway.dev/gateway/message"
+	"fairway.dev/routing"
+)
+
+func TestOrigins(t *testing.T) {
+	tests := []struct {
+		allowed string
+		origin  string
+		want    bool
+	}{
+		{"*", "https://any.example", true},
+		{"*", "null", true},
+		{"https://www.foo.com", "https://www.foo.com", true},
+		{"https://www.foo.com", "http://www.foo.com", false},
+		{"https://www.foo.com", "https://foo.com", false},
+		{"https://www.foo.com", "https://www.foo.com.evil.example", false},
+		{"https://www.foo.com", "https://evil.example/https://www.foo.com", false},
+		{"https://www.foo.com", "null", false},
+		{"https://Foo.com", "https://foo.COM", true},
+		// "if not included, port 80 is assumed for http, 443 for https"
+		{"https://foo.com:443", "https://foo.com", true},
+		{"http://foo.com", "http://foo.com:80", true},
+		{"https://foo.com", "https://foo.com:80", false},
+		{"http://foo.com:8080", "http://foo.com", false},
+		{"http://foo.com:8080", "http://foo.com:8080", true},
+		// "* is a greedy match to the left, including any number of DNS labels"
+		{"https://*.bar.com", "https://www.bar.com", true},
+		{"https://*.bar.com", "https://a.b.bar.com", true},
+		{"https://*.bar.com", "https://bar.com", false},
+		{"https://*.bar.com", "https://.bar.com", false},
+		{"https://*.bar.com", "https://foobar.com", false},
+		{"https://*.bar.com", "https://x.bar.com:8443", false},
+		{"https://*.bar.com:8443", "https://x.bar.com:8443", true},
+		{"https://*", "https://any.example", true}, // "a wildcard by itself matches all hosts"
+		{"https://*", "http://any.example", false},
+		{"https://*", "https://any.example:8443", false},
+	}
+	for _, tt := range tests {
+		c := newCORS(&routing.CORS{AllowOrigins: []string{"https://other.example", tt.allowed}})
+		if got := c.allows(tt.origin); got != tt.want {
+			t.Errorf("%s allows %s: %v, want %v", tt.allowed, tt.origin, got, tt.want)
+		}
+	}
+}
+
+const app = "https://app.example"
+
+// corsFields returns the fields of CORS in a response, by what follows
+// "access-control-".
+func corsFields(c *client) map[string]string {
+	m := map[string]string{}
+	for _, f := range c.resp.Fields {
+		if name, ok := strings.CutPrefix(strings.ToLower(f.Text), "access-control-"); ok {
+			m[name] = f.Value
+		}
+	}
+	return m
+}
+
+func TestCORS(t *testing.T) {
+	type m = map[string]string
+	full := routing.CORS{
+		AllowOrigins: []string{app}, AllowCredentials: true, AllowMethods: []string{"GET", "OPTIONS"},
+		AllowHeaders: []string{"x-header-1", "x-header-2"}, ExposeHeaders: []string{"x-header-3", "x-header-4"},
+		MaxAge: time.Hour,
+	}
+	stars := routing.CORS{
+		AllowOrigins: []string{"*"}, AllowMethods: []string{"*"}, AllowHeaders: []string{"*"}, ExposeHeaders: []string{"*"},
+	}
+	trusted := stars
+	trusted.AllowCredentials = true
+	plain := routing.CORS{AllowOrigins: []string{app}}
+	tests := []struct {
+		name   string
+		cors   routing.CORS
+		method string
+		fields []string
+		want   m
+		passes bool // to the backend
+	}{
+		{"preflight", full, "OPTIONS", []string{"Origin: " + app, "Access-Control-Request-Method: GET"}, m{
+			"allow-origin": app, "allow-credentials": "true", "allow-methods": "GET, OPTIONS",
+			"allow-headers": "x-header-1, x-header-2", "expose-headers": "x-header-3, x-header-4", "max-age": "3600",
+		}, false},
+		{"preflight of another origin", full, "OPTIONS", []string{"Origin: https://evil.example", "Access-Control-Request-Method: GET"}, m{}, false},
+		{"preflight of the least", plain, "OPTIONS", []string{"Origin: " + app, "Access-Control-Request-Method: PUT"}, m{
+			"allow-origin": app, "max-age": "5",
+		}, false},
+		{"preflight, wildcards", stars, "OPTIONS",
+			[]string{"Origin: " + app, "Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x-a, x-b"}, m{
+				"allow-origin": "*", "allow-methods": "*", "allow-headers": "*", "expose-headers": "*", "max-age": "5",
+			}, false},
+		{"preflight, wildcards, credentials", trusted, "OPTIONS",
+			[]string{"Origin: " + app, "Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x-a, x-b"}, m{
+				"allow-origin": app, "allow-credentials": "true", "allow-methods": "PUT", "allow-headers": "x-a, x-b", "max-age": "5",
+			}, false},
+		{"preflight that names no headers", trusted, "OPTIONS", []string{"Origin: " + app, "Access-Control-Request-Method: PUT"}, m{
+			"allow-origin": app, "allow-credentials": "true", "allow-methods": "PUT", "max-age": "5",
+		}, false},
+		{"OPTIONS that is no preflight", full, "OPTIONS", []string{"Origin: " + app}, m{
+			"allow-origin": app, "allow-credentials": "true", "expose-headers": "x-header-3, x-header-4",
+		}, true},
+		{"request", full, "GET", []string{"Origin: " + app, "Access-Control-Request-Method: GET"}, m{
+			"allow-origin": app, "allow-credentials": "true", "expose-headers": "x-header-3, x-header-4",
+		}, true},
+		{"request of another origin", full, "GET", []string{"Origin: http://not-app.example", "Cookie: sid=1"}, m{}, true},
+		{"request without an origin", full, "GET", nil, m{}, true},
+		{"request, wildcards", stars, "PUT", []string{"Origin: https://o.example:12345"}, m{"allow-origin": "*", "expose-headers": "*"}, true},
+		{"request, wildcards, credentials", trusted, "PUT", []string{"Origin: " + app}, m{
+			"allow-origin": app, "allow-credentials": "true",
+		}, true},
+		// GEP-1767, Wildcard Resolution and Credentials.
+		{"request with a cookie", stars, "GET", []string{"Origin: " + app, "Cookie: sid=1"}, m{}, true},
+		{"request with a cookie, credentials", trusted, "GET", []string{"Origin: " + app, "Cookie: sid=1"}, m{
+			"allow-origin": app, "allow-credentials": "true",
+		}, true},
+		{"request with a bearer token", plain, "GET", []string{"Origin: " + app, "Authorization: Bearer x"}, m{"allow-origin": app}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a := to("a")
+			a.CORS = &tt.cors
+			s := newStage(t, a)
+			c := s.request(tt.method, "/", tt.fields...).send()
+			if passes := len(s.calls) == 1; passes != tt.passes {
+				t.Fatalf("reached the backend: %v, want %v", passes, tt.passes)
+			}
+			if tt.passes {
+				// What the backend says of CORS does not count.
+				s.only().head(200, true, "Access-Control-Allow-Origin: https://evil.example", "Access-Control-Allow-Credentials: true")
+			}
+			got := corsFields(c)
+			if len(got) != len(tt.want) {
+				t.Errorf("fields %v, want %v", got, tt.want)
+			}
+			for name, value := range tt.want {
+				if got[name] != value {
+					t.Errorf("%s: %q, want %q", name, got[name], value)
+				}
+			}
+			s.want(c, 200, "")
+		})
+	}
+}
+
+func TestCORSVaries(t *testing.T) {
+	a := to("a")
+	a.CORS = &routing.CORS{AllowOrigins: []string{app}}
+	s := newStage(t, a)
+	c := s.get("/", "Origin: "+app)
+	s.only().head(200, true, "Vary: Accept")
+	if got := c.field("vary"); got != "Accept, Origin" {
+		t.Errorf("Vary %q, want Accept, Origin", got)
+	}
+}
+
+func TestCORSLetsScriptsReadErrors(t *testing.T) {
+	a := to("empty")
+	a.CORS = &routing.CORS{AllowOrigins: []string{app}}
+	s := newStage(t, a)
+	c := s.get("/", "Origin: "+app)
+	if got := c.field("access-control-allow-origin"); c.resp.Status != 503 || got != app {
+		t.Errorf("status %d, allow-origin %q, want 503, %s", c.resp.Status, got, app)
+	}
+}
+
+func TestCORSOfOneBackend(t *testing.T) {
+	a := to("a")
+	a.CORS = &routing.CORS{AllowOrigins: []string{"https://rule.example"}}
+	a.Backends[0].CORS = &routing.CORS{AllowOrigins: []string{app}}
+	s := newStage(t, a)
+	c := s.request("OPTIONS", "/", "Origin: "+app, "Access-Control-Request-Method: GET").send()
+	if got := c.field("access-control-allow-origin"); got != app || c.resp.Fields.Has(message.ContentType) {
+		t.Errorf("allow-origin %q, fields %v, want %s", got, c.resp.Fields, app)
+	}
+}
