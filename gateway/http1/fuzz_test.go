@@ -130,46 +130,82 @@ func FuzzRequest(f *testing.F) {
 	} {
 		f.Add([]byte(in))
 	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		d := newDesk(Limits{})
-		var fields message.Fields
-		d.answer = func(u *user) { fields = clone(u.req.Fields) }
-		d.far.send(string(in))
-		if len(d.users) == 0 {
+	f.Fuzz(judgeRequest)
+}
+
+// FuzzRequestParts makes requests of parts that matter: a byte stands for one.
+func FuzzRequestParts(f *testing.F) {
+	parts := []string{
+		"GET ", "POST ", "OPTIONS ", "/", "*", "http://a", "?b", "%41", "#", " HTTP/1.1\r\n", " HTTP/1.0\r\n", " ", "\t", "\r\n", "\n", "\r",
+		"Host: a\r\n", "Host: b\r\n", "Host:", "Content-Length: 5\r\n", "Content-Length:", "5", "0", "+", ",", "Transfer-Encoding: chunked\r\n",
+		"Transfer-Encoding:", "chunked", "gzip", "Connection: ", "close", "keep-alive", "upgrade", "Upgrade: x\r\n", "x-y", "X-Y: z\r\n", "X-Y", ": ", ":",
+		"hello", "5\r\nhello\r\n", "0\r\n\r\n", "0\r\n", "\r\n\r\n", ";", "=", "\"", "\x00", "\x7f", "\xff", "Expect: 100-continue\r\n", "Trailer: x\r\n", "TE: trailers\r\n",
+		"Pragma: no-cache\r\n", "Cookie: a=b\r\n", "Keep-Alive: 5\r\n", "@", "[::1]", "80", "\\", "/a/../b", "//",
+	}
+	at := func(s ...string) (b []byte) {
+		for _, x := range s {
+			b = append(b, byte(slices.Index(parts, x)))
+		}
+		return b
+	}
+	f.Add(at("GET ", "/", " HTTP/1.1\r\n", "Host: a\r\n", "X-Y: z\r\n", "\r\n"))
+	f.Add(at("POST ", "/", " HTTP/1.1\r\n", "Host: a\r\n", "Transfer-Encoding: chunked\r\n", "\r\n", "5\r\nhello\r\n", "0\r\n", "X-Y: z\r\n", "\r\n"))
+	f.Add(at("POST ", "http://a", "?b", " HTTP/1.1\r\n", "Host: a\r\n", "Content-Length: 5\r\n", "Connection: ", "x-y", "\r\n", "X-Y: z\r\n", "\r\n", "hello"))
+	f.Fuzz(func(t *testing.T, choice []byte) {
+		var in []byte
+		for _, c := range choice {
+			in = append(in, parts[int(c)%len(parts)]...)
+		}
+		if len(in) > 4<<10 {
 			return
 		}
-		u := d.users[0]
-		if u.err != nil || !u.ended && !u.last && u.req.Upgrade == "" {
-			return // not whole, or refused in its body
-		}
-		// net/http does not allow for empty lines before a request.
-		for bytes.HasPrefix(in, crlf) {
-			in = in[2:]
-		}
-		theirs, err := http.ReadRequest(bufio.NewReaderSize(bytes.NewReader(in), 128<<10))
-		if err != nil {
-			// It refuses a Trailer field that names one that must not come;
-			// we refuse that field when it comes.
-			if strings.Contains(err.Error(), "bad trailer key") {
-				return
-			}
-			t.Fatalf("%q: net/http refuses it: %v", in, err)
-		}
-		body, err := io.ReadAll(theirs.Body)
-		if err != nil || string(body) != u.body.String() {
-			t.Errorf("%q: body %q, net/http's %q, %v", in, u.body.String(), body, err)
-		}
-		if target := u.req.Path + u.req.Query; theirs.Method != u.req.Method || !sameTarget(theirs.RequestURI, target) {
-			t.Errorf("%q: %s %s, net/http's %s %s", in, u.req.Method, target, theirs.Method, theirs.RequestURI)
-		}
-		if theirs.Host != u.req.Authority {
-			t.Errorf("%q: host %q, net/http's %q", in, u.req.Authority, theirs.Host)
-		}
-		compareFields(t, in, fields, theirs.Header)
-		if tail := list(trailersOf(theirs.Trailer)); len(tail) != len(u.tail) {
-			t.Errorf("%q: trailers %q, net/http's %q", in, u.tail, tail)
+		judgeRequest(t, in)
+		if one, several := transcript(split(in, nil)), transcript(split(in, choice)); one != several {
+			t.Errorf("%q\nin one piece:  %s\nin several: %s", in, one, several)
 		}
 	})
+}
+
+// judgeRequest compares what we make of in with what net/http does.
+func judgeRequest(t *testing.T, in []byte) {
+	d := newDesk(Limits{})
+	var fields message.Fields
+	d.answer = func(u *user) { fields = clone(u.req.Fields) }
+	d.far.send(string(in))
+	if len(d.users) == 0 {
+		return
+	}
+	u := d.users[0]
+	if u.err != nil || !u.ended && !u.last && u.req.Upgrade == "" {
+		return // not whole, or refused in its body
+	}
+	// net/http does not allow for empty lines before a request.
+	for bytes.HasPrefix(in, crlf) {
+		in = in[2:]
+	}
+	theirs, err := http.ReadRequest(bufio.NewReaderSize(bytes.NewReader(in), 128<<10))
+	if err != nil {
+		// It refuses a Trailer field that names one that must not come;
+		// we refuse that field when it comes.
+		if strings.Contains(err.Error(), "bad trailer key") {
+			return
+		}
+		t.Fatalf("%q: net/http refuses it: %v", in, err)
+	}
+	body, err := io.ReadAll(theirs.Body)
+	if err != nil || string(body) != u.body.String() {
+		t.Errorf("%q: body %q, net/http's %q, %v", in, u.body.String(), body, err)
+	}
+	if target := u.req.Path + u.req.Query; theirs.Method != u.req.Method || !sameTarget(theirs.RequestURI, target) {
+		t.Errorf("%q: %s %s, net/http's %s %s", in, u.req.Method, target, theirs.Method, theirs.RequestURI)
+	}
+	if theirs.Host != u.req.Authority {
+		t.Errorf("%q: host %q, net/http's %q", in, u.req.Authority, theirs.Host)
+	}
+	compareFields(t, in, fields, theirs.Header)
+	if tail := list(trailersOf(theirs.Trailer)); len(tail) != len(u.tail) {
+		t.Errorf("%q: trailers %q, net/http's %q", in, u.tail, tail)
+	}
 }
 
 func clone(f message.Fields) message.Fields {

@@ -85,6 +85,7 @@ func (h *head) parse(b []byte) (n int, done bool, why Refusal) {
 		}
 		h.bytes += took
 		n += took
+		h.started = h.started || h.proto != 0
 		if last {
 			return n, true, accepted
 		}
@@ -126,7 +127,6 @@ func (h *head) line(s string) (n int, last bool, why Refusal) {
 	} else {
 		n, why = h.statusLine(s)
 	}
-	h.started = n > 0 && why == accepted
 	return n, false, why
 }
 

@@ -118,6 +118,7 @@ func TestRefusedRequests(t *testing.T) {
 		{"RFC 9110 7.6.1 an option that is no token", begun + "Connection: a b\r\n\r\n", BadConnection},
 		{"RFC 9110 7.6.1 too many options", begun + "Connection: " + strings.Repeat("a,", 40) + "\r\n\r\n", BadConnection},
 		{"3 a long line", "GET /" + strings.Repeat("a", 1<<20) + " HTTP/1.1\r\nHost: a\r\n\r\n", LineTooLong},
+		{"3 a long line in a head that is not too large", "GET /" + strings.Repeat("a", 17<<10) + " HTTP/1.1\r\nHost: a\r\n\r\n", LineTooLong},
 		{"3 a long line without end", strings.Repeat("a", 1<<20), LineTooLong},
 		{"5.4 a large head", begun + "X: " + strings.Repeat("a", 64<<10) + "\r\n\r\n", HeadTooLarge},
 		{"5.4 a large head", begun + strings.Repeat("X: "+strings.Repeat("a", 1000)+"\r\n", 100) + "\r\n", HeadTooLarge},
