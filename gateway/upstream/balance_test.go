@@ -382,3 +382,16 @@ func TestTablesAreBounded(t *testing.T) {
 		t.Errorf("maglev table of %d slots, want %d", n, maglevSize)
 	}
 }
+
+func TestHashingIsConsistentWhereMostAreOut(t *testing.T) {
+	for _, kind := range []routing.BalanceKind{routing.RingHash, routing.Maglev} {
+		s := newStage(t, 1)
+		c := s.weighted(kind, slices.Repeat([]uint32{1}, 500)...)
+		for port := uint16(1); port <= 490; port++ {
+			s.endpoint(c, port).health.beginRefusing(0)
+		}
+		if m := moved(s.keys(c, 1000), s.keys(c, 1000)); m != 0 {
+			t.Errorf("%s: %d of 1000 keys went elsewhere the second time", kind, m)
+		}
+	}
+}

@@ -23,6 +23,7 @@ type stage struct {
 	answer  map[netip.AddrPort]error
 	alpn    string // what TLS agrees on
 	streams int    // of an HTTP/2 connection
+	hold    bool   // dials end when the test calls end
 
 	dials    []*fakeDial
 	clients  []*fakeClient
@@ -104,14 +105,16 @@ type fakeDial struct {
 	config    *tls.Config
 	timeout   time.Duration
 	at        time.Time
+	conn      *loop.PipeConn // nil while there is none
 	cancelled bool
+	end       func()
 }
 
 func (s *stage) dial(l *loop.Loop, addr netip.AddrPort, config *tls.Config, timeout time.Duration,
 	done func(Conn, string, error)) func() {
 	d := &fakeDial{loop: l, addr: addr, config: config, timeout: timeout, at: l.Now()}
 	s.dials = append(s.dials, d)
-	end := func() {
+	d.end = func() {
 		if d.cancelled {
 			return
 		}
@@ -120,12 +123,15 @@ func (s *stage) dial(l *loop.Loop, addr netip.AddrPort, config *tls.Config, time
 			return
 		}
 		ours, _ := loop.Pipe(l)
+		d.conn = ours
 		done(ours, s.alpn, nil)
 	}
-	if s.answer[addr] == errHang {
-		l.Arm(&loop.Timer{Fire: end}, timeout)
-	} else {
-		l.Defer(end)
+	switch {
+	case s.hold:
+	case s.answer[addr] == errHang:
+		l.Arm(&loop.Timer{Fire: d.end}, timeout)
+	default:
+		l.Defer(d.end)
 	}
 	return func() { d.cancelled = true }
 }

@@ -88,6 +88,9 @@ func TestRefusingEndpointIsProbed(t *testing.T) {
 	if got := s.stat(1); got.Health != Returning || got.Connections != 0 {
 		t.Errorf("after a probe that connected: %+v, want returning, without a connection", got)
 	}
+	if probe := s.dials[len(s.dials)-1]; !probe.conn.Closed() {
+		t.Error("the probe's connection is open")
+	}
 	s.dials = nil
 	s.run(10 * time.Second)
 	if len(s.dials) != 0 {
@@ -330,6 +333,10 @@ func TestHealthIsIgnoredWhereAllAreOut(t *testing.T) {
 	}
 	if got := s.picks(c, 100, Want{Tried: []*Endpoint{s.endpoint(c, 1)}}); got[1] != 0 {
 		t.Error("one that was tried before was picked though others were not")
+	}
+	all := Want{Tried: []*Endpoint{s.endpoint(c, 1), s.endpoint(c, 2), s.endpoint(c, 3)}}
+	if _, err := c.Pick(s.loops[0], &all); err != nil {
+		t.Errorf("all are out and tried: %v, want any", err)
 	}
 }
 

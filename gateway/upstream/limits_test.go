@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/routing"
 )
@@ -92,6 +93,60 @@ func TestFailedDialLeavesOthersWaiting(t *testing.T) {
 	s.settle()
 	if b.client != busy.client {
 		t.Error("the second did not get the connection that was freed")
+	}
+}
+
+func TestFailedDialFailsOnlyOneAtTheLimit(t *testing.T) {
+	s := newStage(t, 1)
+	c := s.cluster(routing.Cluster{Limits: routing.Limits{Connections: 2}}, 1)
+	busy := s.get(c, s.loops[0])
+	s.hold = true
+	a, _ := s.begin(c, s.loops[0])
+	b, _ := s.begin(c, s.loops[0]) // in the same moment, without a dial of its own
+	s.answer[addr(1)] = loop.ErrRefused
+	s.dials[1].end()
+	if !errors.Is(a.err, loop.ErrRefused) || b.heard != 0 {
+		t.Fatalf("errors %v and %v, want the first only", a.err, b.err)
+	}
+	busy.client.end()
+	s.settle()
+	if b.client != busy.client {
+		t.Error("the second did not get the connection that was freed")
+	}
+}
+
+func TestEachWaitsForItsOwnTime(t *testing.T) {
+	s := newStage(t, 1)
+	c := s.cluster(routing.Cluster{Limits: routing.Limits{Connections: 1}}, 1)
+	s.get(c, s.loops[0])
+	a, _ := s.begin(c, s.loops[0])
+	s.run(2 * time.Second)
+	b, _ := s.begin(c, s.loops[0])
+	s.run(3100 * time.Millisecond)
+	if !errors.Is(a.err, ErrTimeout) || b.heard != 0 {
+		t.Errorf("after 5.1 s and 3.1 s: %v and %v, want ErrTimeout for the first", a.err, b.err)
+	}
+	s.run(2 * time.Second)
+	if !errors.Is(b.err, ErrTimeout) {
+		t.Errorf("after 5.1 s: %v, want ErrTimeout for the second too", b.err)
+	}
+}
+
+func TestPlaceOfOneThatGaveUpIsNotLost(t *testing.T) {
+	s := newStage(t, 2)
+	c := s.cluster(routing.Cluster{Limits: routing.Limits{Connections: 1}}, 1)
+	a := s.get(c, s.loops[0])
+	b, _ := s.begin(c, s.loops[1])
+	s.settle()
+	a.client.end()
+	s.loops[0].Settle() // the place is on its way to loop 1
+	b.Cancel()
+	s.settle()
+	if n := s.stat(1).Connections; n != 0 {
+		t.Errorf("%d connections, want 0: nobody wants one", n)
+	}
+	if x := s.get(c, s.loops[0]); x.client == nil {
+		t.Error("the place is lost")
 	}
 }
 

@@ -147,7 +147,7 @@ func (cn *conn) freed() {
 	if cn.retired || cn.ended {
 		return
 	}
-	if p.endpoint.gone.Load() || p.owes() {
+	if p.owes() {
 		p.retire(cn)
 		return
 	}
@@ -187,7 +187,6 @@ func (p *pool) retire(cn *conn) {
 	}
 	cn.retired = true
 	p.unlist(cn)
-	p.loop.Disarm(&cn.idle)
 	cn.client.Drain()
 }
 

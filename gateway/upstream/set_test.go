@@ -36,6 +36,13 @@ func TestEndpointsMayComeFirst(t *testing.T) {
 	if _, err := s.set.Cluster("c").Pick(s.loops[0], &Want{}); err != ErrNoEndpoints {
 		t.Errorf("endpoints of a cluster that was removed: %v, want ErrNoEndpoints", err)
 	}
+	s.set.Remove("c")
+	s.endpoints(3)
+	s.set.Remove("c")
+	s.set.Put(&routing.Cluster{Name: "c"})
+	if _, err := s.set.Cluster("c").Pick(s.loops[0], &Want{}); err != ErrNoEndpoints {
+		t.Errorf("endpoints that were removed before their cluster came: %v, want ErrNoEndpoints", err)
+	}
 }
 
 func TestSameAddressCountsOnce(t *testing.T) {

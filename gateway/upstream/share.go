@@ -131,7 +131,7 @@ func (p *pool) owes() bool {
 		p.kept = 0
 		return false
 	}
-	if p.waiting == 0 && p.room == 1 {
+	if p.waiting == 0 {
 		return true
 	}
 	if p.kept++; p.kept < keepWhileOthersStarve {
