@@ -124,14 +124,48 @@ func (g *gateway) parseAddresses(list []gatewayv1.GatewaySpecAddress) {
 	}
 }
 
-// gatewayState makes the listeners of a Gateway that are in force, and reports
-// the Gateway.
+// listeners says what comes of the listeners of a Gateway, and makes those that
+// are in force. Its value is a []listenerState, nil where the Gateway is not
+// ours.
+func (t *Translator) listeners(r *reading) outcome {
+	o := object[gatewayv1.Gateway](r, "Gateway", r.id.ns, r.id.name)
+	g, _ := r.value(cellID{kind: gatewayCell, ns: r.id.ns, name: r.id.name}).(*gateway)
+	if o == nil || g == nil || !g.ours {
+		return outcome{}
+	}
+	states := make([]listenerState, len(g.listeners))
+	out := outcome{value: states}
+	for i, l := range g.listeners {
+		states[i] = t.listenerState(r, g, l)
+		if states[i].programmed.ok() {
+			out.parts = append(out.parts, g.part(o, l, &states[i]))
+		}
+	}
+	return out
+}
+
+// open lists the listeners of a Gateway that are in force, by their names:
+// a route is in the Spec for these only.
+func (t *Translator) open(r *reading) outcome {
+	g, _ := r.value(cellID{kind: gatewayCell, ns: r.id.ns, name: r.id.name}).(*gateway)
+	states, _ := r.value(cellID{kind: listenersCell, ns: r.id.ns, name: r.id.name}).([]listenerState)
+	var names []gatewayv1.SectionName
+	for i, s := range states {
+		if s.programmed.ok() {
+			names = append(names, g.listeners[i].name)
+		}
+	}
+	return outcome{value: names}
+}
+
+// gatewayState reports a Gateway.
 func (t *Translator) gatewayState(r *reading) outcome {
 	o := object[gatewayv1.Gateway](r, "Gateway", r.id.ns, r.id.name)
 	if o == nil {
 		return outcome{gone: true}
 	}
 	g, _ := r.value(cellID{kind: gatewayCell, ns: r.id.ns, name: r.id.name}).(*gateway)
+	states, _ := r.value(cellID{kind: listenersCell, ns: r.id.ns, name: r.id.name}).([]listenerState)
 	if g == nil || !g.ours {
 		return outcome{}
 	}
@@ -139,27 +173,20 @@ func (t *Translator) gatewayState(r *reading) outcome {
 	for _, n := range g.problems {
 		report.problem(n.field, routing.Reason(n.reason), n.message)
 	}
-	out := outcome{report: report}
 	attached := r.bag(cellID{kind: routesAt, ns: r.id.ns, name: r.id.name})
-	states := make([]listenerState, len(g.listeners))
 	for i, l := range g.listeners {
-		states[i] = t.listenerState(r, g, l)
-		s := &states[i]
-		for _, n := range s.problems {
+		for _, n := range states[i].problems {
 			report.problem(n.field, routing.Reason(n.reason), n.message)
-		}
-		if s.programmed.ok() {
-			out.parts = append(out.parts, g.part(o, l, s))
 		}
 		report.Listeners = append(report.Listeners, gatewayv1.ListenerStatus{
 			Name:           l.name,
 			SupportedKinds: l.kinds,
 			AttachedRoutes: int32(attached[string(l.name)]),
-			Conditions:     conditions(o.Generation, s.conditions()...),
+			Conditions:     conditions(o.Generation, states[i].conditions()...),
 		})
 	}
 	report.Conditions = conditions(o.Generation, g.conditions(states)...)
-	return out
+	return outcome{report: report}
 }
 
 // part is a listener as the Spec has it.

@@ -102,9 +102,15 @@ func (b *routeBuilder) withoutRivals(field string, p *parent) (verdict, []entry)
 	return accepted, entries
 }
 
+// attach counts a route at a listener, and puts it there if the listener is in
+// force.
 func (b *routeBuilder) attach(gw parentName, e *entry, accepted bool) {
 	if accepted {
 		b.give(gift{cellID{kind: routesAt, ns: gw.ns, name: gw.name}, string(e.section)})
+	}
+	open := b.r.value(cellID{kind: openCell, ns: gw.ns, name: gw.name}).([]gatewayv1.SectionName)
+	if !slices.Contains(open, e.section) {
+		return
 	}
 	if !slices.ContainsFunc(b.attached, func(a routing.Attachment) bool { return a.Listener == e.listener }) {
 		b.attached = append(b.attached, routing.Attachment{Listener: e.listener, Hosts: e.hosts})

@@ -58,11 +58,13 @@ const (
 	gatewayCell      // Gateway: what stands in it
 	doorsCell        // of a Gateway: what matters to routes
 	portCell         // a port: who has it
+	listenersCell    // of a Gateway: what comes of them
+	openCell         // of a Gateway: the listeners that are in force
 	rulesCell        // of a route
 	attachCell       // of a route: its parents
 	routeCell        // HTTPRoute, GRPCRoute
-	gatewayStateCell // Gateway: what comes of it
-	policyStateCell  // BackendTLSPolicy: what comes of it
+	gatewayStateCell // Gateway: its report
+	policyStateCell  // BackendTLSPolicy: its report
 
 	cellKinds
 )

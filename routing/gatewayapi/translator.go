@@ -129,6 +129,10 @@ func (t *Translator) formula(r *reading) outcome {
 		return t.doors(r)
 	case portCell:
 		return t.port(r)
+	case listenersCell:
+		return t.listeners(r)
+	case openCell:
+		return t.open(r)
 	case rulesCell:
 		return t.rules(r)
 	case attachCell:
