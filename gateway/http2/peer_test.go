@@ -31,7 +31,8 @@ type peer struct {
 	enc     *hpack.Encoder
 	encoded bytes.Buffer
 	dec     *hpack.Decoder
-	drip    bool // send byte by byte
+	sent    []byte // all of it
+	drip    bool   // send byte by byte
 	eof     bool
 	gone    bool
 
@@ -82,17 +83,25 @@ func (p *peer) greet(settings ...h2.Setting) *peer {
 
 // send hands over what was written.
 func (p *peer) send() {
+	if p.drip {
+		p.sendIn(1)
+	} else {
+		p.sendIn(p.out.Len())
+	}
+}
+
+// sendIn hands it over in pieces.
+func (p *peer) sendIn(piece int) {
 	b := bytes.Clone(p.out.Bytes())
+	p.sent = append(p.sent, b...)
 	p.out.Reset()
-	if !p.drip {
-		p.end.Write(b)
+	for len(b) > 0 {
+		n := min(piece, len(b))
+		p.end.Write(b[:n])
 		p.loop.Settle()
-		return
+		b = b[n:]
 	}
-	for i := range b {
-		p.end.Write(b[i : i+1])
-		p.loop.Settle()
-	}
+	p.loop.Settle()
 }
 
 // block encodes fields: names and values in turn.
@@ -307,5 +316,74 @@ func (p *peer) wantSaw(i int, want string) {
 	p.t.Helper()
 	if got := p.saw(i); got != want {
 		p.t.Errorf("exchange %d: the handler saw %s, want %s", i, got, want)
+	}
+}
+
+// backend returns a backend of a new Client. It has said nothing yet.
+func backend(t testing.TB, opts ClientOptions) *peer {
+	p := newPeer(t)
+	var lim Limits
+	if opts.Limits != nil {
+		lim = *opts.Limits
+	}
+	lim.Count = func(k Kind) { p.counted = append(p.counted, k) }
+	opts.Limits = &lim
+	opts.OnFree = func(*Client) { p.freed++ }
+	opts.OnClosed = func(_ *Client, err error) { p.closed = append(p.closed, err) }
+	p.cli = NewClient(p.far, opts)
+	p.far.Handle(p.cli)
+	return p
+}
+
+// A response is what the user of a Client saw, and its way to the backend.
+type response struct {
+	message.Stream
+	events []string // "200, name: value", body bytes, "end", "abort <reason>", "drained"
+	hold   bool     // withhold Consumed
+	err    *message.Error
+}
+
+// ask opens a request.
+func (p *peer) ask(req message.Request, last bool) *response {
+	r := &response{}
+	if req.Method == "" {
+		req.Method = "GET"
+	}
+	req.Scheme, req.Authority, req.Path = "http", "backend", "/"
+	r.Stream = p.cli.Open(&req, last, r)
+	return r
+}
+
+func (r *response) Head(resp *message.Response, last bool) {
+	s := fmt.Sprint(resp.Status, lines(resp.Fields))
+	if resp.Length >= 0 {
+		s += fmt.Sprint(", length ", resp.Length)
+	}
+	if last {
+		s += ", last"
+	}
+	r.events = append(r.events, s)
+}
+
+func (r *response) Data(p []byte) {
+	r.events = append(r.events, fmt.Sprintf("%q", p))
+	if !r.hold {
+		r.Consumed(len(p))
+	}
+}
+func (r *response) End(trailers message.Fields) { r.events = append(r.events, "end"+lines(trailers)) }
+func (r *response) Abort(err error) {
+	r.err = err.(*message.Error)
+	r.events = append(r.events, "abort "+r.err.Reason.String())
+}
+func (r *response) Drained() { r.events = append(r.events, "drained") }
+
+func (r *response) saw() string { return strings.Join(r.events, "; ") }
+
+func (p *peer) wantSeen(r *response, want string) {
+	p.t.Helper()
+	p.loop.Settle()
+	if got := r.saw(); got != want {
+		p.t.Errorf("the user saw %s, want %s", got, want)
 	}
 }
