@@ -33,13 +33,18 @@ func newNotifier() (*notifier, error) {
 	return &notifier{os.NewFile(uintptr(fd), "inotify"), fd}, nil
 }
 
-const watched = unix.IN_CREATE | unix.IN_MODIFY | unix.IN_CLOSE_WRITE | unix.IN_ATTRIB |
-	unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF
+// What a watch may tell of.
+const (
+	written = unix.IN_MODIFY | unix.IN_CLOSE_WRITE | unix.IN_ATTRIB
+	moved   = unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_DELETE |
+		unix.IN_DELETE_SELF | unix.IN_MOVE_SELF
+)
 
-// add watches a directory and returns the number that its events bear. The
-// same directory has one number, however often it is added.
-func (n *notifier) add(dir string) (int32, error) {
-	watch, err := unix.InotifyAddWatch(n.fd, dir, watched|unix.IN_ONLYDIR)
+// add watches a directory for events, besides those that it is watched for
+// already, and returns the number that they bear. The same directory has one
+// number, however often it is added.
+func (n *notifier) add(dir string, events uint32) (int32, error) {
+	watch, err := unix.InotifyAddWatch(n.fd, dir, events|unix.IN_ONLYDIR|unix.IN_MASK_ADD)
 	return int32(watch), os.NewSyscallError("inotify_add_watch", err)
 }
 

@@ -29,7 +29,7 @@ type watcher struct {
 // A watch says what a directory means to the Folder.
 type watch struct {
 	walked string              // the path by which it was walked, where all manifests in it matter
-	names  map[string][]string // names in it that matter, each to some paths
+	names  map[string][]string // names in it that matter, and the paths to which they do
 }
 
 // follow is Watch with inotify. It returns an error if that cannot be had.
@@ -97,7 +97,11 @@ func (w *watcher) note(e event, now time.Time) {
 		w.pending.everything(now) // the directory itself moved, or is gone
 	default:
 		for _, path := range at.names[e.name] {
-			w.noteFile(path, e.mask, now)
+			if path == "" {
+				w.pending.everything(now)
+			} else {
+				w.noteFile(path, e.mask, now)
+			}
 		}
 		if at.walked != "" {
 			w.noteWalked(at, e, now)
@@ -225,60 +229,48 @@ func (w *watcher) enter(dir string) {
 	if w == nil {
 		return
 	}
-	if at := w.add(dir); at != nil {
+	if at := w.add(dir, written|moved); at != nil {
 		at.walked = dir
 	}
 }
 
 // follow watches for a path to change into something else: itself, what it
-// links to, and the links on the way there.
+// links to, and all directories and links on the way there.
 func (w *watcher) follow(path string) {
-	if w == nil {
-		return
+	if w != nil {
+		w.followTo(path, path)
 	}
-	w.followTo(path, path)
 }
 
 func (w *watcher) followTo(at, path string) {
-	if w.followed[at] {
-		return
+	if watch := w.add(filepath.Dir(at), written|moved); watch != nil {
+		watch.means(filepath.Base(at), path)
 	}
-	w.followed[at] = true
-	w.addName(at, path)
-	for p := at; ; p = filepath.Dir(p) {
+	for p := at; !w.followed[p]; p = filepath.Dir(p) {
+		w.followed[p] = true
+		if watch := w.add(filepath.Dir(p), moved); watch != nil && p != at {
+			watch.means(filepath.Base(p), "")
+		}
 		if target, err := os.Readlink(p); err == nil {
 			if !filepath.IsAbs(target) {
 				target = filepath.Join(filepath.Dir(p), target)
 			}
-			w.addName(p, path)
 			w.followTo(target, path)
 		}
-		if p == filepath.Dir(p) {
-			return
-		}
 	}
 }
 
-// addName watches a name for what it means to path. Where its directory is
-// missing, that is watched for.
-func (w *watcher) addName(name, path string) {
-	for dir := filepath.Dir(name); ; name, dir = dir, filepath.Dir(dir) {
-		if at := w.add(dir); at != nil {
-			base := filepath.Base(name)
-			if !slices.Contains(at.names[base], path) {
-				at.names[base] = append(at.names[base], path)
-			}
-			return
-		}
-		if dir == name || w.err != nil {
-			return
-		}
+// means says that what happens to a name happens to path, or may change
+// anything if path is empty.
+func (at *watch) means(name, path string) {
+	if !slices.Contains(at.names[name], path) {
+		at.names[name] = append(at.names[name], path)
 	}
 }
 
-// add watches a directory; nil where that cannot be.
-func (w *watcher) add(dir string) *watch {
-	id, err := w.notifier.add(dir)
+// add watches a directory for some events; nil where that cannot be.
+func (w *watcher) add(dir string, events uint32) *watch {
+	id, err := w.notifier.add(dir, events)
 	if err != nil {
 		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.ENOMEM) {
 			w.err = cmp.Or(w.err, err)
