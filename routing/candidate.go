@@ -15,7 +15,8 @@ type candidate struct {
 	target *Target
 	index  int // of the match in the rule
 	kind   PathKind
-	path   string // what is matched; of a prefix without '/' at its end
+	path   string // what is matched; of a prefix without '/' at its end, of a method empty
+	rpc    string // the last segment, of PathMethod
 	regex  *regexp.Regexp
 	method string
 	header []valueTest
@@ -62,7 +63,12 @@ func (c *candidate) comparePath(d *candidate) int {
 	case PathRegex:
 		return cmp.Compare(len(d.path), len(c.path))
 	}
-	return cmp.Or(cmp.Compare(len(d.path), len(c.path)), cmp.Compare(c.path, d.path))
+	return cmp.Or(
+		cmp.Compare(len(d.path), len(c.path)),
+		cmp.Compare(len(d.rpc), len(c.rpc)),
+		cmp.Compare(c.path, d.path),
+		cmp.Compare(c.rpc, d.rpc),
+	)
 }
 
 // pathRank is the place of a kind of path match in the order of precedence.
@@ -143,8 +149,15 @@ func (c *candidate) compilePath(p PathMatch) error {
 		}
 		c.path = strings.TrimSuffix(p.Value, "/")
 	case PathExact:
+	case PathMethod:
+		// It stands with the prefix "/" in the tree.
+		c.path, c.rpc = "", p.Value
+		if p.Value == "" || strings.Contains(p.Value, "/") {
+			return fmt.Errorf("method %q: want a name without '/'", p.Value)
+		}
+		return nil
 	default:
-		return fmt.Errorf("kind %d: want prefix, exact or regular expression", p.Kind)
+		return fmt.Errorf("kind %d: want prefix, exact, regular expression or method", p.Kind)
 	}
 	if p.Value == "" || p.Value[0] != '/' {
 		return fmt.Errorf("%q: want '/' in front", p.Value)
@@ -178,6 +191,12 @@ func compileTests(list []ValueMatch) ([]valueTest, error) {
 // maxProgram bounds a compiled expression, in instructions of the matcher: the
 // time of a match grows with it. An ordinary character takes one.
 const maxProgram = 5000
+
+// CheckExpression says what keeps a regular expression from being used.
+func CheckExpression(expr string) error {
+	_, err := compileRegexp(expr)
+	return err
+}
 
 // compileRegexp compiles an RE2 expression that has to match a whole value.
 func compileRegexp(expr string) (*regexp.Regexp, error) {

@@ -161,6 +161,8 @@ func TestRuleWithInvalidMatchIsLeftOut(t *testing.T) {
 		"match 1: path: regular expression of 10002 instructions":             regex("(abcdefgh){1000}"),
 		`match 1: path: "shop": want '/' in front`:                            prefix("shop"),
 		`match 1: path: "": want '/' in front`:                                exact(""),
+		`match 1: path: method "a/b": want a name without '/'`:                {Path: PathMatch{Kind: PathMethod, Value: "a/b"}},
+		`match 1: path: method "": want a name without '/'`:                   {Path: PathMatch{Kind: PathMethod}},
 		"match 1: path: kind 9":                                               {Path: PathMatch{Kind: 9, Value: "/"}},
 		`match 1: method "GET PUT": want a token`:                             {Method: "GET PUT"},
 		"match 1: header without a name":                                      {Headers: value("", "")},
@@ -389,7 +391,7 @@ func TestKeysDoNotPrint(t *testing.T) {
 }
 
 func TestPathKindText(t *testing.T) {
-	for _, k := range []PathKind{PathPrefix, PathExact, PathRegex} {
+	for _, k := range []PathKind{PathPrefix, PathExact, PathRegex, PathMethod} {
 		data, _ := k.MarshalText()
 		var got PathKind = 9
 		if err := got.UnmarshalText(data); err != nil || got != k || string(data) != k.String() {

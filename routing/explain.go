@@ -114,6 +114,8 @@ func (c *candidate) pathText() string {
 		return fmt.Sprintf("exactly %q", c.path)
 	case PathRegex:
 		return fmt.Sprintf("a match of %q", c.path)
+	case PathMethod:
+		return fmt.Sprintf("gRPC method %q of any service", c.rpc)
 	}
 	return fmt.Sprintf("prefix %q", cmp.Or(c.path, "/"))
 }

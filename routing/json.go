@@ -2,7 +2,7 @@ package routing
 
 import "fmt"
 
-var pathKinds = [...]string{PathPrefix: "PathPrefix", PathExact: "Exact", PathRegex: "RegularExpression"}
+var pathKinds = [...]string{PathPrefix: "PathPrefix", PathExact: "Exact", PathRegex: "RegularExpression", PathMethod: "Method"}
 
 // String returns Gateway API's name of k.
 func (k PathKind) String() string {

@@ -101,8 +101,12 @@ func (c *candidate) result(l *Listener) Result {
 	return res
 }
 
-// holds reports whether all but the path of c holds for r.
+// holds reports whether all but the path of c holds for r; of the path, what
+// the tree does not decide.
 func (c *candidate) holds(r *Request) bool {
+	if c.rpc != "" && !c.holdsMethod(r.Path) {
+		return false
+	}
 	if c.method != "" && c.method != r.Method {
 		return false
 	}
@@ -117,6 +121,13 @@ func (c *candidate) holds(r *Request) bool {
 		}
 	}
 	return true
+}
+
+// holdsMethod reports whether a path has two segments, and rpc is the last.
+func (c *candidate) holdsMethod(path string) bool {
+	service := len(path) - len(c.rpc) - 1 // where the last '/' has to be
+	return service > 1 && path[0] == '/' && path[service] == '/' && path[service+1:] == c.rpc &&
+		strings.IndexByte(path[1:service], '/') < 0
 }
 
 func (t *valueTest) holdsHeader(r *Request) bool {
@@ -156,6 +167,8 @@ func (c *candidate) holdsPath(r *Request) bool {
 		return r.Path == c.path
 	case PathRegex:
 		return c.regex.MatchString(r.Path)
+	case PathMethod:
+		return c.holdsMethod(r.Path)
 	}
 	rest, ok := strings.CutPrefix(r.Path, c.path)
 	return c.path == "" || ok && (rest == "" || rest[0] == '/')

@@ -238,6 +238,9 @@ func judgePath(p PathMatch, path string) bool {
 	}
 	prefix := strings.Split(strings.TrimSuffix(p.Value, "/"), "/")
 	elements := strings.Split(path, "/")
+	if p.Kind == PathMethod {
+		return len(elements) == 3 && elements[0] == "" && elements[1] != "" && elements[2] == p.Value
+	}
 	return len(prefix) == 1 || len(prefix) <= len(elements) && slices.Equal(prefix, elements[:len(prefix)])
 }
 
@@ -260,6 +263,12 @@ func (h *holding) precedes(k *holding) bool {
 		}
 		return 0
 	}
+	method := func(h *holding) int {
+		if h.match.Path.Kind == PathMethod {
+			return len(h.match.Path.Value)
+		}
+		return 0
+	}
 	object := func(h *holding) string { return strings.SplitN(string(h.route.Name), "/", 2)[1] }
 	switch {
 	case named(h) != named(k):
@@ -272,6 +281,8 @@ func (h *holding) precedes(k *holding) bool {
 		return kind(h, PathRegex)
 	case length(h) != length(k):
 		return length(h) > length(k)
+	case method(h) != method(k):
+		return method(h) > method(k)
 	case (h.match.Method != "") != (k.match.Method != ""):
 		return h.match.Method != ""
 	case len(distinct(h.match.Headers)) != len(distinct(k.match.Headers)):

@@ -28,7 +28,8 @@
 //     specification leaves the place of expressions open; here they come before
 //     prefixes as in Envoy Gateway, so that a catch-all "/" does not hide them.
 //  4. The longer prefix or expression, in bytes. A '/' at the end of a prefix
-//     does not count.
+//     does not count. A gRPC method of any service comes after all prefixes
+//     but "/" (GRPCRouteRule.matches: the service counts before the method).
 //  5. A method, then more headers, then more query parameters.
 //  6. The older route, then "namespace/name" in alphabetical order, then the
 //     kind's name, then the rule and the match that come first in the object.
@@ -182,7 +183,8 @@ type PathKind uint8
 const (
 	PathPrefix PathKind = iota // by whole segments: "/shop" covers "/shop/cart", not "/shopping"
 	PathExact
-	PathRegex // the whole path, RE2
+	PathRegex  // the whole path, RE2
+	PathMethod // of two segments the last: "Get" is gRPC's method of every "/service/Get"
 )
 
 // A PathMatch holds for some paths. The zero PathMatch holds for all.
