@@ -95,9 +95,6 @@ func (h *health) beginReturn(now instant) {
 func (h *health) startSlowly(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.outUntil.Load() == forever {
-		return // its return will be slow anyhow
-	}
 	h.length.Store(int64(d))
 	h.from.Store(forever)
 	h.unsteady.Store(forever)
@@ -176,14 +173,16 @@ func (h *health) eject(now instant, base time.Duration) bool {
 }
 
 // connectFailed draws conclusions from a connection to ep that came to
-// nothing.
-func (ep *Endpoint) connectFailed(l *loop.Loop, err error) {
+// nothing, and failed so many tries.
+func (ep *Endpoint) connectFailed(l *loop.Loop, err error, tries int) {
 	switch {
 	case isOurs(err):
 	case isRefused(err):
 		ep.refuse(l)
 	default:
-		ep.failed(l)
+		for range max(tries, 1) {
+			ep.failed(l)
+		}
 	}
 }
 
@@ -195,6 +194,9 @@ func isRefused(err error) bool {
 // isOurs reports whether a connection failed for something that this process
 // or machine lacks. It says nothing about the endpoint.
 func isOurs(err error) bool {
+	if errors.Is(err, errNoCertificate) {
+		return true
+	}
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
 		syscall.EADDRNOTAVAIL, syscall.EPERM, syscall.EACCES} {
 		if errors.Is(err, errno) {

@@ -228,8 +228,9 @@ func TestConnectFailuresCount(t *testing.T) {
 	}{
 		{errHang, 1},
 		{errors.New("TLS handshake: certificate is expired"), 1},
-		{fmt.Errorf("open a socket: %w", syscall.EMFILE), 0}, // ours
-		{syscall.EADDRNOTAVAIL, 0},                           // ours
+		{fmt.Errorf("open a socket: %w", syscall.EMFILE), 0},             // ours
+		{syscall.EADDRNOTAVAIL, 0},                                       // ours
+		{fmt.Errorf("TLS handshake: shop/tls: %w", errNoCertificate), 0}, // ours
 	} {
 		s := newStage(t, 1)
 		c := s.cluster(routing.Cluster{}, 1, 2)
@@ -241,6 +242,29 @@ func TestConnectFailuresCount(t *testing.T) {
 		if got := len(s.ejected); got != tt.ejected {
 			t.Errorf("5 times %q: %d ejections, want %d", tt.err, got, tt.ejected)
 		}
+	}
+}
+
+func TestTriesOnOneConnectionEachCount(t *testing.T) {
+	s := newStage(t, 1)
+	c := s.cluster(routing.Cluster{Protocol: routing.UpstreamHTTP2}, 1, 2)
+	s.answer[addr(1)] = errHang
+	var tries []*try
+	for range 5 { // one dial after the other, while all tries wait 5 s
+		tries = append(tries, s.connect(c, s.loops[0], s.endpoint(c, 1)))
+		s.run(100 * time.Millisecond)
+	}
+	s.run(5 * time.Second)
+	for i, x := range tries {
+		if !errors.Is(x.err, ErrTimeout) {
+			t.Errorf("try %d: %v, want ErrTimeout", i, x.err)
+		}
+	}
+	if len(s.ejected) != 1 {
+		t.Errorf("%d ejections after 5 tries had no connection, of %d dials; want 1", len(s.ejected), len(s.dials))
+	}
+	if s.overflow[LimitWait] != 0 {
+		t.Error("counted as a limit of ours")
 	}
 }
 

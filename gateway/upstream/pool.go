@@ -266,21 +266,30 @@ func (p *pool) add(c Conn, proto message.Proto) {
 	p.list(cn)
 }
 
-// dialFailed fails those who have waited for the connection since it was
-// begun, but not more than it would have carried, nor those whom others that
-// are being opened will carry.
+// dialFailed fails those who waited for the connection.
 func (p *pool) dialFailed(d *dial, err error) {
-	p.endpoint.connectFailed(p.loop, err)
+	n := p.concerned(d)
+	p.endpoint.connectFailed(p.loop, err, n)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", ErrTimeout, err)
 	}
-	over := p.waiting - len(p.dials)*p.room
-	if p.room > 0 {
-		over = min(over, p.room)
-	}
 	p.vacate()
-	for ; over > 0 && p.first != nil && p.first.since <= d.begun; over-- {
+	for ; n > 0 && p.first != nil && p.first.since <= d.begun; n-- {
 		p.fail(err)
 	}
 	p.grow()
+}
+
+// concerned returns how many of the first in the queue fail with a dial that
+// is over: those who have waited since it was begun, but not more than it
+// would have carried, nor those whom the other dials will carry.
+func (p *pool) concerned(d *dial) (n int) {
+	most := p.waiting - len(p.dials)*p.room
+	if p.room > 0 {
+		most = min(most, p.room)
+	}
+	for w := p.first; w != nil && n < most && w.since <= d.begun; w = w.next {
+		n++
+	}
+	return n
 }

@@ -71,6 +71,27 @@ func TestIdleConnectionIsClosed(t *testing.T) {
 	}
 }
 
+func TestHTTP2ConnectionRestsSinceTheLastEnd(t *testing.T) {
+	s := newStage(t, 1)
+	c := s.cluster(routing.Cluster{Protocol: routing.UpstreamHTTP2, IdleTimeout: time.Minute}, 1)
+	x, long := s.get(c, s.loops[0]), s.get(c, s.loops[0])
+	s.run(50 * time.Second)
+	x.client.end()
+	s.run(50 * time.Second)
+	if x.client.draining {
+		t.Fatal("retired 50 s after an exchange ended on it, want 60 s")
+	}
+	s.run(20 * time.Second)
+	if !x.client.draining || x.client.closed {
+		t.Error("60 s after anything began or ended: want no more requests on it, and the last left alone")
+	}
+	long.client.end()
+	s.settle()
+	if !x.client.closed {
+		t.Error("open after its last exchange")
+	}
+}
+
 func TestDeadIdleConnectionIsForgotten(t *testing.T) {
 	s := newStage(t, 1)
 	c := s.cluster(routing.Cluster{}, 1)

@@ -2,7 +2,9 @@ package upstream
 
 import (
 	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -245,6 +247,28 @@ func TestStats(t *testing.T) {
 	}
 	if !slices.Equal(got[2].Endpoints, want) {
 		t.Errorf("endpoints %+v\nwant %+v", got[2].Endpoints, want)
+	}
+}
+
+func TestChangesOfStateAreLogged(t *testing.T) {
+	var text strings.Builder
+	s := newStage(t, 1)
+	s.set.o.Log = slog.New(slog.NewTextHandler(&text, nil))
+	c := s.cluster(routing.Cluster{}, 1, 2)
+	s.refuse(c, 1)
+	s.fail(s.endpoint(c, 2), 100, Failed) // too many are out
+	s.cluster(routing.Cluster{TLS: &routing.UpstreamTLS{}}, 1, 2)
+	s.cluster(routing.Cluster{TLS: &routing.UpstreamTLS{}}, 1) // the same again
+	for _, want := range []string{
+		`msg="endpoint ejected" cluster=c endpoint=10.0.0.1:1 reason=refused`,
+		`level=WARN msg="cluster closed" cluster=c origin=`,
+	} {
+		if strings.Count(text.String(), want) != 1 {
+			t.Errorf("want one line with %q in\n%s", want, text.String())
+		}
+	}
+	if n := strings.Count(text.String(), "\n"); n != 2 {
+		t.Errorf("%d lines, want 2:\n%s", n, text.String())
 	}
 }
 

@@ -22,10 +22,11 @@
 // An endpoint that fails 5 times in a row (status 502, 503 or 504, a reset or
 // a timeout before the response, a connection that cannot be made) is left out
 // for 1 second, and for twice as long each time again, up to 1 minute; it
-// starts anew once it has stayed in for a minute. None is left out for
-// failures where more than half of a cluster's endpoints would be out then,
-// for whatever cause; but one always may be, unless it is the only one. Such an ejection ends by itself. [routing.Ejection] changes
-// these numbers; Off ends ejection for failures, refused connections always count.
+// starts anew once it has stayed in for a minute. Such an ejection ends by
+// itself. None is left out for failures where more than half of the endpoints
+// would be out then, for whatever cause; but one always may be, unless it is
+// the only one. [routing.Ejection] changes these numbers; Off ends ejection
+// for failures, refused connections always count.
 //
 // An endpoint that comes back takes a tenth of its share at first and all of
 // it after as long as it was out, but 1 second at least and 10 at most. With
@@ -81,7 +82,7 @@ const (
 	LimitRequests    Limit = iota // turned away
 	LimitPending                  // turned away
 	LimitConnections              // made to wait
-	LimitWait                     // waited for too long
+	LimitWait                     // waited at the limit of connections for too long
 )
 
 // String returns the limit as a metric label has it.

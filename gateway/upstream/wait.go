@@ -70,12 +70,16 @@ func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
 		w.Waiter.ConnectFailed(ErrOverflow)
 		return
 	}
-	p.join(w, cfg.connectTimeout)
+	p.join(w, cfg.connectTimeout+dialGrace)
 	p.grow()
 	if len(p.dials) < p.needed() {
 		c.overflow(LimitConnections)
 	}
 }
+
+// dialGrace is how much longer than the connect timeout a try waits: where a
+// dial times out, that is what it shall hear.
+const dialGrace = 100 * time.Millisecond
 
 // A queue is the tries that wait for a connection, the first to come first.
 type queue struct {
@@ -146,7 +150,11 @@ func (p *pool) armPatience() {
 // losePatience fails those that have waited long enough.
 func (p *pool) losePatience() {
 	for p.first != nil && p.first.until <= p.now() {
-		p.endpoint.cluster.overflow(LimitWait)
+		if len(p.dials) < p.needed() {
+			p.endpoint.cluster.overflow(LimitWait)
+		} else {
+			p.endpoint.failed(p.loop)
+		}
 		p.fail(ErrTimeout)
 	}
 	if p.first != nil && !p.patience.Armed() {

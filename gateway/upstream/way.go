@@ -112,6 +112,8 @@ func nextProtos(protocol routing.Upstream) []string {
 	return []string{"http/1.1"}
 }
 
+var errNoCertificate = errors.New("client certificate is not there")
+
 // clientCertificate asks for the certificate anew in each handshake: it is
 // renewed while connections are made.
 func (s *Set) clientCertificate(name routing.CertificateName) func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -121,7 +123,7 @@ func (s *Set) clientCertificate(name routing.CertificateName) func(*tls.Certific
 				return cert, nil
 			}
 		}
-		return nil, fmt.Errorf("client certificate %s: not there", name)
+		return nil, fmt.Errorf("%s: %w", name, errNoCertificate)
 	}
 }
 
