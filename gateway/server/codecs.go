@@ -47,6 +47,7 @@ func (s *Server) newClusters() *upstream.Set {
 		upstream.LimitRequests:    telemetry.LimitUpstreamRequests,
 		upstream.LimitPending:     telemetry.LimitUpstreamPending,
 		upstream.LimitConnections: telemetry.LimitUpstreamConnections,
+		upstream.LimitWait:        telemetry.LimitUpstreamWait,
 	}
 	causes := [...]telemetry.Ejection{
 		upstream.CauseRefused:  telemetry.EjectedConnect,
@@ -60,6 +61,23 @@ func (s *Server) newClusters() *upstream.Set {
 			m.Upstream.Ejections.Count(0, causes[c])
 		},
 	})
+}
+
+// upstreamState sums the clusters up for the metrics page.
+func (s *Server) upstreamState() telemetry.UpstreamState {
+	var sum telemetry.UpstreamState
+	for _, c := range s.clusters.Stats() {
+		sum.Active += c.Active
+		sum.Pending += c.Pending
+		sum.Endpoints += len(c.Endpoints)
+		for _, e := range c.Endpoints {
+			sum.Connections += e.Connections
+			if e.Health == upstream.Ejected || e.Health == upstream.Refusing {
+				sum.Ejected++
+			}
+		}
+	}
+	return sum
 }
 
 // connectionEvents counts what happens to connections.

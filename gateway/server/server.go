@@ -96,6 +96,7 @@ func New(o Options) (*Server, error) {
 	}
 	s.certs = newCertificates(o.LocalCA)
 	s.clusters = s.newClusters()
+	o.Metrics.Upstream.Watch(s.upstreamState)
 	s.proxy = proxy.New(proxy.Options{
 		Clusters: s.clusters, Loops: o.Loops, Metrics: o.Metrics, AccessLog: o.AccessLog,
 		TrustedHops: o.TrustedHops, MaxExchanges: o.MaxExchanges,
