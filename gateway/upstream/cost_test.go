@@ -3,7 +3,6 @@ package upstream
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -165,9 +164,9 @@ func BenchmarkInFlight(b *testing.B) {
 			})
 		})
 		b.Run(fmt.Sprintf("apart/%d", loops), func(b *testing.B) {
-			counters := slices.Repeat([][]padded{make([]padded, loops)}, 1)
-			for range endpoints - 1 {
-				counters = append(counters, make([]padded, loops))
+			var counters [endpoints][]padded
+			for i := range counters {
+				counters[i] = make([]padded, loops)
 			}
 			var next atomic.Int64
 			b.RunParallel(func(pb *testing.PB) {
