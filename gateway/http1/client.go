@@ -284,6 +284,7 @@ func (c *Client) endCall() {
 	}
 	c.phase, c.served, c.freed = idle, true, true
 	if !c.feeding {
+		c.regulate()
 		c.loop.Defer(c.tellFree)
 	}
 }

@@ -501,6 +501,25 @@ func TestResponseBodyBackpressure(t *testing.T) {
 	}
 }
 
+// What one exchange did not consume does not weigh on the next.
+func TestPauseEndsWithItsExchange(t *testing.T) {
+	p := newPhone(Limits{})
+	u := p.call(&message.Request{Method: "PUT", Authority: "a", Path: "/", Length: 2}, false)
+	u.hold = true
+	p.far.send("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100000))
+	if !u.ended || !p.client.paused {
+		t.Fatalf("ended %v, paused %v; want both", u.ended, p.client.paused)
+	}
+	u.stream.Data([]byte("hi"))
+	u.stream.End(nil)
+	p.loop.Settle()
+	next := p.call(get("/"), true)
+	p.far.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	if !next.ended {
+		t.Error("the next response is not read")
+	}
+}
+
 func TestRequestBodyBackpressure(t *testing.T) {
 	p := newPhone(Limits{})
 	u := p.call(&message.Request{Method: "PUT", Authority: "a", Path: "/", Length: message.Unknown}, false)

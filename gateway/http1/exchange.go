@@ -100,6 +100,9 @@ func (x *exchange) switchTo(resp *message.Response) {
 	s.out.begin(openBody, 0)
 	s.conn.Flush()
 	s.resumeLater()
+	if s.ended { // while the user made up its mind
+		s.loop.Defer(s.EOF)
+	}
 }
 
 // Data sends body bytes.

@@ -149,9 +149,6 @@ func (h *head) fieldLine(s string) (n int, why Refusal) {
 		return 0, misnamed(s[0], name)
 	}
 	begin := name + 1
-	for begin < len(s) && isBlank(s[begin]) {
-		begin++
-	}
 	cr := begin + message.ValueEnd(s[begin:])
 	if cr == len(s) || s[cr] == '\r' && cr+1 == len(s) {
 		return 0, accepted
@@ -162,15 +159,11 @@ func (h *head) fieldLine(s string) (n int, why Refusal) {
 		}
 		return 0, BadValue
 	}
-	end := cr
-	for end > begin && isBlank(s[end-1]) {
-		end--
-	}
 	h.count++
 	if h.count > h.lim.fields() {
 		return 0, TooManyFields
 	}
-	return cr + 2, h.field(s[:name], s[begin:end])
+	return cr + 2, h.field(s[:name], trim(s[begin:cr]))
 }
 
 // misnamed says what is wrong with a line that begins with first and has a
@@ -188,6 +181,17 @@ func misnamed(first byte, name int) Refusal {
 }
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
+
+// trim returns s without white space around it.
+func trim(s string) string {
+	for s != "" && isBlank(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && isBlank(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
 
 // field notes what a field says of the connection, or adds it to the message.
 func (h *head) field(name, value string) Refusal {
@@ -266,7 +270,7 @@ func codingOf(value string) Refusal {
 	last, seen := "", 0
 	for more := true; more; {
 		last, value, more = strings.Cut(value, ",")
-		last = strings.Trim(last, " \t")
+		last = trim(last)
 		if message.EqualFold("chunked", last) {
 			seen++
 		}
@@ -284,7 +288,7 @@ func namesTrailers(te string) bool {
 	for more := true; more; {
 		var coding string
 		coding, te, more = strings.Cut(te, ",")
-		if message.EqualFold("trailers", strings.Trim(coding, " \t")) {
+		if message.EqualFold("trailers", trim(coding)) {
 			return true
 		}
 	}
@@ -299,7 +303,7 @@ func (h *head) connection(value string) Refusal {
 	for more := true; more; {
 		var option string
 		option, value, more = strings.Cut(value, ",")
-		option = strings.Trim(option, " \t")
+		option = trim(option)
 		h.optionCount++
 		if h.optionCount > maxOptions || option != "" && !message.IsToken(option) {
 			return BadConnection
@@ -338,7 +342,7 @@ func (h *head) dropNamed() {
 		for more := true; more; {
 			var name string
 			name, names, more = strings.Cut(names, ",")
-			strike(f, strings.Trim(name, " \t"))
+			strike(f, trim(name))
 		}
 	}
 	kept := f[:0]

@@ -219,7 +219,7 @@ func upgradeTo(field string) string {
 	for more := true; more; {
 		var protocol string
 		protocol, field, more = strings.Cut(field, ",")
-		protocol = strings.Trim(protocol, " \t")
+		protocol = trim(protocol)
 		if message.EqualFold("websocket", protocol) {
 			return "websocket"
 		}

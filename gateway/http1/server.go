@@ -85,12 +85,17 @@ func (s *Server) Data(p []byte) {
 	s.feeding = true
 	for len(p) > 0 {
 		switch s.phase {
-		case idle, inHead:
+		case idle:
+			if s.clogged() {
+				p = s.keep(p)
+				break
+			}
+			p = s.readHead(p)
+		case inHead:
 			p = s.readHead(p)
 		case exchanging:
 			if s.exchange.whole {
-				s.keep(p)
-				p = nil
+				p = s.keep(p)
 				break
 			}
 			p = s.readBody(p)
@@ -234,18 +239,23 @@ func (s *Server) endRequest(trailers message.Fields) {
 	}
 }
 
+// clogged reports whether the client leaves so many responses unread that it
+// gets no more: its next request waits until Drained.
+func (s *Server) clogged() bool { return s.conn.Queued() > message.HighWater }
+
 // keep keeps what arrived ahead of its time, and lets nothing more arrive.
-func (s *Server) keep(p []byte) {
+func (s *Server) keep(p []byte) (rest []byte) {
 	if s.kept == nil {
 		s.kept = s.shared.buffer()
 	}
 	s.kept = append(s.kept, p...)
+	return nil
 }
 
-// takeKept goes on with what was kept.
+// takeKept goes on with what was kept, where its time has come.
 func (s *Server) takeKept() {
 	p := s.kept
-	if p == nil || s.phase == exchanging || s.phase == over {
+	if p == nil || s.phase == exchanging || s.phase == over || s.clogged() {
 		return
 	}
 	s.kept = nil
@@ -330,7 +340,9 @@ func (s *Server) EOF() {
 func (s *Server) Drained() {
 	if x := &s.exchange; x.recv != nil {
 		x.recv.Drained()
+		return
 	}
+	s.takeKept()
 }
 
 // Closed tells that the connection is gone.

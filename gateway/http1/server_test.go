@@ -88,6 +88,49 @@ func TestPipeliningIsBounded(t *testing.T) {
 	}
 }
 
+// A client that sends requests and reads no responses does not fill our memory.
+func TestPipeliningWithoutReading(t *testing.T) {
+	const requests = 10000
+	d := newDesk(Limits{})
+	body := strings.Repeat("x", 1000)
+	d.answer = func(u *user) { u.ok(body) }
+	d.ours.Block()
+	d.far.send(strings.Repeat("GET /x HTTP/1.1\r\nHost: a\r\n\r\n", requests))
+	if n := len(d.said) * len(okText(body)); n > 2*message.HighWater {
+		t.Fatalf("%d bytes of responses wait, want little more than %d", n, message.HighWater)
+	}
+	d.ours.Unblock()
+	if got := d.far.take(); len(got) != requests*len(okText(body)) || len(d.said) != requests {
+		t.Errorf("%d requests served with %d bytes, want all", len(d.said), len(got))
+	}
+}
+
+// The user may answer from inside any call that it hears.
+func TestAnswerFromInside(t *testing.T) {
+	for _, from := range []string{"Data", "End"} {
+		d := newDesk(Limits{})
+		d.answer = func(u *user) {
+			once := func() {
+				if u.stream != nil {
+					u.stream = nil
+					u.ok("hi")
+				}
+			}
+			if from == "Data" {
+				u.onData = func([]byte) { once() }
+			} else {
+				u.onEnd = once
+			}
+		}
+		for range 2 {
+			d.far.send(chunkedPost + "2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n")
+			if got := d.far.take(); got != okText("hi") || d.server.phase != idle {
+				t.Errorf("from %s: got %q in phase %d", from, got, d.server.phase)
+			}
+		}
+	}
+}
+
 func TestResponses(t *testing.T) {
 	const get10 = "GET / HTTP/1.0\r\n\r\n"
 	fields := func(pairs ...string) (f message.Fields) {
@@ -316,6 +359,28 @@ func TestUpgradeEndedFromOurSideFirst(t *testing.T) {
 	d.loop.Settle()
 	if u.body.String() != "more" || !u.ended || len(d.server.shared.requests) != 1 {
 		t.Errorf("heard %q, ended %v, recycled %d; want more, true, 1", u.body.String(), u.ended, len(d.server.shared.requests))
+	}
+}
+
+// A client that ends its side before the 101 still reads what comes.
+func TestUpgradeOfAHalfClosedClient(t *testing.T) {
+	d := newDesk(Limits{})
+	d.far.send(begun + "Connection: Upgrade\r\nUpgrade: x\r\n\r\n")
+	d.far.CloseWrite()
+	d.loop.Settle()
+	u := d.user(t)
+	u.s.Head(&message.Response{Status: 101}, false)
+	u.s.Data([]byte("raw"))
+	if u.ended {
+		t.Error("told from inside the call")
+	}
+	d.loop.Settle()
+	if !u.ended || d.far.over() {
+		t.Fatalf("ended %v, over %v; want true, false", u.ended, d.far.over())
+	}
+	u.s.End(nil)
+	if got := d.far.take(); !strings.HasSuffix(got, "raw") || !d.far.over() {
+		t.Errorf("sent %q, over %v", got, d.far.over())
 	}
 }
 
