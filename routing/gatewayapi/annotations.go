@@ -84,11 +84,11 @@ func (t *Translator) service(r *reading) outcome {
 			}
 		}
 		if err != nil {
-			report.problem("metadata.annotations["+key+"]", "InvalidAnnotation", err.Error())
+			report.problem("metadata.annotations["+key+"]", reasonInvalidAnnotation, err.Error())
 		}
 	}
 	if b := &s.balance; b.HashOn != "" && b.Kind != routing.RingHash && b.Kind != routing.Maglev {
-		report.problem("metadata.annotations["+annotationPrefix+"hash-on]", "InvalidAnnotation",
+		report.problem("metadata.annotations["+annotationPrefix+"hash-on]", reasonInvalidAnnotation,
 			"without load-balancing ring-hash or maglev nothing is hashed")
 		b.HashOn = ""
 	}

@@ -10,12 +10,6 @@ import (
 	"fairway.dev/routing"
 )
 
-// Reasons of ours, where the API has no word.
-const (
-	reasonInvalidBackendTLSPolicy = "InvalidBackendTLSPolicy" // a backend's policy cannot be met
-	reasonExternalName            = "UnsupportedExternalName" // a backend is an ExternalName Service
-)
-
 // A resolution is what a reference to a backend comes to: a cluster, or a
 // reason why there is none.
 type resolution struct {

@@ -2,8 +2,6 @@ package gatewayapi
 
 import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
-
-	"fairway.dev/routing"
 )
 
 // classState is what a GatewayClass comes to.
@@ -34,7 +32,7 @@ func (t *Translator) class(r *reading) outcome {
 	if ref := gc.Spec.ParametersRef; ref != nil {
 		state = classRejected
 		accepted = no("InvalidParameters", "parametersRef names a %s: no parameters are known", ref.Kind)
-		report.problem("spec.parametersRef", routing.Reason(accepted.reason), accepted.message)
+		report.problems([]note{accepted.at("spec.parametersRef")})
 	}
 	report.Conditions = conditions(gc.Generation, accepted.as("Accepted"))
 	return outcome{value: state, report: report}

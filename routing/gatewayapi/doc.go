@@ -33,6 +33,8 @@
 //     ParentNotFound, and has no status.
 //   - A BackendTLSPolicy that is not valid closes its Service (InvalidBackendTLSPolicy).
 //   - An ExternalName Service is no backend (UnsupportedExternalName).
+//   - Expressions in a GRPCRoute's method match are compared as paths are:
+//     their length decides, and they come before a service or a method alone.
 //   - A Service whose author says https, in appProtocol or in the port's name,
 //     without a BackendTLSPolicy, is spoken to by TLS and not verified.
 //   - An HTTPS listener asks with the option "fairway.dev/certificate: local-ca"

@@ -55,7 +55,7 @@ func (t *Translator) slice(r *reading) outcome {
 func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
 	out := &addressSlice{}
 	if s.AddressType == discoveryv1.AddressTypeFQDN {
-		report.problem("addressType", "UnsupportedValue", "address type FQDN: want IPv4 or IPv6")
+		report.problem("addressType", reasonUnsupportedValue, "address type FQDN: want IPv4 or IPv6")
 		return out
 	}
 	for i, p := range s.Ports {
@@ -63,7 +63,7 @@ func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
 			continue
 		}
 		if *p.Port < 1 || *p.Port > 65535 {
-			report.problem(fmt.Sprintf("ports[%d].port", i), "UnsupportedValue", fmt.Sprintf("port %d: want 1-65535", *p.Port))
+			report.problem(fmt.Sprintf("ports[%d].port", i), reasonUnsupportedValue, fmt.Sprintf("port %d: want 1-65535", *p.Port))
 			continue
 		}
 		out.ports = append(out.ports, slicePort{or(p.Name, ""), uint16(*p.Port)})
@@ -82,7 +82,7 @@ func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
 		for j, text := range e.Addresses {
 			addr, err := netip.ParseAddr(text)
 			if err != nil {
-				report.problem(fmt.Sprintf("endpoints[%d].addresses[%d]", i, j), "UnsupportedValue",
+				report.problem(fmt.Sprintf("endpoints[%d].addresses[%d]", i, j), reasonUnsupportedValue,
 					fmt.Sprintf("address %q: want an IP address", text))
 				continue
 			}

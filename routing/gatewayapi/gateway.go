@@ -31,11 +31,6 @@ type gateway struct {
 	problems  []note
 }
 
-// A note is a Problem before it has an object.
-type note struct {
-	field, reason, message string
-}
-
 // gateway parses a Gateway. Where there is no Gateway its value is nil.
 func (t *Translator) gateway(r *reading) outcome {
 	o := object[gatewayv1.Gateway](r, "Gateway", r.id.ns, r.id.name)
@@ -56,7 +51,7 @@ func (t *Translator) gateway(r *reading) outcome {
 			"parametersRef names a %s: no parameters are known", infra.ParametersRef.Kind))
 	}
 	if o.Spec.TLS != nil && o.Spec.TLS.Backend != nil {
-		g.problems = append(g.problems, note{"spec.tls.backend", string(gatewayv1.RouteReasonUnsupportedValue),
+		g.problems = append(g.problems, note{"spec.tls.backend", reasonUnsupportedValue,
 			"client certificates for backends are not supported: backends that ask for one are shown none"})
 	}
 	g.parseAddresses(o.Spec.Addresses)
@@ -79,7 +74,7 @@ func (g *gateway) reject(field string, v verdict) {
 	if g.accepted.ok() {
 		g.accepted = v
 	}
-	g.problems = append(g.problems, note{field, v.reason, v.message})
+	g.problems = append(g.problems, v.at(field))
 }
 
 // addListener adds a listener, but for one whose name is taken: it could not be
@@ -120,7 +115,7 @@ func (g *gateway) parseAddresses(list []gatewayv1.GatewaySpecAddress) {
 		if g.usable.ok() {
 			g.usable = v
 		}
-		g.problems = append(g.problems, note{field, v.reason, v.message})
+		g.problems = append(g.problems, v.at(field))
 	}
 }
 
@@ -170,14 +165,10 @@ func (t *Translator) gatewayState(r *reading) outcome {
 		return outcome{}
 	}
 	report := newReport("Gateway", o)
-	for _, n := range g.problems {
-		report.problem(n.field, routing.Reason(n.reason), n.message)
-	}
+	report.problems(g.problems)
 	attached := r.bag(cellID{kind: routesAt, ns: r.id.ns, name: r.id.name})
 	for i, l := range g.listeners {
-		for _, n := range states[i].problems {
-			report.problem(n.field, routing.Reason(n.reason), n.message)
-		}
+		report.problems(states[i].problems)
 		report.Listeners = append(report.Listeners, gatewayv1.ListenerStatus{
 			Name:           l.name,
 			SupportedKinds: l.kinds,

@@ -1,7 +1,6 @@
 package gatewayapi
 
 import (
-	"regexp"
 	"strings"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -74,10 +73,9 @@ func (b *ruleBuilder) grpcPath(field string, m *gatewayv1.GRPCMethodMatch) (rout
 		}
 		return exactMethod(service, method), true
 	case gatewayv1.GRPCMethodMatchRegularExpression:
-		// Each is compiled by itself first: two halves of a group are not one.
-		ok := b.expression(field+".service", service)
-		ok = b.expression(field+".method", method) && ok
+		// Each is checked by itself first: two halves of a group are not one.
 		path := "/" + orSegment(service) + "/" + orSegment(method)
+		ok := b.expression(field+".service", service) && b.expression(field+".method", method) && b.expression(field, path)
 		return routing.PathMatch{Kind: routing.PathRegex, Value: path}, ok
 	default:
 		b.unsupported(field+".type", "type %s: want Exact or RegularExpression", kind)
@@ -92,7 +90,7 @@ func exactMethod(service, method string) routing.PathMatch {
 	case method == "":
 		return routing.PathMatch{Value: "/" + service}
 	case service == "":
-		return routing.PathMatch{Kind: routing.PathRegex, Value: "/" + anySegment + "/" + regexp.QuoteMeta(method)}
+		return routing.PathMatch{Kind: routing.PathMethod, Value: method}
 	}
 	return routing.PathMatch{Kind: routing.PathExact, Value: "/" + service + "/" + method}
 }

@@ -2,7 +2,7 @@ package gatewayapi
 
 import (
 	"errors"
-	"regexp"
+	"fmt"
 	"regexp/syntax"
 	"slices"
 	"strings"
@@ -113,11 +113,14 @@ func (b *ruleBuilder) valueMatch(field, kind string, v *routing.ValueMatch) bool
 	return false
 }
 
-// expression reports whether a regular expression compiles.
+// expression reports whether a regular expression can be used.
 func (b *ruleBuilder) expression(field, expr string) bool {
-	_, err := regexp.Compile(expr)
+	err := routing.CheckExpression(expr)
 	if broken := (*syntax.Error)(nil); errors.As(err, &broken) {
-		b.unsupported(field, "expression %q: %s: want RE2 syntax", expr, broken.Code)
+		err = fmt.Errorf("%s: want RE2 syntax", broken.Code)
+	}
+	if err != nil {
+		b.unsupported(field, "expression %.100q: %v", expr, err)
 	}
 	return err == nil
 }

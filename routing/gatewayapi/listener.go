@@ -59,14 +59,14 @@ func (l *listener) reject(field string, v verdict) {
 	if l.accepted.ok() {
 		l.accepted = v
 	}
-	l.problems = append(l.problems, note{l.field + field, v.reason, v.message})
+	l.problems = append(l.problems, v.at(l.field+field))
 }
 
 func (l *listener) unresolved(field string, v verdict) {
 	if l.resolved.ok() {
 		l.resolved = v
 	}
-	l.problems = append(l.problems, note{l.field + field, v.reason, v.message})
+	l.problems = append(l.problems, v.at(l.field+field))
 }
 
 func parseListener(o *gatewayv1.Gateway, i int) *listener {
@@ -168,8 +168,7 @@ func (l *listener) parseTLS(all *gatewayv1.GatewayTLSConfig) {
 		case key != certificateOption && strings.HasPrefix(string(key), annotationPrefix):
 			unsupported(field, "no such option: want %s", certificateOption)
 		case key != certificateOption:
-			l.problems = append(l.problems, note{l.field + field, string(gatewayv1.ListenerReasonUnsupportedValue),
-				"no such option: it is ignored"})
+			l.problems = append(l.problems, note{l.field + field, reasonUnsupportedValue, "no such option: it is ignored"})
 		}
 	}
 }
@@ -214,7 +213,7 @@ func findConflicts(list []*listener) {
 			v.status = metav1.ConditionTrue
 			list[i].conflicted = v
 			list[i].accepted = no(string(gatewayv1.ListenerReasonInvalid), "%s", v.message)
-			list[i].problems = append(list[i].problems, note{list[i].field, v.reason, v.message})
+			list[i].problems = append(list[i].problems, v.at(list[i].field))
 		}
 	}
 }
@@ -257,7 +256,7 @@ func (t *Translator) listenerState(r *reading, g *gateway, l *listener) listener
 		if winner, ok := lost[g.claim(r.id, l)]; ok {
 			s.accepted = no(string(gatewayv1.ListenerReasonPortUnavailable),
 				"port %d: the older Gateway %s has it", l.port, winner.gateway)
-			s.problems = append(s.problems, note{l.field + ".port", s.accepted.reason, s.accepted.message})
+			s.problems = append(s.problems, s.accepted.at(l.field+".port"))
 		}
 	}
 	certified := true
@@ -303,7 +302,7 @@ func (s *listenerState) unresolved(field string, v verdict) {
 	if s.resolved.ok() || s.resolved.reason == string(gatewayv1.ListenerReasonInvalidRouteKinds) {
 		s.resolved = v
 	}
-	s.problems = append(s.problems, note{field, v.reason, v.message})
+	s.problems = append(s.problems, v.at(field))
 }
 
 // certificate finds what a certificateRef of a Gateway names.

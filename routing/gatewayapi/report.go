@@ -35,13 +35,33 @@ func newReport(kind string, o metav1.Object) *Report {
 	return &Report{Object: routing.ObjectKey{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}}
 }
 
+// Reasons of ours, where the API has no word. Like the API's they are never
+// reworded.
+const (
+	reasonHostnameConflict        = "HostnameConflict"        // an older route of the other kind has the hostname
+	reasonParentNotFound          = "ParentNotFound"          // a parentRef names a Gateway that is not there
+	reasonInvalidBackendTLSPolicy = "InvalidBackendTLSPolicy" // a backend's policy cannot be met
+	reasonExternalName            = "UnsupportedExternalName" // a backend is an ExternalName Service
+	reasonInvalidAnnotation       = "InvalidAnnotation"       // of a Service
+	reasonUnsupportedValue        = "UnsupportedValue"        // the API's, of routes and listeners; ours of other kinds
+)
+
+// A note is a Problem before it has an object.
+type note struct{ field, reason, message string }
+
 // problem notes a part that is not in force.
-func (r *Report) problem(field string, reason routing.Reason, message string) {
+func (r *Report) problem(field, reason, message string) {
 	r.Problems = append(r.Problems, &routing.Problem{
 		Origin: r.Object.Origin().At(field),
-		Reason: reason,
+		Reason: routing.Reason(reason),
 		Err:    errors.New(message),
 	})
+}
+
+func (r *Report) problems(notes []note) {
+	for _, n := range notes {
+		r.problem(n.field, n.reason, n.message)
+	}
 }
 
 // A verdict is a condition without its type.
@@ -56,6 +76,9 @@ func yes(reason string) verdict { return verdict{status: metav1.ConditionTrue, r
 func no(reason, format string, args ...any) verdict {
 	return verdict{metav1.ConditionFalse, reason, fmt.Sprintf(format, args...)}
 }
+
+// at is the verdict as a Problem with a field.
+func (v verdict) at(field string) note { return note{field, v.reason, v.message} }
 
 func (v verdict) ok() bool { return v.status == metav1.ConditionTrue }
 

@@ -11,12 +11,6 @@ import (
 	"fairway.dev/routing"
 )
 
-// Reasons of ours, where the API has no word.
-const (
-	reasonHostnameConflict = "HostnameConflict" // an older route of the other kind has the hostname
-	reasonParentNotFound   = "ParentNotFound"   // a parentRef names a Gateway that is not there
-)
-
 // route puts a route together from its rules and where it is attached, and
 // reports it.
 func (t *Translator) route(r *reading) outcome {
@@ -60,7 +54,7 @@ func (b *routeBuilder) parent(p *parent) {
 	}
 	accepted, entries := p.accepted, p.entries
 	if !accepted.ok() {
-		b.report.problem(field, routing.Reason(accepted.reason), accepted.message)
+		b.report.problems([]note{accepted.at(field)})
 	} else if accepted, entries = b.withoutRivals(field, p); accepted.ok() {
 		accepted = b.rules.accepted()
 		for _, e := range entries {

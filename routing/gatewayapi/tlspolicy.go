@@ -26,16 +26,11 @@ type tlsPolicy struct {
 	upstream   *routing.UpstreamTLS // nil: not valid; its targets answer with an error
 	accepted   verdict
 	resolved   verdict
-	problems   []policyProblem
+	problems   []note
 }
 
 // A policyTarget is a Service, or the one of its ports that section names.
 type policyTarget struct{ field, service, section string }
-
-type policyProblem struct {
-	field   string
-	verdict verdict
-}
 
 // policy reads a BackendTLSPolicy and what it refers to.
 func (t *Translator) policy(r *reading) outcome {
@@ -54,8 +49,8 @@ func (t *Translator) policy(r *reading) outcome {
 	for i, ref := range o.Spec.TargetRefs {
 		field := fmt.Sprintf("spec.targetRefs[%d]", i)
 		if ref.Group != "" || ref.Kind != "Service" {
-			p.problems = append(p.problems, policyProblem{field, no(string(gatewayv1.PolicyReasonTargetNotFound),
-				"%s %s: want a Service", printKind(ref.Group, ref.Kind), ref.Name)})
+			p.problems = append(p.problems, no(string(gatewayv1.PolicyReasonTargetNotFound),
+				"%s %s: want a Service", printKind(ref.Group, ref.Kind), ref.Name).at(field))
 			continue
 		}
 		p.targets = append(p.targets, policyTarget{field, string(ref.Name), string(or(ref.SectionName, ""))})
@@ -69,7 +64,7 @@ func (p *tlsPolicy) reject(field string, v verdict) {
 	if p.accepted.ok() {
 		p.accepted = v
 	}
-	p.problems = append(p.problems, policyProblem{field, v})
+	p.problems = append(p.problems, v.at(field))
 }
 
 // validate fills in upstream, unless nothing can be trusted as was asked.
@@ -105,8 +100,8 @@ func (p *tlsPolicy) validate(r *reading, spec *gatewayv1.BackendTLSPolicySpec) {
 		invalid("wellKnownCACertificates", "%q: want System, or caCertificateRefs", known)
 	}
 	for _, key := range slices.Sorted(maps.Keys(spec.Options)) {
-		p.problems = append(p.problems, policyProblem{"spec.options[" + string(key) + "]",
-			no(string(gatewayv1.RouteReasonUnsupportedValue), "no options are known")})
+		p.problems = append(p.problems, note{"spec.options[" + string(key) + "]",
+			string(gatewayv1.RouteReasonUnsupportedValue), "no options are known"})
 	}
 	if valid {
 		p.upstream = tls
@@ -132,7 +127,7 @@ func (p *tlsPolicy) roots(r *reading, refs []gatewayv1.LocalObjectReference) []b
 			if p.resolved.ok() {
 				p.resolved = v
 			}
-			p.problems = append(p.problems, policyProblem{fmt.Sprintf("spec.validation.caCertificateRefs[%d]", i), v})
+			p.problems = append(p.problems, v.at(fmt.Sprintf("spec.validation.caCertificateRefs[%d]", i)))
 		}
 	}
 	if len(roots) == 0 && p.accepted.ok() {
@@ -212,14 +207,12 @@ func (t *Translator) policyState(r *reading) outcome {
 		return outcome{gone: true}
 	}
 	report := newReport("BackendTLSPolicy", o)
-	for _, problem := range p.problems {
-		report.problem(problem.field, routing.Reason(problem.verdict.reason), problem.verdict.message)
-	}
+	report.problems(p.problems)
 	states := map[parentName]verdict{}
 	for _, target := range p.targets {
 		v := policyAt(r, p, target)
 		if !v.ok() {
-			report.problem(target.field, routing.Reason(v.reason), v.message)
+			report.problems([]note{v.at(target.field)})
 		}
 		for user := range r.bag(cellID{kind: usersOf, ns: r.id.ns, name: target.service}) {
 			// One target that works makes the policy work for a Gateway.
