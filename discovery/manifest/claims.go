@@ -20,10 +20,7 @@ type claim struct {
 }
 
 func compareClaims(a, b claim) int {
-	if a.file != b.file {
-		return cmp.Compare(a.file.path, b.file.path)
-	}
-	return cmp.Compare(a.file.position(a.entry), b.file.position(b.entry))
+	return cmp.Or(cmp.Compare(a.file.path, b.file.path), cmp.Compare(a.entry.order, b.entry.order))
 }
 
 // claim enters a document's objects, and returns their keys.

@@ -22,9 +22,11 @@ type entry struct {
 	line   int               // of the object in the document, from 0
 	object object            // nil where refused
 	faults []fault           // why; their fields are below item
+
+	part, order int // where in its file: the part, and the place among all objects
 }
 
-// A document is what was read from a part of a file. Only kept ever changes.
+// A document is what was read from a part of a file.
 type document struct {
 	entries []*entry // in the order of the text
 	others  []string // kinds that are nobody's business here
@@ -39,7 +41,9 @@ func decode(doc []byte, known func(uint64) *entry) (*document, error) {
 		return nil, err
 	}
 	d := &document{}
-	d.add(t.root, "", known)
+	if err := d.add(t.root, "", known); err != nil {
+		return nil, err
+	}
 	for _, e := range d.entries {
 		e.place(t)
 	}
@@ -47,37 +51,40 @@ func decode(doc []byte, known func(uint64) *entry) (*document, error) {
 }
 
 // add reads an object, or each object of a list of them.
-func (d *document) add(v any, item string, known func(uint64) *entry) {
+func (d *document) add(v any, item string, known func(uint64) *entry) error {
 	t, ok := v.(tree)
 	if !ok {
 		if v != nil {
-			d.refuse(item, routing.ObjectKey{}, fault{reason: InvalidObject, err: fmt.Errorf("%s: want an object with apiVersion and kind", typeName(v))})
+			err := fmt.Errorf("%s: want an object with apiVersion and kind", typeName(v))
+			d.entries = append(d.entries, &entry{item: item, faults: []fault{{reason: InvalidObject, err: err}}})
 		}
-		return
+		return nil
 	}
 	name, _ := t["kind"].(string)
 	if items, ok := t["items"].([]any); ok && strings.HasSuffix(name, "List") {
 		for i, v := range items {
-			d.add(v, joinField(item, "items["+strconv.Itoa(i)+"]"), known)
+			if err := d.add(v, joinField(item, "items["+strconv.Itoa(i)+"]"), known); err != nil {
+				return err
+			}
 		}
-		return
+		return nil
+	}
+	if name == "List" && t["items"] == nil {
+		return nil // none in it
+	}
+	if len(d.entries) == maxObjects {
+		return fmt.Errorf("%w: more than %d objects in one file", errTooComplex, maxObjects)
 	}
 	sum := sumOf(t)
 	if old := known(sum); old != nil {
 		e := *old
 		e.item = item
 		d.entries = append(d.entries, &e)
-		return
-	}
-	e := d.object(t)
-	if e != nil {
+	} else if e := d.object(t); e != nil {
 		e.sum, e.item = sum, item
 		d.entries = append(d.entries, e)
 	}
-}
-
-func (d *document) refuse(item string, k routing.ObjectKey, f fault) {
-	d.entries = append(d.entries, &entry{key: k, item: item, faults: []fault{f}})
+	return nil
 }
 
 // object reads one object; nil means that it is none of our business. It

@@ -39,34 +39,20 @@ func (d *document) objects() iter.Seq[*entry] {
 	}
 }
 
-// position returns where an entry stands among those of the file.
-func (fi *file) position(e *entry) int {
-	i := 0
-	for _, p := range fi.parts {
-		for other := range p.doc.objects() {
-			if other == e {
-				return i
-			}
-			i++
+// number tells all objects of the file where they stand in it.
+func (fi *file) number() {
+	order := 0
+	for i, p := range fi.parts {
+		for e := range p.doc.objects() {
+			e.part, e.order = i, order
+			order++
 		}
 	}
-	return i
-}
-
-// partOf returns the part of the file that an entry stands in.
-func (fi *file) partOf(e *entry) (filed, bool) {
-	for _, p := range fi.parts {
-		if slices.Contains(p.doc.entries, e) || slices.Contains(p.doc.kept, e) {
-			return p, true
-		}
-	}
-	return filed{}, false
 }
 
 // line returns the line at which a claim's object begins.
 func (c claim) line() int {
-	p, _ := c.file.partOf(c.entry)
-	return p.line + c.entry.line
+	return c.file.parts[c.entry.part].line + c.entry.line
 }
 
 // place returns "file:line".

@@ -90,11 +90,7 @@ type asked struct {
 
 // placeIn returns the place of a field of c's object.
 func (f *Folder) placeIn(c claim, field string) (string, int) {
-	p, ok := c.file.partOf(c.entry)
-	if !ok {
-		return c.file.path, 0
-	}
-	line := p.line + c.entry.line
+	p, line := c.file.parts[c.entry.part], c.line()
 	if field == "" {
 		return c.file.path, line
 	}

@@ -126,7 +126,12 @@ func (r *reader) consider(fi *file, text []byte) {
 		return
 	}
 	v := version{file: fi, text: text}
-	for _, p := range split(text) {
+	parts := split(text)
+	if len(parts) > maxObjects {
+		fi.bad = &fault{reason: TooComplex, err: fmt.Errorf("%w: %d documents: want at most %d", errTooComplex, len(parts), maxObjects)}
+		return
+	}
+	for _, p := range parts {
 		v.parts = append(v.parts, filed{part: p, sum: sumOfText(p.of(text))})
 	}
 	v.recognise()
@@ -242,6 +247,7 @@ func (r *reader) install(v *version) {
 	for _, i := range v.fresh {
 		v.keep(i, before)
 	}
+	fi.number()
 	for _, d := range v.gone {
 		r.touched = append(r.touched, r.folder.retract(d)...)
 	}

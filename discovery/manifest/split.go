@@ -75,17 +75,15 @@ func appendPart(parts []part, file []byte, p part) []part {
 	}
 	var values []part
 	d := json.NewDecoder(bytes.NewReader(text))
-	for from := 0; d.More(); from = int(d.InputOffset()) {
+	for at, line := 0, p.line; d.More(); at = int(d.InputOffset()) {
 		var v json.RawMessage
 		if d.Decode(&v) != nil {
 			return append(parts, p) // whoever parses it will say what is wrong
 		}
-		gap := bytes.IndexByte(text[from:], v[0])
-		values = append(values, part{
-			offset: p.offset + from + gap,
-			length: len(v),
-			line:   p.line + bytes.Count(text[:from+gap], []byte("\n")),
-		})
+		gap := bytes.IndexByte(text[at:], v[0])
+		line += bytes.Count(text[at:at+gap], []byte("\n"))
+		values = append(values, part{offset: p.offset + at + gap, length: len(v), line: line})
+		line += bytes.Count(v, []byte("\n"))
 	}
 	if len(bytes.TrimSpace(text[d.InputOffset():])) > 0 {
 		return append(parts, p)

@@ -14,13 +14,14 @@ import (
 	"sigs.k8s.io/json"
 )
 
-// Limits on one document. The largest object that the API server takes (3 MiB)
+// Limits on one document, or one file. The largest object that the API server takes (3 MiB)
 // is far within them, and so is a List of thousands; what is beyond them would
 // cost memory out of proportion to its size.
 const (
 	maxDepth   = 100
-	maxLines   = 1 << 20 // and commas: each may be a node of some 200 bytes
+	maxLines   = 1 << 19 // and commas: each may be a node of some 200 bytes
 	maxAliased = 100_000 // nodes that come in by aliases
+	maxObjects = 50_000  // in a file, which is as many as it has documents
 )
 
 var errTooComplex = errors.New("too complex")
