@@ -104,10 +104,10 @@ func (c *Client) Open(req *message.Request, last bool, r message.ClientReceiver)
 	if key, ok := req.Fields.Get(message.SecWebSocketKey); ok && s.upgrade {
 		s.accept = acceptOf(key)
 	}
-	w := workspaces.Get().(*workspace)
+	w := c.shared.space()
 	w.out = c.encoder.request(frameRoom(w.out), req, last)
 	c.writeHeaders(s.id, w.out, last)
-	w.back()
+	c.shared.takeBack(w)
 	s.localDone, s.userDone = last, last
 	c.ping.opened()
 	return s
@@ -118,17 +118,24 @@ var (
 	errNoConnect = &message.Error{Reason: message.Refused, Err: errors.New("the backend does not take extended CONNECT (RFC 8441)")}
 )
 
-// unopened returns a stream that never was on the wire.
+// unopened returns a stream that never was on the wire, and says so later.
 func (c *Client) unopened(r message.ClientReceiver, err error) message.Stream {
-	s := &stream{c: &c.conn, recv: r, heads: r, closed: true, localDone: true, remoteDone: true}
+	s := new(unopened)
 	c.loop.Defer(func() {
-		if !s.over {
-			s.over = true
+		if !s.aborted {
 			r.Abort(err)
 		}
 	})
 	return s
 }
+
+type unopened struct{ aborted bool }
+
+func (s *unopened) Data([]byte)        {}
+func (s *unopened) End(message.Fields) {}
+func (s *unopened) Abort(error)        { s.aborted = true }
+func (s *unopened) Queued() int        { return 0 }
+func (s *unopened) Consumed(int)       {}
 
 // Drain takes no more requests and closes when the last has ended.
 func (c *Client) Drain() {

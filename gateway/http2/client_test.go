@@ -201,8 +201,13 @@ func TestFreeIsWhatTheBackendAllows(t *testing.T) {
 	p.ask(message.Request{}, true)
 	free(0)
 	over := p.ask(message.Request{}, true)
+	over.Stream.Data([]byte("body"))
+	over.Stream.End(nil)
 	p.wantSeen(over, "abort stream refused")
+	over = p.ask(message.Request{}, true)
 	over.Stream.Abort(nil)
+	over.Consumed(over.Queued())
+	p.wantSeen(over, "")
 	p.freed = 0
 	p.headers(1, ":status", "200")
 	p.headers(3, ":status", "200")

@@ -16,6 +16,7 @@ type conn struct {
 	loop   *loop.Loop
 	side   side
 	lim    *Limits
+	shared *shared
 	client bool // we are the client
 
 	in      input
@@ -80,6 +81,7 @@ func (c *conn) begin(wire loop.Conn, s side, lim *Limits) {
 		lim = &standardLimits
 	}
 	c.wire, c.loop, c.side, c.lim = wire, wire.Loop(), s, lim
+	c.shared = perLoop.Of(c.loop)
 	c.budgets = newBudgets(c.loop.Now())
 	c.encoder.max = maxDynamicTable
 	c.decoder.dynamic.max = maxDynamicTable

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strings"
-	"sync"
 
 	"fairway.dev/gateway/message"
 )
@@ -48,16 +47,6 @@ type workspace struct {
 	fields message.Fields
 	resp   message.Response
 	out    []byte
-}
-
-var workspaces = sync.Pool{New: func() any { return new(workspace) }}
-
-// back returns w, unless a large message made it large.
-func (w *workspace) back() {
-	if cap(w.block.buf)+cap(w.out) > 64<<10 || cap(w.fields) > 256 {
-		return
-	}
-	workspaces.Put(w)
 }
 
 // at returns a part of the block's text.

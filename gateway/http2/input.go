@@ -251,14 +251,14 @@ func (c *conn) endBlock(p []byte) {
 	id := c.in.blockID
 	c.in.blockID = 0
 	c.traffic = true
-	w := workspaces.Get().(*workspace)
+	w := c.shared.space()
 	w.block.reset(c.lim)
 	if err := c.decoder.decode(p, &w.block); err != nil {
 		c.fail(h2.ErrCodeCompression, err.Error())
 	} else {
 		c.side.headers(id, c.in.blockLast, c.in.dependsOnSelf, w)
 	}
-	w.back()
+	c.shared.takeBack(w)
 }
 
 // closedStream judges a frame for a stream that is no longer open: fine if it

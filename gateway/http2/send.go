@@ -1,8 +1,6 @@
 package http2
 
 import (
-	"sync"
-
 	h2 "golang.org/x/net/http2"
 
 	"fairway.dev/gateway/message"
@@ -20,14 +18,11 @@ type chunk struct {
 	b        [maxFrame]byte
 }
 
-var chunks = sync.Pool{New: func() any { return new(chunk) }}
-
-func (q *queue) push(p []byte) {
+func (q *queue) push(sh *shared, p []byte) {
 	q.n += len(p)
 	for len(p) > 0 {
 		if q.tail == nil || q.tail.to == len(q.tail.b) {
-			k := chunks.Get().(*chunk)
-			k.next, k.from, k.to = nil, 0, 0
+			k := sh.chunk()
 			if q.tail == nil {
 				q.head = k
 			} else {
@@ -48,7 +43,7 @@ func (q *queue) front(max int64) []byte {
 }
 
 // drop removes the first n bytes, which front returned.
-func (q *queue) drop(n int) {
+func (q *queue) drop(sh *shared, n int) {
 	q.n -= n
 	k := q.head
 	k.from += n
@@ -59,12 +54,12 @@ func (q *queue) drop(n int) {
 	if q.head == nil {
 		q.tail = nil
 	}
-	chunks.Put(k)
+	sh.takeBackChunk(k)
 }
 
-func (q *queue) clear() {
+func (q *queue) clear(sh *shared) {
 	for q.head != nil {
-		q.drop(q.head.to - q.head.from)
+		q.drop(sh, q.head.to-q.head.from)
 	}
 }
 
@@ -127,7 +122,7 @@ func (s *stream) Data(p []byte) {
 	if s.queue.n == 0 {
 		s.moved = true // as of now: a whole deadline is to pass before it is stuck
 	}
-	s.queue.push(p)
+	s.queue.push(c.shared, p)
 	s.high = s.high || s.queue.n > message.HighWater
 	if s.sendWindow > 0 {
 		c.ready.push(s)
@@ -158,7 +153,7 @@ func (c *conn) pump() {
 		c.ready.remove(s)
 		p := s.queue.front(min(s.sendWindow, c.sendWindow))
 		s.writeData(p)
-		s.queue.drop(len(p))
+		s.queue.drop(c.shared, len(p))
 		switch {
 		case s.queue.n == 0 && s.userDone:
 			s.writeEnd()

@@ -173,10 +173,10 @@ func (s *Server) refuse(id uint32, code h2.ErrCode) {
 
 // answer answers a request that nobody is to see.
 func (s *Server) answer(id uint32, status int, last bool) {
-	w := workspaces.Get().(*workspace)
+	w := s.shared.space()
 	w.out = s.encoder.response(frameRoom(w.out), &message.Response{}, status)
 	s.writeHeaders(id, w.out, true)
-	w.back()
+	s.shared.takeBack(w)
 	if !last {
 		s.writeReset(id, h2.ErrCodeNo)
 		s.resets.add(id)
@@ -262,14 +262,14 @@ func (st *stream) Head(resp *message.Response, last bool) {
 			status = 502
 		}
 	}
-	w := workspaces.Get().(*workspace)
+	w := st.c.shared.space()
 	if st.tunnel {
 		w.out = st.c.encoder.tunnel(frameRoom(w.out), resp)
 	} else {
 		w.out = st.c.encoder.response(frameRoom(w.out), resp, status)
 	}
 	st.c.writeHeaders(st.id, w.out, last)
-	w.back()
+	st.c.shared.takeBack(w)
 	st.answered = st.answered || status >= 200
 	if last {
 		st.userDone = true

@@ -1,8 +1,6 @@
 package http2
 
 import (
-	"sync"
-
 	h2 "golang.org/x/net/http2"
 
 	"fairway.dev/gateway/message"
@@ -49,18 +47,16 @@ type stream struct {
 	heardEnd   bool // the receiver has heard End
 	userDone   bool // the user has ended or aborted
 	over       bool // the receiver hears nothing more
-	free       bool // in the pool, or on its way
+	free       bool // given back, or about to be
 
 	interims uint8 // 1xx heads that have come
 
 	accept [28]byte // on a client: the Sec-WebSocket-Accept that the request asks for; zero if none
 }
 
-var pool = sync.Pool{New: func() any { return new(stream) }}
-
 // newStream returns a stream that is not on the wire yet.
 func (c *conn) newStream(id uint32) *stream {
-	s := pool.Get().(*stream)
+	s := c.shared.stream()
 	*s = stream{
 		c: c, id: id, req: s.req, trailers: s.trailers[:0],
 		sendWindow: c.peerWindow, recvWindow: c.lim.streamWindow(), expect: -1,
@@ -82,7 +78,7 @@ func (s *stream) close() {
 	s.closed, s.localDone, s.remoteDone = true, true, true
 	c.streams.remove(s)
 	c.ready.remove(s)
-	s.queue.clear()
+	s.queue.clear(c.shared)
 	if c.in.data == s {
 		c.in.data = nil
 	}
@@ -117,8 +113,9 @@ func (s *stream) recycle() {
 	if s.req != nil {
 		s.req.Reset()
 	}
+	sh := s.c.shared
 	s.c, s.recv, s.heads, s.peer, s.next = nil, nil, nil, nil, nil
-	pool.Put(s)
+	sh.takeBackStream(s)
 }
 
 // remoteEnd is the end of what the peer sends.
@@ -153,10 +150,10 @@ func (s *stream) End(trailers message.Fields) {
 		s.writeEnd()
 		return
 	}
-	w := workspaces.Get().(*workspace)
+	w := s.c.shared.space()
 	w.out = s.c.encoder.fields(s.c.encoder.begin(frameRoom(w.out)), trailers)
 	s.c.writeHeaders(s.id, w.out, true)
-	w.back()
+	s.c.shared.takeBack(w)
 	s.sentLast()
 }
 
@@ -166,10 +163,10 @@ func (s *stream) writeEnd() {
 	if len(s.trailers) == 0 {
 		s.c.writeData(s.id, nil, true)
 	} else {
-		w := workspaces.Get().(*workspace)
+		w := s.c.shared.space()
 		w.out = append(s.c.encoder.begin(frameRoom(w.out)), s.trailers...)
 		s.c.writeHeaders(s.id, w.out, true)
-		w.back()
+		s.c.shared.takeBack(w)
 	}
 	s.sentLast()
 }

@@ -1,0 +1,74 @@
+package http2
+
+import "fairway.dev/gateway/loop"
+
+// shared is what the connections of one loop use in turns, so that those at
+// rest hold nothing.
+type shared struct {
+	spaces  []*workspace
+	streams []*stream
+	chunks  *chunk // free ones, by next
+	nChunks int
+}
+
+var perLoop loop.Local[shared]
+
+// How much is kept for the next time: a workspace for each message that one
+// message may set off, streams for a busy connection or two, and 1 MiB of
+// chunks.
+const (
+	keepSpaces  = 4
+	keepStreams = 256
+	keepChunks  = 64
+)
+
+// space lends a workspace.
+func (sh *shared) space() *workspace {
+	if n := len(sh.spaces); n > 0 {
+		w := sh.spaces[n-1]
+		sh.spaces = sh.spaces[:n-1]
+		return w
+	}
+	return new(workspace)
+}
+
+// takeBack takes a workspace back, unless a large message made it large.
+func (sh *shared) takeBack(w *workspace) {
+	if len(sh.spaces) < keepSpaces && cap(w.block.buf)+cap(w.out) <= 64<<10 && cap(w.fields) <= 256 {
+		sh.spaces = append(sh.spaces, w)
+	}
+}
+
+func (sh *shared) stream() *stream {
+	if n := len(sh.streams); n > 0 {
+		s := sh.streams[n-1]
+		sh.streams = sh.streams[:n-1]
+		return s
+	}
+	return new(stream)
+}
+
+func (sh *shared) takeBackStream(s *stream) {
+	if len(sh.streams) < keepStreams {
+		sh.streams = append(sh.streams, s)
+	}
+}
+
+func (sh *shared) chunk() *chunk {
+	k := sh.chunks
+	if k == nil {
+		return new(chunk)
+	}
+	sh.chunks = k.next
+	sh.nChunks--
+	k.next, k.from, k.to = nil, 0, 0
+	return k
+}
+
+func (sh *shared) takeBackChunk(k *chunk) {
+	if sh.nChunks < keepChunks {
+		k.next = sh.chunks
+		sh.chunks = k
+		sh.nChunks++
+	}
+}
