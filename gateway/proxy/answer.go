@@ -130,7 +130,7 @@ func (e *exchange) respond(t *try, resp *message.Response, last bool) {
 	case e.req.Upgrade != "":
 		// The backend would not switch: the request ends here, without a body.
 		e.dropBody()
-		e.requestEnded, t.requestSent = true, true
+		t.requestSent = true
 		t.up.End(nil)
 	default:
 		e.dropBody()

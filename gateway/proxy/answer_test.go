@@ -69,6 +69,17 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+func TestClusterThatIsNotThereYet(t *testing.T) {
+	s := newStage(t, to("a"))
+	s.set.Remove("a")
+	l := listener
+	snap, _ := routing.Compile(specOn([]*routing.Listener{&l}, routing.Rule{Action: to("a")}))
+	s.proxy.Prepare(snap)
+	s.proxy.Publish(snap)
+	c := s.get("/")
+	s.want(c, 500, "NC")
+}
+
 func TestAnswersWithoutBody(t *testing.T) {
 	for _, status := range []int{204, 304} {
 		s := newStage(t, routing.Action{Status: status})

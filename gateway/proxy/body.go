@@ -10,8 +10,11 @@ const replayLimit = 64 << 10
 // both. Nothing is Consumed that waits for a connection: so what the client
 // may send bounds what waits.
 func (e *exchange) send(p []byte) {
-	t := e.try
-	connected := t != nil && t.up != nil && (e.req.Upgrade == "" || e.tunnel)
+	t, connected := e.try, e.connected()
+	if e.headSent && !connected { // the backend would not switch protocols
+		e.down.Consumed(len(p))
+		return
+	}
 	if e.replayable && connected && len(e.body)+len(p) > replayLimit {
 		e.replayable = false
 		e.dropBody()
@@ -29,10 +32,15 @@ func (e *exchange) send(p []byte) {
 	}
 }
 
+// connected reports whether what the client sends can be passed on. What comes
+// before the answer to a request for another protocol belongs to that.
+func (e *exchange) connected() bool {
+	return e.try != nil && e.try.up != nil && (e.req.Upgrade == "" || e.tunnel)
+}
+
 // sendEnd passes the end of the request on, or keeps it until it can be.
 func (e *exchange) sendEnd(trailers message.Fields) {
-	t := e.try
-	connected := t != nil && t.up != nil && (e.req.Upgrade == "" || e.tunnel)
+	t, connected := e.try, e.connected()
 	if (e.replayable || !connected) && len(trailers) > 0 {
 		e.keepTrailers(trailers)
 	}

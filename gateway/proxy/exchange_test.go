@@ -394,6 +394,19 @@ func TestUpgradeThatTheBackendRefuses(t *testing.T) {
 	}
 }
 
+func TestWhatFollowsARefusedUpgradeIsDropped(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("GET", "/ws", "Upgrade: websocket").send()
+	s.only().head(200, false)
+	c.upload("frame")
+	c.finish()
+	if s.only().body != "" || c.consumed != 5 {
+		t.Errorf("the backend got %q, %d bytes consumed, want none, 5", s.only().body, c.consumed)
+	}
+	s.only().end()
+	s.want(c, 200, "")
+}
+
 func TestRequestTimeout(t *testing.T) {
 	tests := []struct {
 		when   string
@@ -494,6 +507,31 @@ func TestStreamIdle(t *testing.T) {
 	}
 }
 
+func TestNoIdleTimeouts(t *testing.T) {
+	s := newStageWith(t, Options{StreamIdle: -1, TunnelIdle: -1}, routing.Rule{Action: to("a")})
+	stream := s.get("/")
+	s.pass(24 * time.Hour)
+	s.calls[0].reply(200, "")
+	tunnel := s.request("GET", "/", "Upgrade: websocket").send()
+	s.calls[1].head(101, false)
+	s.pass(24 * time.Hour)
+	if stream.resp.Status != 200 || tunnel.done() {
+		t.Errorf("status %d, tunnel over %v, want 200, false", stream.resp.Status, tunnel.done())
+	}
+	tunnel.leave(message.Gone)
+}
+
+func TestTunnelThatMayIdleFromAStreamThatMayNot(t *testing.T) {
+	s := newStageWith(t, Options{TunnelIdle: -1}, routing.Rule{Action: to("a")})
+	c := s.request("GET", "/", "Upgrade: websocket").send()
+	s.only().head(101, false)
+	s.pass(24 * time.Hour)
+	if c.done() {
+		t.Error("the tunnel was cut")
+	}
+	c.leave(message.Gone)
+}
+
 func TestStreamIdleDuringTheResponse(t *testing.T) {
 	s := newStage(t, to("a"))
 	c := s.get("/")
@@ -556,6 +594,73 @@ func TestSnapshotIsTheOneThatTheExchangeBeganWith(t *testing.T) {
 	if c := s.get("/"); c.resp.Status != 418 {
 		t.Errorf("the next got %d, want 418", c.resp.Status)
 	}
+}
+
+// What a try tells about its endpoint is how its response began.
+func TestOutcomesFeedHealth(t *testing.T) {
+	tests := []struct {
+		name    string
+		end     func(*stage, *client, *call)
+		ejected bool
+	}{
+		{"a bad gateway", func(s *stage, c *client, b *call) { b.reply(502, "") }, true},
+		{"no response in time", func(s *stage, c *client, b *call) { s.pass(time.Second) }, true},
+		{"a reset", func(s *stage, c *client, b *call) { b.abort(&message.Error{Reason: message.Reset}) }, true},
+		{"an error of the application", func(s *stage, c *client, b *call) { b.reply(500, "") }, false},
+		{"a slow response", func(s *stage, c *client, b *call) { b.head(200, false); s.pass(time.Second) }, false},
+		{"a client that leaves", func(s *stage, c *client, b *call) { c.leave(message.Gone) }, false},
+		{"a client that leaves a bad gateway", func(s *stage, c *client, b *call) { b.head(502, false); c.leave(message.Gone) }, true},
+		{"a kept connection that was closed", func(s *stage, c *client, b *call) {
+			b.abort(&message.Error{Reason: message.Gone, Unused: true})
+		}, false},
+	}
+	for _, tt := range tests {
+		a := retrying(&routing.Retry{})
+		a.Timeouts.Request = time.Second
+		s := newStage(t, a)
+		c := *s.set.Cluster("a").Spec()
+		c.Ejection = routing.Ejection{Consecutive: 3}
+		s.set.Put(&c)
+		for range 12 {
+			client := s.get("/")
+			tt.end(s, client, s.calls[len(s.calls)-1])
+			s.loop.Settle()
+		}
+		n := 0
+		for _, ep := range s.set.Stats()[0].Endpoints {
+			n += ep.Ejections
+		}
+		if ejected := n > 0; ejected != tt.ejected {
+			t.Errorf("%s: %d ejections, want some: %v", tt.name, n, tt.ejected)
+		}
+	}
+}
+
+func TestBodyIsKeptNoLongerThanNeeded(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("PUT", "/").open()
+	e := c.recv.(*exchange)
+	c.upload("for another try")
+	if string(e.body) != "for another try" {
+		t.Errorf("%q is kept for another try", e.body)
+	}
+	s.only().head(200, false)
+	c.upload("x")
+	if e.body != nil {
+		t.Errorf("%q is kept after the response began", e.body)
+	}
+	s.only().end()
+
+	s = newStage(t, retrying(&routing.Retry{}))
+	c = s.request("PUT", "/")
+	c.req.Length = message.Unknown
+	c.recv = s.handler.Exchange(c, c.req, false)
+	c.recv.Data([]byte("early"))
+	s.loop.Settle()
+	if body := c.recv.(*exchange).body; body != nil {
+		t.Errorf("%q is kept though there is no other try", body)
+	}
+	s.only().reply(200, "")
 }
 
 func TestLongBodyIsNotKept(t *testing.T) {

@@ -169,6 +169,20 @@ func TestRefusedConnectionPicksAnotherEndpointAtOnce(t *testing.T) {
 	s.records()
 }
 
+func TestRefusedConnectionWaitsForABackoffThatTheRuleNames(t *testing.T) {
+	s := newStage(t, retrying(&routing.Retry{Attempts: 2, Backoff: time.Second}))
+	s.down[1], s.down[2], s.down[3] = errRefused, errRefused, errRefused
+	c := s.get("/")
+	clear(s.down)
+	s.pass(time.Second - 1)
+	if len(s.calls) != 0 {
+		t.Error("another try came before its time")
+	}
+	s.pass(time.Second)
+	s.only().reply(200, "")
+	s.want(c, 200, "")
+}
+
 func TestNoConnection(t *testing.T) {
 	tests := []struct {
 		name     string
@@ -201,6 +215,24 @@ func TestConnectTimeout(t *testing.T) {
 	c := s.get("/")
 	s.pass(time.Minute)
 	s.want(c, 503, "UF")
+}
+
+func TestTooManyWaitForAConnection(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.set.Cluster("a").Spec()
+	narrow := *c
+	narrow.Limits.Pending = 1
+	s.set.Put(&narrow)
+	s.hang[1], s.hang[2], s.hang[3] = true, true, true
+	first := s.get("/")
+	second := s.get("/")
+	first.leave(message.Gone)
+	if second.resp.Status != 503 {
+		t.Errorf("the second got %d, want 503", second.resp.Status)
+	}
+	if r := s.records(); r[0].Flags != "UO" || r[0].Attempts != 1 {
+		t.Errorf("record %+v, want UO after 1 attempt", r[0])
+	}
 }
 
 func TestBackendTimeoutIsTriedAgain(t *testing.T) {

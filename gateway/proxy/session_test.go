@@ -224,7 +224,9 @@ func TestCookie(t *testing.T) {
 // A kept connection that had been closed is not the endpoint's fault: the
 // session stays where it is.
 func TestSessionStaysThroughARetry(t *testing.T) {
-	s := newStage(t, sticky(routing.Session{Name: "sid"}))
+	a := to("a")
+	a.Session = &routing.Session{Name: "sid"}
+	s := newStage(t, a)
 	c, port := s.visit()
 	next := s.get("/", "Cookie: "+pair(c.field("set-cookie")))
 	b := s.calls[len(s.calls)-1]

@@ -34,6 +34,7 @@ type stage struct {
 
 	down  map[uint16]error // ports whose dial fails, and how
 	hang  map[uint16]bool  // ports whose dial never ends
+	rules []*rule          // that were ever prepared
 	room  int              // exchanges on a connection
 	tls   bool             // of clients
 	conns []*conn
@@ -96,11 +97,30 @@ func (s *stage) serve(rules ...routing.Rule) {
 
 func (s *stage) serveOn(listeners []*routing.Listener, rules ...routing.Rule) {
 	s.t.Helper()
+	spec := specOn(listeners, rules...)
+	for _, c := range spec.Clusters {
+		s.set.Put(c)
+		s.set.PutEndpoints(spec.Endpoints[c.Name])
+	}
+	snap, problems := routing.Compile(spec)
+	for _, p := range problems {
+		s.t.Log(p)
+	}
+	s.proxy.Prepare(snap)
+	for _, t := range snap.Fresh() {
+		s.rules = append(s.rules, t.Prepared.(*rule))
+	}
+	s.proxy.Publish(snap)
+}
+
+// specOn is one route on listeners, and all clusters.
+func specOn(listeners []*routing.Listener, rules ...routing.Rule) *routing.Spec {
 	route := &routing.Route{Name: "HTTPRoute/ns/r", Rules: rules}
 	spec := &routing.Spec{
 		Listeners: map[routing.ListenerName]*routing.Listener{},
 		Routes:    map[routing.RouteName]*routing.Route{route.Name: route},
 		Clusters:  map[routing.ClusterName]*routing.Cluster{},
+		Endpoints: map[routing.ClusterName]*routing.Endpoints{},
 	}
 	for _, l := range listeners {
 		spec.Listeners[l.Name] = l
@@ -116,20 +136,13 @@ func (s *stage) serveOn(listeners []*routing.Listener, rules ...routing.Rule) {
 		if name == "b" {
 			c.Limits.Requests = 2
 		}
-		spec.Clusters[name] = c
-		s.set.Put(c)
 		e := &routing.Endpoints{Cluster: name}
 		for _, port := range ports {
 			e.List = append(e.List, routing.Endpoint{Addr: addr(port), Ready: true, Serving: true})
 		}
-		s.set.PutEndpoints(e)
+		spec.Clusters[name], spec.Endpoints[name] = c, e
 	}
-	snap, problems := routing.Compile(spec)
-	for _, p := range problems {
-		s.t.Log(p)
-	}
-	s.proxy.Prepare(snap)
-	s.proxy.Publish(snap)
+	return spec
 }
 
 func addr(port uint16) netip.AddrPort {
@@ -285,9 +298,7 @@ func (c *call) End(trailers message.Fields) {
 
 func (c *call) Abort(err error) {
 	if c.over {
-		if c.aborted == nil && !c.answered {
-			c.conn.s.t.Error("Abort to the backend after the end")
-		}
+		c.conn.s.t.Error("Abort to the backend after the end")
 		return
 	}
 	c.aborted = err
@@ -351,6 +362,9 @@ func (c *call) end(lines ...string) {
 func (c *call) abort(why *message.Error) {
 	c.answered = true
 	c.recv.Abort(why)
+	if !c.ended && c.aborted == nil {
+		c.conn.s.t.Error("the proxy did not make the last call on an aborted stream")
+	}
 	if !c.over {
 		c.over = true
 		c.conn.busy--

@@ -87,10 +87,6 @@ func (t *try) ConnectFailed(err error) {
 func (t *try) Head(resp *message.Response, last bool) {
 	e := t.e
 	switch {
-	case e == nil:
-		if last {
-			t.close(t.outcome)
-		}
 	case resp.Status < 200 && resp.Status != 101:
 		t.interimHead(resp)
 	case resp.Status == 101 && (e.req.Upgrade == "" || last):
