@@ -244,6 +244,33 @@ func TestResponses(t *testing.T) {
 	}
 }
 
+// RFC 9110 sections 9.3.2, 15.3.5 and 15.4.5: a body that is sent all the
+// same goes nowhere.
+func TestResponsesWithoutABody(t *testing.T) {
+	tests := []struct {
+		method string
+		status int
+		want   string
+	}{
+		{"HEAD", 200, "HEADERS 1 :status=200 content-length=5 END"},
+		{"GET", 204, "HEADERS 1 :status=204 END"},
+		{"GET", 304, "HEADERS 1 :status=304 content-length=5 END"},
+	}
+	for _, tt := range tests {
+		p := client(t, Limits{}).greet()
+		p.headers(1, pseudo(":method", tt.method)...)
+		p.send()
+		x := p.exchanges[0]
+		x.Head(&message.Response{Status: tt.status, Length: 5}, false)
+		x.send("hello")
+		x.end("x", "y")
+		p.want(tt.want)
+		if p.srv.streams.n != 0 {
+			t.Errorf("%s, %d: the stream is still open", tt.method, tt.status)
+		}
+	}
+}
+
 // RFC 9113 section 8.1: an answer that does not wait for the request.
 func TestEarlyResponses(t *testing.T) {
 	p := client(t, Limits{}).greet()

@@ -207,7 +207,7 @@ func (s *Server) request(id uint32, last bool, w *workspace) {
 	if s.peer.Secure() {
 		req.Scheme = "https"
 	}
-	st.expect, st.upgrade = req.Length, req.Upgrade != ""
+	st.expect, st.upgrade, st.headOnly = req.Length, req.Upgrade != "", req.Method == "HEAD"
 	whole := last && !st.upgrade // an upgrade is never handed on as its own end
 	st.remoteDone, st.heardEnd = whole, whole
 	st.recv = s.handler.Exchange(st, req, whole)
@@ -268,12 +268,16 @@ func (st *stream) Head(resp *message.Response, last bool) {
 	} else {
 		w.out = st.c.encoder.response(frameRoom(w.out), resp, status)
 	}
-	st.c.writeHeaders(st.id, w.out, last)
+	// A body that the user sends where there is none goes nowhere.
+	whole := last || status >= 200 && (st.headOnly || status == 204 || status == 304)
+	st.c.writeHeaders(st.id, w.out, whole)
 	st.c.shared.takeBack(w)
 	st.answered = st.answered || status >= 200
 	if last {
 		st.userDone = true
 		st.over = st.over || !st.tunnel
+	}
+	if whole {
 		st.sentLast()
 	}
 }
