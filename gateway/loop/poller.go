@@ -85,24 +85,37 @@ func (p *poller) remove(fd int) {
 	unix.EpollCtl(p.epfd, unix.EPOLL_CTL_DEL, fd, nil)
 }
 
+// heldWait is how long a loop waits without giving up its place in the Go
+// scheduler. Giving it up and taking it back costs as much as a request, and
+// keeps the runtime's monitor awake, so a loop that has something to do some
+// hundred times a second does not; one that is idle does. It is less than the
+// 10 ms after which the monitor sends a signal to who runs for too long: one
+// that comes all the same (a garbage collection begins) ends the wait.
+const heldWait = 5 * time.Millisecond
+
 // wait waits for events, at most for d; a negative d waits without end.
-//
-// It asks without blocking first: a busy loop then never tells the Go
-// scheduler that it is in a system call, which costs more than the call.
 func (p *poller) wait(d time.Duration) int {
+	held := heldWait
+	if 0 <= d && d < held {
+		held = d
+	}
+	// A timeout is counted in whole milliseconds, upwards: a timer that fires
+	// early would only be waited for again.
 	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd),
-		uintptr(unsafe.Pointer(&p.events[0])), maxEvents, 0, 0, 0)
-	if (errno == 0 && n > 0) || d == 0 {
+		uintptr(unsafe.Pointer(&p.events[0])), maxEvents, uintptr(millis(held)), 0, 0)
+	if n > 0 || errno != 0 || held == d {
 		return count(n, errno)
 	}
-	millis := -1
+	rest := -1
 	if d > 0 {
-		millis = int((d + time.Millisecond - 1) / time.Millisecond)
+		rest = millis(d - held)
 	}
 	n, _, errno = syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd),
-		uintptr(unsafe.Pointer(&p.events[0])), maxEvents, uintptr(millis), 0, 0)
+		uintptr(unsafe.Pointer(&p.events[0])), maxEvents, uintptr(rest), 0, 0)
 	return count(n, errno)
 }
+
+func millis(d time.Duration) int { return int((d + time.Millisecond - 1) / time.Millisecond) }
 
 func count(n uintptr, errno syscall.Errno) int {
 	if errno != 0 { // EINTR: no other error can come of a valid set
