@@ -119,8 +119,9 @@ func (e *exchange) respond(t *try, resp *message.Response, last bool) {
 	e.noteGRPC(resp.Fields)
 	e.dress(resp)
 	if last {
-		t.finish()
+		t.part()
 		e.endWithHead(resp)
+		t.finish() // which may take resp away
 		return
 	}
 	e.down.Head(resp, false)

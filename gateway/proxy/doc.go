@@ -1,2 +1,118 @@
 // Package proxy is one exchange: the life of a request.
+//
+// It joins a client's stream to a backend's. The codecs know bytes, routing
+// knows rules, upstream knows endpoints; what is done with a request, in which
+// order, and what its client is told, is decided here and nowhere else.
+//
+// The one law: an exchange ends once. Whatever happens in whatever order, the
+// client's stream gets one last call, each begun try one Done, the cluster one
+// End, and metrics and access log one record.
+//
+// # The life of a request
+//
+//  1. A codec calls [message.Handler.Exchange] at the end of the head. Over
+//     MaxExchanges the request is answered at once.
+//  2. Identity: fields that only a proxy may write are taken out, and ours are
+//     put in, so that a rule may match them.
+//  3. The path's dot segments are resolved, the host is put in lower case and
+//     without its port, and the Snapshot that is loaded now says which rule
+//     takes the request.
+//  4. A share of the rule is drawn by weight, unless the request's session
+//     names one.
+//  5. A preflight of CORS, a redirect, a status: answered here.
+//  6. Filters: header changes of the rule, then of the backend; rewrite, where
+//     the backend's counts more; mirrors, which get the result.
+//  7. Tries: an endpoint is picked, a connection is had, the request is sent,
+//     and its body after it as it comes. Nothing is buffered but what a retry
+//     might need (64 KiB), and what waits for a connection.
+//  8. The response's head decides: another try, or this response. Header
+//     changes of the backend, then of the rule; CORS; the session's cookie.
+//  9. Body and trailers pass. A side that does not take what it is sent holds
+//     the other one back.
+//  10. The end: a record, and all is given back. A response that breaks off
+//     behind its head breaks off for the client too, it never ends clean.
+//
+// After a 101 bytes pass both ways until both directions have ended.
+//
+// # Who the client is
+//
+// With TrustedHops 0 the gateway is the edge. X-Forwarded-*, X-Real-IP,
+// X-Request-ID, X-Envoy-*, X-Fairway-*, X-Forwarded-Client-Cert, Forwarded and
+// Baggage of the client are dropped. X-Forwarded-For becomes the connection's
+// address, X-Forwarded-Proto its scheme, X-Request-ID a random UUID, and
+// X-Forwarded-Host the client's host where a rule rewrites it.
+//
+// With TrustedHops n the last n entries of X-Forwarded-For are kept before
+// ours, and X-Forwarded-Proto, -Host, -Port and X-Request-ID are believed. The
+// rest is dropped all the same. Via is not added.
+//
+// # Answers
+//
+// The gateway's own answers have a line of plain text and "server: fairway".
+// To a gRPC request (content type application/grpc) they are Trailers-Only
+// with status 200 and the grpc-status that gRPC maps the status to.
+//
+//	400 DPE  the path has an encoded NUL
+//	404 NR   no rule takes the request, or no listener has the host
+//	408 SI   the client sent nothing for StreamIdle
+//	421 NR   the host belongs to another listener than the TLS name
+//	500 NC   the rule's reference leads nowhere
+//	502 UPE  the backend's response is not valid
+//	503 UH   the cluster has no endpoint
+//	503 UF   no connection could be had
+//	503 UO   a limit of the cluster is reached
+//	503 UC   the backend closed the connection before it answered
+//	503 UR   the backend reset the request, or refused it
+//	503 OM   over MaxExchanges
+//	504 UT   the rule's timeout for the request, or for the last try, passed
+//	504 SI   the backend sent nothing for StreamIdle
+//
+// and 200 to a preflight, 30x, or what status a rule names. Malformed
+// requests are answered by their codecs, and recorded with 400, 408 or 413 and
+// DPE. A client that left is recorded with DC, and status 0 unless it had one.
+//
+// # Timeouts
+//
+// Timeouts.Request bounds the exchange with all its tries, from the request's
+// head to the response's end. Timeouts.Backend bounds one try, from the moment
+// its head is sent to the response's end; connecting has the cluster's own
+// bound. There is no default for either, as in Istio: streams may last. But an
+// exchange on which nothing moves ends after StreamIdle, 5 minutes, and a
+// tunnel after TunnelIdle, 1 hour. The other two do not bound tunnels.
+//
+// # Retries
+//
+// A rule without a Retry has two, as in Istio: where there is no connection,
+// where the backend says that it has not begun (REFUSED_STREAM, a GOAWAY
+// below the stream), where a kept connection turns out to be closed and the
+// method is idempotent, and where a gRPC response is Trailers-Only with
+// UNAVAILABLE or CANCELLED. Attempts 0 means none of these.
+//
+// A rule with a Retry has Attempts of them, for all that and for the statuses
+// in Codes, whatever the method (HTTPRouteRetry knows none). Failures that
+// bring no response are tried again too: for idempotent methods, and for all
+// where Codes has the status that would be answered. A request with an
+// Idempotency-Key counts as idempotent.
+//
+// Other endpoints come first. The wait before a retry is Backoff, 25 ms
+// without one, doubled each time up to ten times as long, and up to as much
+// again by chance. Where nothing was begun the first retry is at once, unless
+// the rule names a Backoff. A request is not retried once more than 64 KiB of
+// its body were sent, or its response has begun to pass. Of the requests of one
+// share on one loop a fifth may be retrying, but three always (else URX). The
+// last response is what the client gets, with URX in its record.
+//
+// # Sessions
+//
+// A session's token names an endpoint and its cluster. It is sealed under a
+// key made of the route's name, the rule's index, the session's name and
+// SessionKey, so every gateway reads it, also after a restart, and it is worth
+// nothing elsewhere. It has precedence over weights, even a weight of 0. Where
+// its endpoint is gone the session moves, and the client is told.
+//
+// # Mirrors
+//
+// A mirror gets the request that the backend gets, under the same host, and
+// its answer is dropped. One that falls 256 KiB behind or fails ends without
+// being noticed. Upgrades are not mirrored.
 package proxy

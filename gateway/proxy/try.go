@@ -170,8 +170,9 @@ func (t *try) End(trailers message.Fields) {
 		e.down.End(nil)
 	default:
 		e.noteGRPC(trailers)
-		t.finish()
+		t.part()
 		e.end(trailers)
+		t.finish() // which may take trailers away
 	}
 }
 
@@ -254,6 +255,12 @@ func (t *try) cancel(o upstream.Outcome) {
 	t.close(o)
 }
 
+// part takes a try out of its exchange.
+func (t *try) part() {
+	t.e.try = nil
+	t.e = nil
+}
+
 // finish ends a try whose response is whole.
 func (t *try) finish() {
 	if !t.requestSent {
@@ -272,8 +279,7 @@ func (t *try) discard(last bool) {
 		t.up.Abort(errCancelled)
 		t.close(t.outcome)
 	default:
-		t.e.try = nil
-		t.e = nil
+		t.part()
 		t.rest = maxRest
 		t.on.loop.Arm(&t.timer, restTime)
 	}
@@ -282,7 +288,7 @@ func (t *try) discard(last bool) {
 // close ends a try on which nothing more is called.
 func (t *try) close(o upstream.Outcome) {
 	if t.e != nil {
-		t.e.try = nil
+		t.part()
 	}
 	t.on.loop.Disarm(&t.timer)
 	t.ep.Done(t.on.loop, o)
