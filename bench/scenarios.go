@@ -28,20 +28,22 @@ const (
 	smallH2C   backend = "1 KiB over h2c"
 )
 
-const roundTime = 3 * time.Second
+// roundTime is how long a round's load lasts: with five rounds and five peers
+// a scenario takes under two minutes.
+const roundTime = 2 * time.Second
 
 var scenarios = []scenario{
-	{name: "h1", about: "HTTP/1.1 keep-alive, 1 KiB, 64 connections", load: wrk{conns: 64}, rounds: 7, backend: smallHTTP1},
-	{name: "tls", about: "the same over TLS 1.3", load: wrk{conns: 64}, rounds: 7, tls: true, backend: smallHTTP1},
+	{name: "h1", about: "HTTP/1.1 keep-alive, 1 KiB, 64 connections", load: wrk{conns: 64}, rounds: 5, backend: smallHTTP1},
+	{name: "tls", about: "the same over TLS 1.3", load: wrk{conns: 64}, rounds: 5, tls: true, backend: smallHTTP1},
 	{name: "hs", about: "a full TLS handshake for each request", load: wrk{conns: 16, close: true}, rounds: 5, tls: true, backend: smallHTTP1},
-	{name: "h2", about: "HTTP/2 over TLS to HTTP/1.1, 8 connections x 32 streams", load: h2load{conns: 8, streams: 32}, rounds: 7, tls: true, backend: smallHTTP1},
-	{name: "h2c", about: "HTTP/2 over TLS to h2c, 8 connections x 32 streams", load: h2load{conns: 8, streams: 32}, rounds: 7, tls: true, backend: smallH2C},
+	{name: "h2", about: "HTTP/2 over TLS to HTTP/1.1, 8 connections x 32 streams", load: h2load{conns: 8, streams: 32}, rounds: 5, tls: true, backend: smallHTTP1},
+	{name: "h2c", about: "HTTP/2 over TLS to h2c, 8 connections x 32 streams", load: h2load{conns: 8, streams: 32}, rounds: 5, tls: true, backend: smallH2C},
 	{name: "big", about: "1 MiB bodies, plain", load: wrk{conns: 16}, rounds: 5, backend: largeHTTP1, perByte: true},
 	{name: "bigtls", about: "1 MiB bodies over TLS", load: wrk{conns: 16}, rounds: 5, tls: true, backend: largeHTTP1, perByte: true},
 	{name: "cores", about: "HTTP/1.1 as h1, the proxy on 2 cores", load: wrk{conns: 64}, rounds: 5, cores: 2, backend: smallHTTP1},
 	{name: "routes", about: "HTTP/1.1 as h1, 5,000 routes installed", load: wrk{conns: 64}, rounds: 5, routes: 5000, backend: smallHTTP1, only: []string{"fairway"}},
-	{name: "rate", about: "3,000 requests/s on 16 connections: latency", load: h2load{conns: 16, streams: 1, http1: true, rate: 3000}, rounds: 7, backend: smallHTTP1},
-	{name: "ratetls", about: "the same over TLS 1.3", load: h2load{conns: 16, streams: 1, http1: true, rate: 3000}, rounds: 7, tls: true, backend: smallHTTP1},
+	{name: "rate", about: "3,000 requests/s on 16 connections: latency", load: h2load{conns: 16, streams: 1, http1: true, rate: 3000}, rounds: 5, backend: smallHTTP1},
+	{name: "ratetls", about: "the same over TLS 1.3", load: h2load{conns: 16, streams: 1, http1: true, rate: 3000}, rounds: 5, tls: true, backend: smallHTTP1},
 	{name: "idle", about: "memory of an idle keep-alive connection, 4,000 of them", load: idle{conns: 4000}, rounds: 1, backend: smallHTTP1},
 	{name: "idletls", about: "the same over TLS, 2,000 of them", load: idle{conns: 2000}, rounds: 1, tls: true, backend: smallHTTP1},
 }

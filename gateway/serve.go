@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -17,6 +18,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"fairway.dev/discovery/manifest"
 	"fairway.dev/gateway/admin"
@@ -52,7 +55,7 @@ func parseServe(args []string) (*serveFlags, error) {
 	f.StringVar(&o.logFormat, "log-format", "json", "access log lines as json or `text`")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "what is logged: debug, info, warn or error")
 	f.DurationVar(&o.drain, "drain", 25*time.Second, "how long requests under way may take after SIGTERM")
-	f.IntVar(&o.maxConns, "max-connections", 0, "client connections at once; 0 means as many as there are file descriptors")
+	f.IntVar(&o.maxConns, "max-connections", 0, "client connections at once; 0 means what the file descriptors are enough for")
 	f.IntVar(&o.maxRequests, "max-requests", 0, "requests under way at once; 0 means no bound")
 	f.IntVar(&o.trustedHops, "trusted-hops", 0, "proxies in front whose X-Forwarded-For is believed")
 	if err := parse(f, args); err != nil {
@@ -130,11 +133,25 @@ func newGateway(o *serveFlags, log *slog.Logger) (*gateway, error) {
 	}
 	if g.server, err = server.New(server.Options{
 		Loops: loops, Bind: bind, Metrics: g.metrics, AccessLog: g.accessLog, LocalCA: ca,
-		MaxConnections: o.maxConns, MaxExchanges: o.maxRequests, TrustedHops: o.trustedHops, Log: log,
+		MaxConnections: g.maxConnections(), MaxExchanges: o.maxRequests, TrustedHops: o.trustedHops, Log: log,
 	}); err != nil {
 		return nil, err
 	}
 	return g, g.listenAdmin()
+}
+
+// maxConnections bounds client connections so that each can have one to a
+// backend: a gateway without descriptors fails what it has begun.
+func (g *gateway) maxConnections() int {
+	if g.options.maxConns > 0 {
+		return g.options.maxConns
+	}
+	const others = 256 // files, the admin port, what the runtime has
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > math.MaxInt32 {
+		return 0
+	}
+	return max(1, (int(limit.Cur)-others)/2)
 }
 
 func (g *gateway) openAccessLog() error {
