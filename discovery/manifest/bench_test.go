@@ -113,3 +113,17 @@ func BenchmarkEditOneOf5000RoutesInOneFile(b *testing.B) {
 		}
 	}
 }
+
+// A look at everything, as after a change of links, where nothing is new.
+func BenchmarkLookAtAll5000Files(b *testing.B) {
+	dir := b.TempDir()
+	manyRoutes(b, dir, 5000)
+	f := &Folder{Paths: []string{dir}}
+	f.Load()
+	b.ReportAllocs()
+	for b.Loop() {
+		if c, changed := f.settle(f.lookAtAll(nil)); changed {
+			b.Fatal(c)
+		}
+	}
+}

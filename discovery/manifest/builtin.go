@@ -167,18 +167,19 @@ func validateService(o object) (errs field.ErrorList) {
 	names, numbers := map[string]bool{}, map[string]bool{}
 	for i := range spec.Ports {
 		p, at := &spec.Ports[i], at.Child("ports").Index(i)
-		errs = append(errs, validateServicePort(p, at, len(spec.Ports) > 1)...)
+		errs = append(errs, validateServicePort(p, at)...)
+		if p.Name == "" && len(spec.Ports) > 1 {
+			errs = append(errs, field.Required(at.Child("name"), ""))
+		}
 		errs = append(errs, once(names, at.Child("name"), p.Name)...)
 		errs = append(errs, once(numbers, at, fmt.Sprintf("%d/%s", p.Port, p.Protocol))...)
 	}
 	return errs
 }
 
-func validateServicePort(p *corev1.ServicePort, at *field.Path, several bool) (errs field.ErrorList) {
+func validateServicePort(p *corev1.ServicePort, at *field.Path) (errs field.ErrorList) {
 	if p.Name != "" {
 		errs = append(errs, invalid(at.Child("name"), p.Name, validation.IsDNS1123Label(p.Name))...)
-	} else if several {
-		errs = append(errs, field.Required(at.Child("name"), ""))
 	}
 	errs = append(errs, invalid(at.Child("port"), p.Port, validation.IsValidPortNum(int(p.Port)))...)
 	errs = append(errs, validateProtocol(p.Protocol, at)...)

@@ -22,7 +22,7 @@ func TestEditsEndWhereALoadBegins(t *testing.T) {
 	dir := t.TempDir()
 	edited := &Folder{Paths: []string{dir}}
 	edited.Load()
-	for range 300 {
+	for range 150 {
 		path := filepath.Join(dir, fmt.Sprintf("%d.yaml", random.IntN(4)))
 		switch random.IntN(6) {
 		case 0:
@@ -65,7 +65,7 @@ func randomDocs(random *rand.Rand) string {
 }
 
 func withoutGenerations(dump []byte) []byte {
-	for i := range 300 {
+	for i := range 150 {
 		dump = bytes.ReplaceAll(dump, fmt.Appendf(nil, `"generation":%d,`, i), nil)
 		dump = bytes.ReplaceAll(dump, fmt.Appendf(nil, `,"generation":%d}`, i), []byte("}"))
 	}
@@ -121,7 +121,7 @@ func FuzzLoad(f *testing.F) {
 // Texts that cost a parser most for their size: none costs it more than in
 // proportion.
 func TestHostileTextsAreCheap(t *testing.T) {
-	const size = 4 << 20
+	const size = 1 << 20
 	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }
 	tests := []struct{ name, text string }{
 		{"comments", fill("#\n")},
@@ -153,9 +153,8 @@ func TestHostileTextsAreCheap(t *testing.T) {
 		f := &Folder{Paths: []string{dir}}
 		before := cpu(t)
 		f.Load()
-		// Most take some 0.1 s, the worst 1 s; one that goes as the square of
-		// the size takes minutes.
-		const limit = 20 * time.Second
+		// Most take some 0.1 s, the worst 1 s.
+		const limit = 5 * time.Second
 		if took := cpu(t) - before; took > limit {
 			t.Errorf("%s: %v, want at most %v", tt.name, took, limit)
 		}

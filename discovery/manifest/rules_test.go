@@ -33,7 +33,7 @@ func TestRulesAgreeWithTheAPIServer(t *testing.T) {
 		if oracles[k] == nil {
 			oracles[k] = cel.NewValidator(c.shape, true, celconfig.PerCallLimit)
 		}
-		const copies = 150
+		const copies = 60
 		for i := range copies {
 			o := deepCopy(t, tr)
 			if i > 0 {
@@ -54,7 +54,7 @@ func TestRulesAgreeWithTheAPIServer(t *testing.T) {
 			broken += len(got)
 		}
 	}
-	if broken < 1000 {
+	if broken < 300 {
 		t.Errorf("only %d rules were broken: want more to compare", broken)
 	}
 }

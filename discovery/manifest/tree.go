@@ -59,7 +59,7 @@ func parse(doc []byte) (text, error) {
 		return text{}, err
 	}
 	var g grower
-	root, err := g.value(n, 0, false)
+	root, err := g.value(n, 0)
 	return text{root, n.Line - 1, func() *yaml.Node { return n }}, err
 }
 
@@ -115,25 +115,28 @@ func parseNodes(doc []byte) (*yaml.Node, error) {
 // A grower makes a tree of YAML nodes as kubectl does: by the rules of YAML
 // 1.1, so "on" and "yes" are booleans, and then as JSON.
 type grower struct {
-	aliased int
+	inside  int // aliases
+	aliased int // nodes that were reached inside aliases
 }
 
-func (g *grower) value(n *yaml.Node, depth int, aliased bool) (any, error) {
+func (g *grower) value(n *yaml.Node, depth int) (any, error) {
 	if depth > maxDepth {
 		return nil, atLine(n, fmt.Errorf("%w: nested deeper than %d", errTooComplex, maxDepth))
 	}
-	if aliased {
+	if g.inside > 0 {
 		if g.aliased++; g.aliased > maxAliased {
 			return nil, atLine(n, fmt.Errorf("%w: aliases repeat more than %d nodes", errTooComplex, maxAliased))
 		}
 	}
 	switch n.Kind {
 	case yaml.AliasNode:
-		return g.value(n.Alias, depth+1, true)
+		g.inside++
+		defer func() { g.inside-- }()
+		return g.value(n.Alias, depth+1)
 	case yaml.SequenceNode:
 		list := make([]any, 0, len(n.Content))
 		for _, c := range n.Content {
-			v, err := g.value(c, depth+1, aliased)
+			v, err := g.value(c, depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -142,7 +145,7 @@ func (g *grower) value(n *yaml.Node, depth int, aliased bool) (any, error) {
 		return list, nil
 	case yaml.MappingNode:
 		m := make(tree, len(n.Content)/2)
-		return m, g.fill(m, n, depth, aliased)
+		return m, g.fill(m, n, depth)
 	default:
 		v, err := scalar(n)
 		if err != nil {
@@ -154,7 +157,7 @@ func (g *grower) value(n *yaml.Node, depth int, aliased bool) (any, error) {
 
 // fill puts the fields of a mapping into m, its own before those that it
 // merges ("<<").
-func (g *grower) fill(m tree, n *yaml.Node, depth int, aliased bool) error {
+func (g *grower) fill(m tree, n *yaml.Node, depth int) error {
 	var merged []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
@@ -162,14 +165,14 @@ func (g *grower) fill(m tree, n *yaml.Node, depth int, aliased bool) error {
 			merged = append(merged, value)
 			continue
 		}
-		name, err := g.key(key, aliased)
+		name, err := g.key(key)
 		if err != nil {
 			return atLine(key, err)
 		}
 		if _, ok := m[name]; ok {
 			return atLine(key, fmt.Errorf("%q: %w in one mapping", name, errTwice))
 		}
-		v, err := g.value(value, depth+1, aliased)
+		v, err := g.value(value, depth+1)
 		if err != nil {
 			return err
 		}
@@ -185,7 +188,7 @@ func (g *grower) fill(m tree, n *yaml.Node, depth int, aliased bool) error {
 
 // merge adds to m what it has not yet of a mapping, or of several in order.
 func (g *grower) merge(m tree, n *yaml.Node, depth int) error {
-	v, err := g.value(n, depth, true)
+	v, err := g.value(n, depth)
 	if err != nil {
 		return err
 	}
@@ -213,8 +216,8 @@ func isMerge(key *yaml.Node) bool {
 
 // key returns a field's name. JSON has only strings there: numbers and
 // booleans become how JSON writes them.
-func (g *grower) key(n *yaml.Node, aliased bool) (string, error) {
-	v, err := g.value(n, maxDepth-1, aliased)
+func (g *grower) key(n *yaml.Node) (string, error) {
+	v, err := g.value(n, maxDepth-1)
 	if err != nil {
 		return "", err
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,9 +21,11 @@ import (
 type seen struct{ ports, keys, problems string }
 
 // watching runs Watch until the test ends, and returns how to wait for the
-// next Change.
+// next Change. When it returns, all is watched.
 func watching(t *testing.T, f *Folder) (next func() seen) {
 	t.Helper()
+	probe := t.TempDir()
+	f.Paths = append(slices.Clip(f.Paths), probe)
 	const longest = 10 * time.Second // for what takes some 10 ms: the test has hung
 	ctx, stop := context.WithCancel(t.Context())
 	changes, done := make(chan seen), make(chan struct{})
@@ -39,7 +42,7 @@ func watching(t *testing.T, f *Folder) (next func() seen) {
 		stop()
 		<-done
 	})
-	return func() seen {
+	next = func() seen {
 		t.Helper()
 		select {
 		case s := <-changes:
@@ -49,6 +52,9 @@ func watching(t *testing.T, f *Folder) (next func() seen) {
 			return seen{}
 		}
 	}
+	write(t, filepath.Join(probe, "probe.yaml"), "{apiVersion: v1, kind: ConfigMap, metadata: {name: probe}}")
+	next()
+	return next
 }
 
 // until waits for the Services to be as wanted.
