@@ -358,50 +358,6 @@ func TestUnsendableRequests(t *testing.T) {
 	}
 }
 
-func TestClientUpgrade(t *testing.T) {
-	ask := &message.Request{Method: "GET", Authority: "a", Path: "/", Upgrade: "websocket"}
-	p := newPhone(Limits{})
-	u := p.call(ask, false)
-	p.far.take()
-	p.far.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX: y\r\n\r\nraw")
-	if len(u.heads) != 1 || u.heads[0] != `HTTP/1.1 101 "Switching Protocols" -1 [X: y]` || u.body.String() != "raw" || u.ended {
-		t.Fatalf("heads %q, body %q, ended %v", u.heads, u.body.String(), u.ended)
-	}
-	u.stream.Data([]byte("HTTP"))
-	u.stream.End(nil)
-	if got := p.far.take(); got != "HTTP" || !p.far.eof || p.far.closed {
-		t.Fatalf("sent %q, eof %v, closed %v; want that one direction ended", got, p.far.eof, p.far.closed)
-	}
-	p.far.send(" more")
-	p.far.Finish()
-	p.loop.Settle()
-	if u.body.String() != "raw more" || !u.ended || p.closed != 1 || p.err != nil || p.free != 0 {
-		t.Errorf("body %q, ended %v, closed %d with %v, free %d", u.body.String(), u.ended, p.closed, p.err, p.free)
-	}
-}
-
-// RFC 9110 section 7.8: another answer leaves the connection with HTTP; the
-// user ends its side of what did not come about, one way or the other.
-func TestClientUpgradeRefused(t *testing.T) {
-	for _, abort := range []bool{false, true} {
-		p := newPhone(Limits{})
-		u := p.call(&message.Request{Method: "GET", Authority: "a", Path: "/", Upgrade: "x"}, false)
-		p.far.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno")
-		if !u.ended || p.free != 0 {
-			t.Fatalf("ended %v, free %d; want an answer, and a stream that is not over", u.ended, p.free)
-		}
-		if abort {
-			u.stream.Abort(nil)
-		} else {
-			u.stream.End(nil)
-		}
-		p.loop.Settle()
-		if p.free != 1 || p.client.Free() != 1 || u.err != nil {
-			t.Errorf("free %d, Free %d, told %v; want a free connection", p.free, p.client.Free(), u.err)
-		}
-	}
-}
-
 func TestClientCloseAndDrain(t *testing.T) {
 	const ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 	t.Run("close, idle", func(t *testing.T) {
