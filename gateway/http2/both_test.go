@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 )
+
+func newLoop() *loop.Loop { return loop.NewManual(time.Unix(1e9, 0)) }
 
 // pair is a Client and a Server that talk to each other.
 func pair(t testing.TB, l *loop.Loop, h message.Handler, server, client Limits) (*Client, *Server, [2]*loop.PipeConn) {
@@ -82,7 +85,7 @@ func randomExchanges(t *testing.T, rnd *rand.Rand) {
 	limits := func() Limits {
 		return Limits{StreamWindow: 1 << (16 + rnd.IntN(3)), ConnWindow: 1 << (16 + rnd.IntN(5)), WriteStall: time.Hour}
 	}
-	l := loop.NewManual(time.Unix(1e9, 0))
+	l := newLoop()
 	cli, srv, ends := pair(t, l, &echo{}, limits(), limits())
 	var all, open []*asker
 	start := func() {
@@ -254,8 +257,7 @@ func (w *wire) to(h loop.Handler) bool {
 	return true
 }
 
-func wires(h message.Handler) (*Client, *Server, func()) {
-	l := loop.NewManual(time.Unix(1e9, 0))
+func wires(l *loop.Loop, h message.Handler) (*Client, *Server, func()) {
 	a, b := &wire{l: l}, &wire{l: l}
 	srv := NewServer(b, &message.Peer{RemoteIP: "192.0.2.1"}, h, nil)
 	cli := NewClient(a, ClientOptions{})
@@ -270,7 +272,7 @@ func wires(h message.Handler) (*Client, *Server, func()) {
 
 func TestExchangesAllocateNothing(t *testing.T) {
 	h, req := newSmall()
-	cli, _, settle := wires(h)
+	cli, _, settle := wires(newLoop(), h)
 	r := &sink{}
 	one := func() {
 		r.Stream = cli.Open(req, true, r)
@@ -302,7 +304,7 @@ func TestExchangesAllocateNothing(t *testing.T) {
 // and a Server, 32 at a time.
 func BenchmarkExchange(b *testing.B) {
 	h, req := newSmall()
-	cli, _, settle := wires(h)
+	cli, _, settle := wires(newLoop(), h)
 	r := &sink{}
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
@@ -316,7 +318,7 @@ func BenchmarkExchange(b *testing.B) {
 // BenchmarkServer is the server's part of it.
 func BenchmarkServer(b *testing.B) {
 	h, req := newSmall()
-	l := loop.NewManual(time.Unix(1e9, 0))
+	l := newLoop()
 	w := &wire{l: l}
 	srv := NewServer(w, &message.Peer{RemoteIP: "192.0.2.1"}, h, nil)
 	p := newPeer(b)
@@ -349,7 +351,7 @@ func BenchmarkBodies(b *testing.B) {
 	h, req := newSmall()
 	h.body = make([]byte, 1<<20)
 	h.resp.Length = 1 << 20
-	cli, srv, settle := wires(h)
+	cli, srv, settle := wires(newLoop(), h)
 	r := &sink{}
 	b.ReportAllocs()
 	b.SetBytes(1 << 20)
@@ -360,4 +362,34 @@ func BenchmarkBodies(b *testing.B) {
 			srv.Drained()
 		}
 	}
+}
+
+// An idle connection holds little: no buffers, no streams, small tables.
+func TestIdleConnectionsAreSmall(t *testing.T) {
+	const n = 500
+	l := newLoop()
+	h, req := newSmall()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var clients [n]*Client
+	var servers [n]*Server
+	for i := range n {
+		cli, srv, settle := wires(l, h)
+		r := &sink{}
+		for range 3 {
+			r.Stream = cli.Open(req, true, r)
+			settle()
+		}
+		*cli.wire.(*wire), *srv.wire.(*wire) = wire{l: l}, wire{l: l} // as the loop's sockets do
+		clients[i], servers[i] = cli, srv
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	each := (after.HeapAlloc - before.HeapAlloc) / (2 * n)
+	if each > 5<<10 {
+		t.Errorf("an idle connection holds %d bytes, want at most 5 KiB", each)
+	}
+	runtime.KeepAlive(clients)
+	runtime.KeepAlive(servers)
 }

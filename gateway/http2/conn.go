@@ -165,14 +165,20 @@ func (e *connError) Error() string { return fmt.Sprintf("%s (%s)", e.what, e.cod
 
 // fail ends the connection for a mistake of the peer.
 func (c *conn) fail(code h2.ErrCode, what string) {
+	c.end(code, what, ConnectionError, message.Malformed)
+}
+
+// calm ends the connection for a flood.
+func (c *conn) calm(k Kind) {
+	c.end(h2.ErrCodeEnhanceYourCalm, k.String(), k, message.TooLarge)
+}
+
+func (c *conn) end(code h2.ErrCode, what string, k Kind, reason message.Reason) {
 	if c.closed {
 		return
 	}
+	c.lim.count(k)
 	c.writeGoAway(c.side.lastID(), code, what)
-	reason := message.Malformed
-	if code == h2.ErrCodeEnhanceYourCalm {
-		reason = message.TooLarge
-	}
 	c.shut(&message.Error{Reason: reason, Err: &connError{code, what}})
 }
 
@@ -181,8 +187,7 @@ func (c *conn) charge(k Kind) bool {
 	if c.budgets.spend(k, c.loop.Now()) {
 		return true
 	}
-	c.lim.count(k)
-	c.fail(h2.ErrCodeEnhanceYourCalm, k.String())
+	c.calm(k)
 	return false
 }
 
@@ -229,7 +234,7 @@ func (c *conn) cut() {
 // abortAll tells the receivers of all streams that they end here.
 func (c *conn) abortAll(err error) {
 	unused := err
-	if e, ok := err.(*message.Error); ok && e.Reason == message.Gone {
+	if e, ok := err.(*message.Error); ok && e.Reason == message.Gone && e != errSilent {
 		unused = &message.Error{Reason: e.Reason, Unused: true, Err: e.Err}
 	}
 	for {
@@ -248,9 +253,7 @@ func (c *conn) abortAll(err error) {
 // owedTooLong ends a connection whose peer leaves us waiting in the middle.
 func (c *conn) owedTooLong() {
 	c.busy = true
-	c.lim.count(SlowHead)
-	c.writeGoAway(c.side.lastID(), h2.ErrCodeNo, SlowHead.String())
-	c.shut(&message.Error{Reason: message.Slow})
+	c.end(h2.ErrCodeNo, SlowHead.String(), SlowHead, message.Slow)
 	c.leave()
 }
 
@@ -300,7 +303,9 @@ func (c *conn) stalled() {
 	for _, id := range stuck {
 		if s := c.streams.get(id); s != nil {
 			c.lim.count(SlowReader)
-			s.reset(h2.ErrCodeCancel, errSlowReader)
+			c.writeReset(id, h2.ErrCodeCancel)
+			c.resets.add(id)
+			s.die(errSlowReader)
 		}
 	}
 	if pending && !c.closed {

@@ -209,7 +209,7 @@ func (h *head) upgrade(req *message.Request) error {
 }
 
 // response makes a response of a header block.
-func (w *workspace) response() (*message.Response, error) {
+func (w *workspace) response() (*message.Response, *message.Error) {
 	all := message.Text(w.block.buf)
 	resp := &w.resp
 	*resp = message.Response{Fields: w.fields[:0], Length: message.Unknown, Proto: message.HTTP2}
@@ -237,7 +237,7 @@ func (w *workspace) response() (*message.Response, error) {
 			resp.Length = n
 		case forbidden:
 			return nil, errField
-		case te:
+		case te, ignored:
 		case plain, cookie, host:
 			resp.Fields = append(resp.Fields, f.field(all))
 		default:
@@ -254,7 +254,7 @@ func (w *workspace) response() (*message.Response, error) {
 
 // trailers makes trailers of a header block. Fields that say how to frame or
 // route a message mean nothing there and are left out (RFC 9110 section 6.5.1).
-func (w *workspace) trailers() (message.Fields, error) {
+func (w *workspace) trailers() (message.Fields, *message.Error) {
 	all := message.Text(w.block.buf)
 	fields := w.fields[:0]
 	for i := range w.block.fields {
@@ -288,7 +288,7 @@ func (b *block) joinCookies() {
 			first = f
 		} else {
 			b.buf = append(b.buf, "; "...)
-			f.kind = crumb
+			f.kind = ignored
 		}
 		b.buf = append(b.buf, b.buf[f.value.off:f.value.end]...)
 	}

@@ -233,8 +233,7 @@ func (c *conn) onContinuation(h header, p []byte) {
 	// An encoded field is never larger than what counts against HeaderBytes.
 	// Up to twice as much is read so that the stream alone fails.
 	if in.continuations > maxContinuations || len(in.fragment)+len(p) > 2*c.lim.headerBytes()+maxFrame {
-		c.lim.count(FloodContinuation)
-		c.fail(h2.ErrCodeEnhanceYourCalm, FloodContinuation.String())
+		c.calm(FloodContinuation)
 		return
 	}
 	in.fragment = append(in.fragment, p...)

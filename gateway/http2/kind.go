@@ -17,8 +17,8 @@ const (
 	host
 	contentLength
 	cookie
-	crumb // a cookie that is part of an earlier one by now
 	te
+	ignored // HTTP2-Settings, and a cookie that is part of an earlier one by now
 )
 
 // isPseudo reports whether the kind is that of a pseudo-field.
@@ -29,6 +29,7 @@ var kindOf = [256]kind{
 	message.Connection: forbidden, message.KeepAlive: forbidden, message.ProxyConnection: forbidden,
 	message.TransferEncoding: forbidden, message.Upgrade: forbidden,
 	message.Host: host, message.ContentLength: contentLength, message.Cookie: cookie, message.TE: te,
+	message.HTTP2Settings: ignored,
 }
 
 // nameBytes are the bytes of a field name: RFC 9110's tokens in lower case.

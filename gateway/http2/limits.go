@@ -2,7 +2,8 @@ package http2
 
 import "time"
 
-// A Kind names a limit that was reached. Its text is a metric label.
+// A Kind is why a peer was refused something: the limit that it reached, or
+// that it broke the protocol. Its text is a metric label.
 type Kind uint8
 
 const (
@@ -20,6 +21,8 @@ const (
 	SlowHead                       // no preface, or not the rest of a header block, within HeadTimeout
 	SlowReader                     // a peer that takes nothing for WriteStall (CVE-2019-9511, -9517)
 	Idle                           // a connection without streams for IdleTimeout
+	ConnectionError                // a mistake of the peer that ended its connection (RFC 9113 section 5.4.1)
+	StreamError                    // a mistake that ended one stream (section 5.4.2)
 	numKinds
 )
 
@@ -29,6 +32,7 @@ var kindText = [numKinds]string{
 	FloodEmpty: "empty_frame_flood", HeaderSize: "header_size", HeaderCount: "header_count",
 	Concurrency: "concurrent_streams", Requests: "connection_requests", SlowHead: "header_time",
 	SlowReader: "write_stall", Idle: "idle_time",
+	ConnectionError: "connection_error", StreamError: "stream_error",
 }
 
 // String returns the label.
@@ -73,8 +77,8 @@ type Limits struct {
 	// If zero, 1 minute.
 	WriteStall time.Duration
 
-	// Count hears of each limit that was reached. Loops call it, several at
-	// once. If nil, nothing is counted.
+	// Count hears of each refusal. Loops call it, several at once. If nil,
+	// nothing is counted.
 	Count func(Kind)
 }
 

@@ -78,6 +78,7 @@ func TestRequestHeads(t *testing.T) {
 		{"8.2.2: proxy-connection", with(get, "proxy-connection", "close"), malformed},
 		{"8.2.2: transfer-encoding", with(get, "transfer-encoding", "chunked"), malformed},
 		{"8.2.2: upgrade", with(get, "upgrade", "h2c"), malformed},
+		{"8.2.2: http2-settings is left out", with(get, "http2-settings", "AAMAAABk"), "GET http shop.example /; end"},
 		{"8.2.2: te: trailers", with(get, "te", "trailers"), "GET http shop.example /; end"},
 		{"8.2.2: te with anything else", with(get, "te", "trailers, deflate;q=0.5"), malformed},
 		{"8.2.3: crumbs are one cookie", with(get, "cookie", "a=b", "x", "y", "cookie", "c=d", "cookie", "e=f"),

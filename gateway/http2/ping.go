@@ -69,13 +69,13 @@ var pingPayload = []byte("anybody?")
 // fire asks, or looks for the answer.
 func (p *pinger) fire() {
 	c := p.c
-	if p.pending {
+	if p.pending && !c.closed {
 		c.busy = true
 		c.kill(errSilent)
 		c.leave()
 		return
 	}
-	if c.streams.n == 0 {
+	if c.closed || c.streams.n == 0 {
 		return
 	}
 	if c.traffic {

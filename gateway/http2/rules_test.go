@@ -2,6 +2,7 @@ package http2
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -189,6 +190,9 @@ func (r rule) test(t *testing.T, p func(*peer)) {
 			if got := strings.ReplaceAll(c.got(), "\n", ", "); got != r.want {
 				t.Errorf("byte by byte %v: got\n  %s\nwant\n  %s", drip, got, r.want)
 			}
+			if got, want := fmt.Sprint(c.counted), r.counted(); got != want {
+				t.Errorf("counted %s, want %s", got, want)
+			}
 		}
 	})
 }
@@ -197,6 +201,17 @@ func (r rule) test(t *testing.T, p func(*peer)) {
 func answering(p *peer) {
 	p.greet()
 	p.onRequest = func(x *exchange) { x.atEnd = func() { x.answer(200) } }
+}
+
+// counted is what a rule's answer is counted as.
+func (r rule) counted() string {
+	switch {
+	case strings.Contains(r.want, "GOAWAY"):
+		return "[connection_error]"
+	case strings.Contains(r.want, "RST_STREAM"):
+		return "[stream_error]"
+	}
+	return "[]"
 }
 
 func TestServerKeepsTheRulesOfAConnection(t *testing.T) {

@@ -97,11 +97,10 @@ func (s *Server) streamClosed() {
 	s.loop.Arm(&s.idling, s.lim.idleTimeout())
 }
 
+// idledOut ends a connection that nobody has used for long.
 func (s *Server) idledOut() {
-	s.lim.count(Idle)
 	s.busy = true
-	s.writeGoAway(s.last, h2.ErrCodeNo, Idle.String())
-	s.shut(nil)
+	s.end(h2.ErrCodeNo, Idle.String(), Idle, message.Gone)
 	s.leave()
 }
 
@@ -136,6 +135,7 @@ func (s *Server) headers(id uint32, last, dependsOnItself bool, w *workspace) {
 	s.last = id
 	switch {
 	case dependsOnItself:
+		s.lim.count(StreamError)
 		s.refuse(id, h2.ErrCodeProtocol)
 	case s.drain == ending:
 		s.refuse(id, h2.ErrCodeRefusedStream)
@@ -196,6 +196,7 @@ func (s *Server) request(id uint32, last bool, w *workspace) {
 		if err == errConnect {
 			s.answer(id, 501, last)
 		} else {
+			s.lim.count(StreamError)
 			s.refuse(id, h2.ErrCodeProtocol)
 		}
 		return

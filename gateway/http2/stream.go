@@ -219,8 +219,11 @@ func (s *stream) abortCode(err error) h2.ErrCode {
 // reset ends the stream for a mistake of the peer (RFC 9113 section 5.4.2).
 // A client that makes many of them costs us as much as one that resets its
 // streams itself (CVE-2025-8671).
-func (s *stream) reset(code h2.ErrCode, err error) {
+func (s *stream) reset(code h2.ErrCode, err *message.Error) {
 	c := s.c
+	if err.Reason == message.Malformed {
+		c.lim.count(StreamError)
+	}
 	c.writeReset(s.id, code)
 	c.resets.add(s.id)
 	s.die(err)
