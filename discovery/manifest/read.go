@@ -109,6 +109,9 @@ func readFile(path string, limit int64) ([]byte, error) {
 	}
 	defer file.Close()
 	var text bytes.Buffer
+	if info, err := file.Stat(); err == nil {
+		text.Grow(int(min(info.Size(), limit)) + bytes.MinRead)
+	}
 	_, err = io.Copy(&text, io.LimitReader(file, limit+1))
 	return text.Bytes(), err
 }
@@ -171,8 +174,8 @@ func (v *version) recognise() {
 		}
 	}
 	for _, p := range was[from:] {
-		if slices.Contains(left[p.sum], p.doc) {
-			v.gone = append(v.gone, p.doc)
+		if rest := left[p.sum]; len(rest) > 0 && rest[0] == p.doc {
+			v.gone, left[p.sum] = append(v.gone, p.doc), rest[1:]
 		}
 	}
 }
@@ -244,9 +247,7 @@ func (r *reader) install(v *version) {
 	}
 	before := fi.parts
 	fi.parts = v.parts
-	for _, i := range v.fresh {
-		v.keep(i, before)
-	}
+	v.keep(before)
 	fi.number()
 	for _, d := range v.gone {
 		r.touched = append(r.touched, r.folder.retract(d)...)
@@ -254,30 +255,37 @@ func (r *reader) install(v *version) {
 	for _, i := range v.fresh {
 		r.touched = append(r.touched, r.folder.claim(fi, v.parts[i].doc)...)
 	}
-	for k := range r.folder.disputed {
-		r.touched = append(r.touched, k) // documents may have changed places
-	}
 }
 
-// keep gives a document the last good versions of what is refused in it. An
-// object that does not even say which it is, stands for what was in the same
-// place before.
-func (v *version) keep(i int, before []filed) {
-	d := v.parts[i].doc
-	for _, e := range d.entries {
-		if e.object != nil {
-			continue
+// keep gives new documents the last good versions of what is refused in them.
+// An object that does not even say which it is, stands for what was in the
+// same place before.
+func (v *version) keep(before []filed) {
+	good, named := map[routing.ObjectKey]*entry{}, map[routing.ObjectKey]bool{}
+	for _, d := range v.gone {
+		for e := range d.objects() {
+			good[e.key] = e
 		}
-		for _, was := range v.gone {
-			for old := range was.objects() {
-				if old.key == e.key {
-					d.kept = append(d.kept, old.asKept(e))
-				}
+	}
+	if len(good) == 0 {
+		return
+	}
+	for _, i := range v.fresh {
+		for _, e := range v.parts[i].doc.entries {
+			named[e.key] = true
+		}
+	}
+	for _, i := range v.fresh {
+		d := v.parts[i].doc
+		for _, e := range d.entries {
+			if old := good[e.key]; old != nil && e.object == nil {
+				d.kept = append(d.kept, old.asKept(e))
 			}
-		}
-		if e.isNameless() && len(before) == len(v.parts) && slices.Contains(v.gone, before[i].doc) {
+			if !e.isNameless() || len(before) != len(v.parts) {
+				continue
+			}
 			for old := range before[i].doc.objects() {
-				if !v.names(old.key) {
+				if good[old.key] == old && !named[old.key] {
 					d.kept = append(d.kept, old.asKept(e))
 				}
 			}
@@ -285,22 +293,16 @@ func (v *version) keep(i int, before []filed) {
 	}
 }
 
-// isNameless reports whether a refused entry names no object that the World
-// could hold.
+// isNameless reports whether an entry is refused and names no object that the
+// World could hold.
 func (e *entry) isNameless() bool {
-	return e.key.Name == "" || slices.ContainsFunc(e.faults, func(f fault) bool { return f.reason == UnknownKind })
+	unknown := func(f fault) bool { return f.reason == UnknownKind }
+	return e.object == nil && (e.key.Name == "" || slices.ContainsFunc(e.faults, unknown))
 }
 
 // asKept returns the entry that keeps e where now is refused.
 func (e *entry) asKept(now *entry) *entry {
 	return &entry{key: e.key, item: now.item, line: now.line, object: e.object}
-}
-
-// names reports whether a new document has an object of that key, good or not.
-func (v *version) names(k routing.ObjectKey) bool {
-	return slices.ContainsFunc(v.fresh, func(i int) bool {
-		return slices.ContainsFunc(v.parts[i].doc.entries, func(e *entry) bool { return e.key == k })
-	})
 }
 
 // forget takes a file out with all that it says.
@@ -328,5 +330,8 @@ func (r *reader) mark(fi *file) {
 // finish decodes the rest and returns the touched keys.
 func (r *reader) finish() []routing.ObjectKey {
 	r.decode()
+	for k := range r.folder.disputed {
+		r.touched = append(r.touched, k) // documents may have changed places in a file
+	}
 	return r.touched
 }

@@ -285,7 +285,8 @@ func (w *watcher) add(dir string, events uint32) *watch {
 	return at
 }
 
-// poll is Watch without inotify.
+// poll is Watch without inotify. It cannot tell that a file is being written,
+// only that it is empty or does not parse yet.
 func (f *Folder) poll(ctx context.Context, changed func(Change)) {
 	const every = 2 * time.Second
 	ticker := time.NewTicker(every)
