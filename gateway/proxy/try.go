@@ -57,6 +57,7 @@ func (e *exchange) startTry() {
 	e.try, e.last = t, ep
 	e.rec.Attempts++
 	e.rec.Endpoint, e.rec.Upstream = ep.Addr(), 0
+	t.wait.Upgrade = e.req.Upgrade != ""
 	e.share.cluster.Connect(l.loop, ep, &t.wait)
 }
 
