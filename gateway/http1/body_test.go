@@ -64,6 +64,7 @@ func TestRefusedBodies(t *testing.T) {
 		{"7.1 bare CR in an extension", "5;a\rb\r\nhello\r\n", BadChunk, message.Malformed},
 		{"7.1 no line end behind the data", "5\r\nhello0\r\n\r\n", BadChunk, message.Malformed},
 		{"7.1 bare LF behind the data", "5\r\nhello\n0\r\n\r\n", BadChunk, message.Malformed},
+		{"7.1 bare CR behind the data", "5\r\nhello\r0\r\n\r\n", BadChunk, message.Malformed},
 		{"7.1 more data than the size says", "5\r\nhello!\r\n0\r\n\r\n", BadChunk, message.Malformed},
 		{"7.1.1 extensions without end", "5;" + strings.Repeat("a", 20000), ChunkExtension, message.TooLarge},
 		{"7.1.1 many small extensions", strings.Repeat("1;"+strings.Repeat("a", 100)+"\r\nx\r\n", 200), ChunkExtension, message.TooLarge},

@@ -3,7 +3,6 @@ package http1
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"fairway.dev/gateway/message"
 )
@@ -405,6 +404,26 @@ func TestClientCloseAndDrain(t *testing.T) {
 			t.Errorf("heard %q, told %v, closed %d", u.heads, u.err, p.closed)
 		}
 	})
+	t.Run("abort of what could not be sent", func(t *testing.T) {
+		p := newPhone(Limits{})
+		u := &user{}
+		u.stream = p.client.Open(&message.Request{Method: "GET", Path: "/ "}, true, u)
+		u.stream.Abort(nil)
+		p.loop.Settle()
+		if u.err != nil || p.closed != 1 || p.free != 0 {
+			t.Errorf("told %v, closed %d, free %d", u.err, p.closed, p.free)
+		}
+	})
+	t.Run("abort before hearing of a broken body", func(t *testing.T) {
+		p := newPhone(Limits{})
+		u := p.call(&message.Request{Method: "PUT", Authority: "a", Path: "/", Length: 1}, false)
+		u.stream.Data([]byte("hi"))
+		u.stream.Abort(nil)
+		p.loop.Settle()
+		if u.err != nil || p.closed != 1 || p.free != 0 {
+			t.Errorf("told %v, closed %d, free %d", u.err, p.closed, p.free)
+		}
+	})
 	t.Run("abort from inside Head", func(t *testing.T) {
 		p := newPhone(Limits{})
 		u := p.call(get("/"), true)
@@ -434,60 +453,5 @@ func TestOpenInOnFree(t *testing.T) {
 	p.far.send(ok)
 	if !second.ended || p.free != 2 {
 		t.Errorf("second ended %v, free %d; want true, 2", second.ended, p.free)
-	}
-}
-
-func TestResponseBodyBackpressure(t *testing.T) {
-	p := newPhone(Limits{})
-	u := p.call(get("/"), true)
-	u.hold = true
-	p.far.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-	for range 100 {
-		p.far.send(strings.Repeat("x", 10000))
-	}
-	if n := u.body.Len(); n <= message.HighWater || n > message.HighWater+10000 {
-		t.Fatalf("%d bytes came that nobody consumed, want little more than %d", n, message.HighWater)
-	}
-	p.loop.Advance(time.Hour)
-	u.hold = false
-	u.stream.Consumed(u.unsaid)
-	p.loop.Settle()
-	if u.body.Len() != 1000000 || !u.ended || p.free != 1 {
-		t.Errorf("%d bytes came, ended %v, free %d; want all", u.body.Len(), u.ended, p.free)
-	}
-}
-
-// What one exchange did not consume does not weigh on the next.
-func TestPauseEndsWithItsExchange(t *testing.T) {
-	p := newPhone(Limits{})
-	u := p.call(&message.Request{Method: "PUT", Authority: "a", Path: "/", Length: 2}, false)
-	u.hold = true
-	p.far.send("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100000))
-	if !u.ended || !p.client.paused {
-		t.Fatalf("ended %v, paused %v; want both", u.ended, p.client.paused)
-	}
-	u.stream.Data([]byte("hi"))
-	u.stream.End(nil)
-	p.loop.Settle()
-	next := p.call(get("/"), true)
-	p.far.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-	if !next.ended {
-		t.Error("the next response is not read")
-	}
-}
-
-func TestRequestBodyBackpressure(t *testing.T) {
-	p := newPhone(Limits{})
-	u := p.call(&message.Request{Method: "PUT", Authority: "a", Path: "/", Length: message.Unknown}, false)
-	p.ours.Block()
-	for u.stream.Queued() <= message.HighWater {
-		u.stream.Data(make([]byte, 10000))
-	}
-	p.loop.Settle()
-	before := u.drained
-	p.ours.Unblock()
-	p.loop.Settle()
-	if before != 0 || u.drained != 1 {
-		t.Errorf("told Drained %d times early and %d in all, want 0 and 1", before, u.drained)
 	}
 }

@@ -1,8 +1,12 @@
 package http1
 
 import (
+	"crypto/tls"
 	"strings"
 	"testing"
+
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
 )
 
 // begun is a request line and Host, for rows about other fields.
@@ -165,6 +169,40 @@ func TestRefusalsHaveTheirStatus(t *testing.T) {
 	}
 }
 
+func TestRefusalsByIndex(t *testing.T) {
+	for i, text := range Refusals() {
+		if want := Refusal(i).String(); text != want {
+			t.Errorf("text %d is %q, want %q", i, text, want)
+		}
+	}
+}
+
+// RFC 9110 section 4.2.2: what came over TLS is https.
+func TestSchemes(t *testing.T) {
+	secure := &message.Peer{TLS: new(tls.ConnectionState)}
+	for _, tt := range []struct {
+		peer       *message.Peer
+		target     string
+		want, host string
+	}{
+		{plain, "/", "http", "a"},
+		{secure, "/", "https", "a"},
+		{secure, "https://a:443/", "https", "a:443"},
+		{secure, "http://a/", "https", "a"},
+	} {
+		d := &desk{loop: loop.NewManual(noon)}
+		s := NewServer(&wire{l: d.loop}, tt.peer, d, nil)
+		s.Data([]byte("GET " + tt.target + " HTTP/1.1\r\nHost: a\r\n\r\n"))
+		if len(d.users) != 1 {
+			t.Errorf("%s: refused", tt.target)
+			continue
+		}
+		if u := d.users[0]; u.req.Scheme != tt.want || u.req.Authority != tt.host || u.s.Peer() != tt.peer {
+			t.Errorf("%s: scheme %q, host %q, want %q, %q", tt.target, u.req.Scheme, u.req.Authority, tt.want, tt.host)
+		}
+	}
+}
+
 func TestAcceptedRequests(t *testing.T) {
 	tests := []struct {
 		section string // of RFC 9112, unless it says otherwise
@@ -192,6 +230,7 @@ func TestAcceptedRequests(t *testing.T) {
 		{"RFC 9110 7.6.1 fields of one hop", begun +
 			"Connection: close, X-One\r\nX-One: 1\r\nx-one: 2\r\nX-Two: 2\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nTE: gzip, Trailers\r\nConnection: te,,cookie\r\nCookie: c\r\nUpgrade: x\r\n\r\n",
 			"HTTP/1.1 GET a /| [X-Two: 2] 0 trailers"},
+		{"RFC 9110 10.1.4 TE", begun + "TE: gzip;q=1, deflate\r\n\r\n", "HTTP/1.1 GET a /| 0"},
 		{"RFC 9110 7.8 upgrade", begun + "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\n", "HTTP/1.1 GET a /| 0 upgrade=websocket"},
 		{"RFC 9110 7.8 another protocol", begun + "Connection: Upgrade\r\nUpgrade: h2c, Foo/2.1\r\nHTTP2-Settings: x\r\n\r\n", "HTTP/1.1 GET a /| 0 upgrade=foo/2.1"},
 		{"RFC 9110 7.8 no upgrade without Connection", begun + "Upgrade: websocket\r\n\r\n", "HTTP/1.1 GET a /| 0"},

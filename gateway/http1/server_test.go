@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -386,6 +385,20 @@ func TestAbortCutsTheConnection(t *testing.T) {
 	}
 }
 
+// What a client sent ahead goes with the connection.
+func TestClosedWithRequestsWaiting(t *testing.T) {
+	d := newDesk(Limits{})
+	d.far.send(begun + "\r\n" + begun + "\r\n")
+	u := d.user(t)
+	d.far.PipeConn.Close()
+	d.loop.Settle()
+	u.ok("")
+	d.loop.Settle()
+	if len(d.users) != 1 || u.reason() != message.Gone || d.server.kept != nil {
+		t.Errorf("%d requests came, told %v, kept %q", len(d.users), u.err, d.server.kept)
+	}
+}
+
 // Law 12: Connection: close where it can still be said, and no request lost
 // that has begun.
 func TestDrain(t *testing.T) {
@@ -419,48 +432,4 @@ func TestDrain(t *testing.T) {
 			t.Errorf("got %q, over %v; want the response, then the end", got, d.far.eof)
 		}
 	})
-}
-
-func TestRequestBackpressure(t *testing.T) {
-	d := newDesk(Limits{})
-	d.far.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n")
-	u := d.user(t)
-	u.hold = true
-	chunk := bytes.Repeat([]byte("x"), 10000)
-	for range 100 {
-		d.far.send(string(chunk))
-	}
-	if n := u.body.Len(); n <= message.HighWater || n > message.HighWater+len(chunk) {
-		t.Fatalf("%d bytes came that nobody consumed, want little more than %d", n, message.HighWater)
-	}
-	d.loop.Advance(time.Hour) // the client is not to blame
-	u.s.Consumed(u.unsaid - message.LowWater)
-	d.loop.Settle()
-	before := u.body.Len()
-	u.s.Consumed(1)
-	u.hold = false
-	d.loop.Settle()
-	if before > message.HighWater+len(chunk) || u.body.Len() != 100*len(chunk) {
-		t.Errorf("%d bytes came before LowWater and %d in all, want none more and all", before, u.body.Len())
-	}
-}
-
-func TestResponseBackpressure(t *testing.T) {
-	d := newDesk(Limits{})
-	d.far.send(begun + "\r\n")
-	u := d.user(t)
-	d.ours.Block()
-	u.s.Head(&message.Response{Status: 200, Length: message.Unknown}, false)
-	for u.s.Queued() <= message.HighWater {
-		u.s.Data(make([]byte, 10000))
-	}
-	d.loop.Settle()
-	if u.drained != 0 {
-		t.Fatal("told Drained while the client reads nothing")
-	}
-	d.ours.Unblock()
-	d.loop.Settle()
-	if u.drained != 1 || u.s.Queued() != 0 {
-		t.Errorf("told Drained %d times, %d bytes wait; want once and none", u.drained, u.s.Queued())
-	}
 }

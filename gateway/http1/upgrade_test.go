@@ -111,6 +111,54 @@ func TestClientUpgrade(t *testing.T) {
 	}
 }
 
+// Either side may end first, and ours even before the backend has agreed.
+func TestClientUpgradeEnds(t *testing.T) {
+	const agreed = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
+	ask := &message.Request{Method: "GET", Authority: "a", Path: "/", Upgrade: "x"}
+	t.Run("before the 101", func(t *testing.T) {
+		p := newPhone(Limits{})
+		u := p.call(ask, false)
+		u.stream.End(nil)
+		p.loop.Settle()
+		early := p.far.eof
+		p.far.send(agreed + "raw")
+		if early || !p.far.eof || u.body.String() != "raw" || u.ended {
+			t.Errorf("our side ended early %v, at last %v; heard %q, ended %v", early, p.far.eof, u.body.String(), u.ended)
+		}
+	})
+	t.Run("the backend first", func(t *testing.T) {
+		p := newPhone(Limits{})
+		u := p.call(ask, false)
+		p.far.send(agreed)
+		p.far.take()
+		p.far.CloseWrite()
+		p.loop.Settle()
+		if !u.ended || p.closed != 0 {
+			t.Fatalf("ended %v, closed %d; want that only one direction ended", u.ended, p.closed)
+		}
+		u.stream.Data([]byte("rest"))
+		p.ours.Block() // and the backend does not even take that
+		u.stream.End(nil)
+		p.loop.Settle()
+		told := p.closed
+		p.loop.Advance(time.Minute)
+		if told != 1 || !p.far.closed || u.err != nil {
+			t.Errorf("told closed %d times, the connection is closed %v, told %v", told, p.far.closed, u.err)
+		}
+	})
+	t.Run("aborted", func(t *testing.T) {
+		p := newPhone(Limits{})
+		u := p.call(ask, false)
+		p.far.send(agreed)
+		u.stream.Abort(nil)
+		p.client.Close() // too late to mean anything
+		p.loop.Settle()
+		if !p.far.closed || p.closed != 1 || u.err != nil {
+			t.Errorf("connection closed %v, told closed %d times, told %v", p.far.closed, p.closed, u.err)
+		}
+	})
+}
+
 // RFC 9110 section 7.8: another answer leaves the connection with HTTP; the
 // user ends its side of what did not come about, one way or the other.
 func TestClientUpgradeRefused(t *testing.T) {
