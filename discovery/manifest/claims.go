@@ -10,6 +10,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/gatewayapi"
 )
 
 // A claim is one file's word on an object. Of several, that of the first path
@@ -125,7 +126,7 @@ func (f *Folder) implied(k routing.ObjectKey) object {
 		return &gatewayv1.GatewayClass{
 			TypeMeta:   metav1.TypeMeta{APIVersion: gatewayv1.GroupVersion.String(), Kind: "GatewayClass"},
 			ObjectMeta: metav1.ObjectMeta{Name: k.Name, Generation: 1},
-			Spec:       gatewayv1.GatewayClassSpec{ControllerName: "fairway.dev/gateway-controller"},
+			Spec:       gatewayv1.GatewayClassSpec{ControllerName: gatewayapi.DefaultControllerName},
 		}
 	case k.Kind == "Namespace" && f.peopled[k.Name] > 0:
 		ns := &corev1.Namespace{

@@ -38,7 +38,7 @@ type Folder struct {
 	// .yml or .json. A file that is reached twice is read once.
 	Paths []string
 
-	// Log hears of Problems that come and of files that are mended. If nil,
+	// Log hears of Problems that come and of Problems that go. If nil,
 	// nobody does.
 	Log *slog.Logger
 
@@ -114,7 +114,7 @@ func (f *Folder) settle(touched []routing.ObjectKey) (Change, bool) {
 		f.log().Warn("manifest not in force", "origin", strings.TrimSpace(p.Origin.Place()+" "+p.Origin.String()), "reason", p.Reason, "err", p.Err)
 	}
 	for _, p := range mended {
-		f.log().Info("manifest mended", "origin", p.Origin.String(), "reason", p.Reason)
+		f.log().Info("manifest problem gone", "origin", p.Origin.String(), "reason", p.Reason)
 	}
 	return Change{Keys: keys, Problems: problems}, len(keys)+len(came)+len(mended) > 0
 }

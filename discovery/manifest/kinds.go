@@ -36,10 +36,7 @@ type kind struct {
 	validate func(object) field.ErrorList
 }
 
-const (
-	gatewayGroup = "gateway.networking.k8s.io"
-	defaultClass = "fairway"
-)
+const gatewayGroup = "gateway.networking.k8s.io"
 
 // kinds are in the order of their names.
 var kinds = []*kind{

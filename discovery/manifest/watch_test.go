@@ -251,7 +251,7 @@ func TestProblemsComeAndGo(t *testing.T) {
 	if s := next(); s.keys != "[]" || s.problems != "" {
 		t.Errorf("mended: changed %s, problems %q", s.keys, s.problems)
 	}
-	for _, want := range []string{`level=WARN msg="manifest not in force"`, "reason=SyntaxError", "last good version", `level=INFO msg="manifest mended"`} {
+	for _, want := range []string{`level=WARN msg="manifest not in force"`, "reason=SyntaxError", "last good version", `level=INFO msg="manifest problem gone"`} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log %q, want %q", log.String(), want)
 		}
