@@ -101,6 +101,10 @@ func TestClientResponses(t *testing.T) {
 			p.headersOpen(1, ":status", "204")
 			p.WriteData(1, true, []byte("body"))
 		}, "204; abort malformed message", reset},
+		{"5.3.1: a response that depends on itself", "", func(p *peer) {
+			p.WriteHeaders(h2.HeadersFrameParam{StreamID: 1, BlockFragment: p.block(":status", "200"), EndStream: true, EndHeaders: true,
+				Priority: h2.PriorityParam{StreamDep: 1}})
+		}, "abort malformed message", reset},
 		{"8.1: DATA before HEADERS", "", func(p *peer) { p.WriteData(1, true, []byte("body")) }, "abort malformed message", reset},
 		{"8.1: DATA after an interim response", "", func(p *peer) {
 			p.headersOpen(1, ":status", "100")

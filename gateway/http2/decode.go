@@ -252,11 +252,9 @@ func (b *block) keeps(n int, k kind) bool {
 	return b.excess == fits
 }
 
-// integer reads an integer behind a prefix of some bits (RFC 7541 section 5.1).
+// integer reads an integer behind a prefix of some bits, which p begins with
+// (RFC 7541 section 5.1).
 func integer(p []byte, prefix uint) (uint64, []byte, error) {
-	if len(p) == 0 {
-		return 0, p, errTruncated
-	}
 	mask := uint64(1)<<prefix - 1
 	n := uint64(p[0]) & mask
 	p = p[1:]

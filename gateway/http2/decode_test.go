@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -109,14 +111,18 @@ func TestDecoderRefuses(t *testing.T) {
 		want    error
 	}{
 		{"2.3.3: index past both tables", "c6", errIndex},
+		{"2.3.3: name index past both tables", "7f 00 01 61", errIndex},
 		{"6.1: index 0", "80", errIndex},
-		{"6.2: name index past both tables", "7f 20 01 61", errIndex},
+		{"6.1: index cut off", "ff 80", errTruncated},
+		{"6.2: name index cut off", "7f", errTruncated},
 		{"4.2: size update after a field", "82 20", errLateUpdate},
+		{"6.3: size update cut off", "3f", errTruncated},
 		{"6.3: size update over the limit", "3f e2 1f", errUpdateTooBig},
 		{"5.1: integer cut off", "ff", errTruncated},
 		{"5.1: integer over 63 bits", "ff 80 80 80 80 80 80 80 80 80 01", errInteger},
 		{"5.2: string cut off", "00 05 61", errTruncated},
 		{"5.2: no string", "00", errTruncated},
+		{"5.2: length cut off", "00 7f", errTruncated},
 		{"5.2: padding of more than 7 bits", "00 81 1f 82 ff ff", errHuffman},
 		{"5.2: padding of zeros", "00 81 18 01 61", errHuffman},
 		{"5.2: EOS", "00 84 ff ff ff ff 01 61", errHuffman},
@@ -154,12 +160,71 @@ func TestDecoderKeepsNothingOverTheLimits(t *testing.T) {
 	}
 }
 
+// RFC 7541 section 4.4: an entry larger than the table is no mistake, and
+// empties it.
+func TestEntryLargerThanTheTable(t *testing.T) {
+	d := newDecoder()
+	var b block
+	b.reset(&standardLimits)
+	in := append([]byte{0x40, 1, 'a', 1, 'b', 0x40, 1, 'x', 0x7f, 0x81, 0x26}, bytes.Repeat([]byte{'v'}, 4992)...)
+	if err := d.decode(in, &b); err != nil || len(b.fields) != 2 {
+		t.Fatalf("%d fields, %v", len(b.fields), err)
+	}
+	if err := d.decode([]byte{0xbe}, &b); !errors.Is(err, errIndex) {
+		t.Errorf("the table's first entry gives %v, want %v", err, errIndex)
+	}
+}
+
+// A value that no field may have does not get better by coming from the table.
+func TestBadValuesFromTheTable(t *testing.T) {
+	d := newDecoder()
+	for _, in := range []string{"40 01 61 02 0a 62", "be", "be"} {
+		var b block
+		b.reset(&standardLimits)
+		if err := d.decode(unhex(t, in), &b); err != nil || b.fields[0].kind != forbidden {
+			t.Errorf("%s: %v, kind %d; want a forbidden field", in, err, b.fields[0].kind)
+		}
+	}
+	var b block
+	b.reset(&standardLimits)
+	if err := d.decode(unhex(t, "7e 01 62"), &b); err != nil || b.fields[0].kind != plain { // its name is fine
+		t.Errorf("another value with the name: %v, kind %d", err, b.fields[0].kind)
+	}
+}
+
 func TestDecoderCountsCrumbsAsOneCookie(t *testing.T) {
 	var b block
 	b.reset(&Limits{HeaderFields: 2})
 	in := bytes.Repeat([]byte{0x0f, 0x11, 1, 'a'}, 50) // 50 times cookie: a
 	if err := newDecoder().decode(append(in, 0x82), &b); err != nil || b.excess != fits {
 		t.Errorf("50 crumbs and a method: excess %d, %v", b.excess, err)
+	}
+}
+
+// Entries come and go for a long time, in a table of any size.
+func TestTablesTurnOver(t *testing.T) {
+	for _, size := range []uint32{64, 300, 4096} {
+		var out bytes.Buffer
+		enc := hpack.NewEncoder(&out)
+		enc.SetMaxDynamicTableSize(size)
+		d := newDecoder()
+		rnd := rand.New(rand.NewPCG(uint64(size), 0))
+		for i := range 5000 {
+			name, value := fmt.Sprint("x-", rnd.IntN(50)), strings.Repeat("v", rnd.IntN(60))
+			if i%100 == 0 {
+				value = strings.Repeat("v", 5000) // RFC 7541 section 4.4: it empties the table
+			}
+			enc.WriteField(hpack.HeaderField{Name: name, Value: value})
+			var b block
+			b.reset(&standardLimits)
+			if err := d.decode(out.Bytes(), &b); err != nil || b.list() != name+": "+value+"\n" {
+				t.Fatalf("table of %d, field %d: %q, %v; want %s: %s", size, i, b.list(), err, name, value)
+			}
+			out.Reset()
+			if got := cap(d.dynamic.buf); got > maxDynamicTable+slack {
+				t.Fatalf("the table's buffer has %d bytes", got)
+			}
+		}
 	}
 }
 

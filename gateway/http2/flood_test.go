@@ -82,6 +82,15 @@ func TestFloods(t *testing.T) {
 			}
 			p.WriteContinuation(1, false, []byte{0x82})
 		}},
+		{"CONTINUATION with nothing in them", FloodEmpty, 106, func(p *peer, id uint32) {
+			if (id/2)%20 == 0 {
+				p.WriteRawFrame(h2.FrameHeaders, 0, id, p.block(get...)[:1])
+			} else if (id/2)%20 == 19 {
+				p.WriteContinuation(id-38, true, nil)
+				return
+			}
+			p.WriteContinuation(id-2*((id/2)%20), false, nil)
+		}},
 		{"CONTINUATION of many bytes", FloodContinuation, 3, func(p *peer, id uint32) {
 			if id == 1 {
 				p.WriteRawFrame(h2.FrameHeaders, 0, 1, p.block(get...))
@@ -115,6 +124,16 @@ func TestFloods(t *testing.T) {
 				break
 			}
 		}
+	}
+}
+
+func TestKindsHaveLabels(t *testing.T) {
+	seen := map[string]bool{}
+	for i, label := range Kinds() {
+		if label == "" || seen[label] || Kind(i).String() != label {
+			t.Errorf("kind %d has the label %q", i, label)
+		}
+		seen[label] = true
 	}
 }
 

@@ -38,6 +38,9 @@ var kindText = [numKinds]string{
 // String returns the label.
 func (k Kind) String() string { return kindText[k] }
 
+// Kinds returns the labels of all Kinds, in their order.
+func Kinds() []string { return kindText[:] }
+
 // Limits bound what one peer may make us do and hold. The zero Limits are
 // ready to use; they must not change while a connection uses them.
 type Limits struct {
@@ -104,6 +107,3 @@ func orElse[T int | time.Duration](v, standard T) T {
 	}
 	return v
 }
-
-// Kinds returns the text of each Kind at its own index.
-func Kinds() []string { return kindText[:] }

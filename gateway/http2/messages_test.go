@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"crypto/tls"
 	"strings"
 	"testing"
 
@@ -114,6 +115,14 @@ func TestRequestHeads(t *testing.T) {
 			t.Errorf("%s: the handler saw %s", tt.name, p.saw(0))
 		}
 	}
+}
+
+func TestSchemeIsTheConnections(t *testing.T) {
+	p := client(t, Limits{}).greet()
+	p.srv.peer.TLS = &tls.ConnectionState{}
+	p.headers(1, get...)
+	p.send()
+	p.wantSaw(0, "GET https shop.example /; end")
 }
 
 func TestTrailersAreWantedByTE(t *testing.T) {

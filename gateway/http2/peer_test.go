@@ -236,6 +236,9 @@ type exchange struct {
 // Exchange lets the peer stand in for the proxy.
 func (p *peer) Exchange(s message.ServerStream, req *message.Request, last bool) message.Receiver {
 	x := &exchange{ServerStream: s, request: req}
+	if s.Peer().RemoteIP != "192.0.2.1" {
+		p.t.Errorf("Peer() is %v", s.Peer())
+	}
 	x.req = strings.TrimSpace(req.Method+" "+req.Scheme+" "+req.Authority+" "+req.Path+req.Query) + lines(req.Fields)
 	if last {
 		x.events = append(x.events, "end")

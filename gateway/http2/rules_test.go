@@ -270,6 +270,10 @@ var streamRules = []rule{
 		p.WriteHeaders(h2.HeadersFrameParam{StreamID: 11, BlockFragment: p.block(get...), EndStream: true, EndHeaders: true,
 			Priority: h2.PriorityParam{StreamDep: 11}})
 	}, "RST_STREAM 11 PROTOCOL_ERROR"},
+	{"5.3.1: trailers that make their stream depend on itself", func(p *peer) {
+		p.WriteHeaders(h2.HeadersFrameParam{StreamID: 1, BlockFragment: p.block("x", "y"), EndStream: true, EndHeaders: true,
+			Priority: h2.PriorityParam{StreamDep: 1}})
+	}, "RST_STREAM 1 PROTOCOL_ERROR"},
 	{"5.3.1: PRIORITY that makes a stream depend on itself", func(p *peer) {
 		p.WritePriority(1, h2.PriorityParam{StreamDep: 1})
 	}, "RST_STREAM 1 PROTOCOL_ERROR"},
