@@ -31,14 +31,13 @@ var (
 // statusAnswer is what a rule or a share says that answers with a status. 500
 // stands for a reference that leads nowhere.
 func statusAnswer(status int) *answer {
-	a := &answer{status: status}
-	if status == http.StatusInternalServerError {
-		a.flags = telemetry.NoCluster
+	switch status {
+	case http.StatusInternalServerError:
+		return &answer{status, telemetry.NoCluster, "route has no valid backend\n"}
+	case http.StatusNoContent, http.StatusNotModified:
+		return &answer{status: status}
 	}
-	if status != http.StatusNoContent && status != http.StatusNotModified {
-		a.text = http.StatusText(status) + "\n"
-	}
-	return a
+	return &answer{status: status, text: http.StatusText(status) + "\n"}
 }
 
 const (
@@ -86,6 +85,7 @@ func (e *exchange) reply(status int) *message.Response {
 	r := &e.on.reply
 	*r = message.Response{Status: status, Fields: r.Fields[:0]}
 	r.Fields.Add(message.Server, serverName)
+	e.on.putDate(&r.Fields)
 	return r
 }
 
@@ -141,6 +141,7 @@ func (e *exchange) respond(t *try, resp *message.Response, last bool) {
 // dress makes of a backend's response head what the client is to see.
 func (e *exchange) dress(resp *message.Response) {
 	s := e.share
+	e.on.putDate(&resp.Fields)
 	s.response.apply(&resp.Fields)
 	if s.cors != nil {
 		s.cors.dress(e.origin, &resp.Fields)

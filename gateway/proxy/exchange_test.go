@@ -38,6 +38,27 @@ func TestForwardsRequestAndResponse(t *testing.T) {
 	}
 }
 
+// RFC 9110 section 6.6.1: who forwards a response without a Date adds one.
+func TestDate(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.get("/")
+	s.pass(1500 * time.Millisecond)
+	s.call(0).reply(200, "")
+	if got := c.field("date"); got != "Sat, 21 Nov 2026 12:00:01 GMT" {
+		t.Errorf("Date %q, want now", got)
+	}
+	s.pass(500 * time.Millisecond)
+	c = s.get("/")
+	s.call(1).head(200, true, "Date: then")
+	if got := c.field("date"); got != "then" {
+		t.Errorf("Date %q, want the backend's", got)
+	}
+	s.serve(routing.Rule{Action: routing.Action{Status: 404}})
+	if got := s.get("/").field("date"); got != "Sat, 21 Nov 2026 12:00:02 GMT" {
+		t.Errorf("Date %q of our own answer, want now", got)
+	}
+}
+
 func TestBodyStreamsBothWays(t *testing.T) {
 	s := newStage(t, to("a"))
 	c := s.request("POST", "/").open()

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"sync/atomic"
 
 	"fairway.dev/gateway/loop"
@@ -25,6 +26,8 @@ type local struct {
 	match   routing.Request
 	reply   message.Response // an answer of our own
 	scratch []byte
+	second  int64 // of date
+	date    [len(http.TimeFormat)]byte
 
 	exchanges []*exchange // free
 	tries     []*try      // free
@@ -125,3 +128,17 @@ func (l *local) putBuffer(b []byte) {
 
 // below returns a random number below n.
 func (l *local) below(n uint64) uint64 { return l.rng.Uint64() % n }
+
+// putDate adds the Date field that a response lacks, as who forwards it must
+// (RFC 9110 section 6.6.1). Its value is valid for this second.
+func (l *local) putDate(f *message.Fields) {
+	if f.Has(message.Date) {
+		return
+	}
+	now := l.loop.Now()
+	if s := now.Unix(); s != l.second {
+		l.second = s
+		now.UTC().AppendFormat(l.date[:0], http.TimeFormat)
+	}
+	f.Add(message.Date, message.Text(l.date[:]))
+}
