@@ -277,7 +277,11 @@ func (s *stream) takeHead(last bool, w *workspace) {
 		s.reset(h2.ErrCodeProtocol, errLength)
 		return
 	}
-	last = last && !s.tunnel
+	if last && s.tunnel { // a 101 is never the last of its message
+		s.heads.Head(resp, false)
+		s.remoteEnd(nil)
+		return
+	}
 	if last {
 		s.remoteDone, s.heardEnd = true, true
 	}

@@ -379,6 +379,23 @@ func TestWebSocketToBackend(t *testing.T) {
 	p.want("HEADERS 3 :method=CONNECT :protocol=websocket :scheme=http :authority=backend :path=/", `DATA 3 "" END`)
 }
 
+func TestWebSocketThatTheBackendEndsAtOnce(t *testing.T) {
+	p := backend(t, ClientOptions{}).greet(h2.Setting{ID: h2.SettingEnableConnectProtocol, Val: 1})
+	r := p.ask(message.Request{Upgrade: "websocket", Length: message.Unknown}, false)
+	p.headers(1, ":status", "200")
+	p.send()
+	p.wantSeen(r, "101; end")
+	r.Stream.End(nil)
+	if p.cli.streams.n != 0 {
+		t.Error("the stream is still open")
+	}
+	r = p.ask(message.Request{Upgrade: "websocket", Length: message.Unknown}, false)
+	r.onHead = func() { r.Stream.Abort(nil) }
+	p.headers(3, ":status", "200")
+	p.send()
+	p.wantSeen(r, "101")
+}
+
 // One client that is slow must not keep others' responses back: the
 // connection's window does not wait for Consumed.
 func TestSlowUserDoesNotStopOtherStreams(t *testing.T) {

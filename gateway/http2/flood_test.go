@@ -52,6 +52,15 @@ func TestFloods(t *testing.T) {
 			}
 			p.WriteWindowUpdate(1, 1)
 		}},
+		{"WINDOW_UPDATE by a byte where much waits", FloodWindowUpdates, 502, func(p *peer, id uint32) {
+			if id == 1 {
+				p.WriteSettings(h2.Setting{ID: h2.SettingInitialWindowSize, Val: 0})
+				p.onRequest = func(x *exchange) { x.head(200); x.ServerStream.Data(make([]byte, 50000)) }
+				p.headers(1, get...)
+				return
+			}
+			p.WriteWindowUpdate(1, 1)
+		}},
 		{"RST_STREAM on a closed stream", FloodControl, 201, func(p *peer, id uint32) {
 			if id == 1 {
 				p.headers(1, get...)

@@ -343,6 +343,7 @@ type response struct {
 	message.Stream
 	events []string // "200, name: value", body bytes, "end", "abort <reason>", "drained"
 	hold   bool     // withhold Consumed
+	onHead func()
 	err    *message.Error
 }
 
@@ -366,6 +367,9 @@ func (r *response) Head(resp *message.Response, last bool) {
 		s += ", last"
 	}
 	r.events = append(r.events, s)
+	if r.onHead != nil {
+		r.onHead()
+	}
 }
 
 func (r *response) Data(p []byte) {

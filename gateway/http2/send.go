@@ -112,7 +112,7 @@ func (s *stream) Data(p []byte) {
 	if s.queue.n == 0 && c.ready.first == nil {
 		for len(p) > 0 && s.sendWindow > 0 && c.sendWindow > 0 && !c.full() {
 			n := min(int64(len(p)), maxFrame, s.sendWindow, c.sendWindow)
-			s.writeData(p[:n])
+			s.writeData(p[:n], int(n) < len(p))
 			p = p[n:]
 		}
 		if len(p) == 0 {
@@ -130,16 +130,24 @@ func (s *stream) Data(p []byte) {
 	c.armStall()
 }
 
-// writeData writes a DATA frame and pays for it.
-func (s *stream) writeData(p []byte) {
+// dribble is the size under which a DATA frame that the window cut short is
+// no reason for the peer to send anything but a larger window.
+const dribble = 1 << 10
+
+// writeData writes a DATA frame and pays for it. more says that there was more
+// to send.
+func (s *stream) writeData(p []byte, more bool) {
 	c := s.c
 	c.writeData(s.id, p, false)
 	s.sendWindow -= int64(len(p))
 	c.sendWindow -= int64(len(p))
 	s.moved, c.moved = true, true
-	// A peer answers DATA with WINDOW_UPDATE, and some with PING.
-	c.budgets.earn(FloodWindowUpdates, 4)
-	c.budgets.earn(FloodControl, 2)
+	if !more || len(p) >= dribble {
+		// A peer answers DATA with WINDOW_UPDATE, and some with PING. One that
+		// has its data by the byte (CVE-2019-9511) gets no credit for it.
+		c.budgets.earn(FloodWindowUpdates, 4)
+		c.budgets.earn(FloodControl, 2)
+	}
 }
 
 // Queued returns how many bytes wait to be sent.
@@ -152,7 +160,7 @@ func (c *conn) pump() {
 		s := c.ready.first
 		c.ready.remove(s)
 		p := s.queue.front(min(s.sendWindow, c.sendWindow))
-		s.writeData(p)
+		s.writeData(p, len(p) < s.queue.n)
 		s.queue.drop(c.shared, len(p))
 		switch {
 		case s.queue.n == 0 && s.userDone:
