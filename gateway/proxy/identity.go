@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"strings"
 
 	"fairway.dev/gateway/message"
@@ -120,21 +122,16 @@ func isGRPC(contentType string) bool {
 
 // newRequestID makes a random UUID (RFC 9562 section 5.4).
 func (e *exchange) newRequestID() string {
-	const hex = "0123456789abcdef"
-	hi := e.on.rng.Uint64()&^0xf000 | 0x4000
-	lo := e.on.rng.Uint64()&^(3<<62) | 2<<62
-	at := 0
-	for i := range 32 {
-		if i == 8 || i == 12 || i == 16 || i == 20 {
-			e.id[at] = '-'
-			at++
-		}
-		word := hi
-		if i >= 16 {
-			word = lo
-		}
-		e.id[at] = hex[word>>(60-4*(i&15))&15]
-		at++
-	}
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], e.on.rng.Uint64())
+	binary.BigEndian.PutUint64(b[8:], e.on.rng.Uint64())
+	b[6] = b[6]&0x0f | 0x40 // version 4
+	b[8] = b[8]&0x3f | 0x80 // variant of RFC 9562
+	hex.Encode(e.id[:8], b[:4])
+	hex.Encode(e.id[9:13], b[4:6])
+	hex.Encode(e.id[14:18], b[6:8])
+	hex.Encode(e.id[19:23], b[8:10])
+	hex.Encode(e.id[24:], b[10:])
+	e.id[8], e.id[13], e.id[18], e.id[23] = '-', '-', '-', '-'
 	return message.Text(e.id[:])
 }

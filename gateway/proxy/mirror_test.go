@@ -70,11 +70,7 @@ func TestMirrorGetsACopy(t *testing.T) {
 
 func TestMirrorOutlivesTheExchange(t *testing.T) {
 	s := newStage(t, mirrored())
-	s.hang[11] = false
-	c := s.request("GET", "/long/path", "X-A: 1")
-	recv := s.handler.Exchange(c, c.req, true) // nobody is connected yet
-	_ = recv
-	s.loop.Settle()
+	s.get("/long/path", "X-A: 1")
 	main, mirror := s.split()
 	main.reply(200, "")
 	if mirror.req.Path != "/long/path" || mirror.header("x-a") != "1" || !mirror.ended {

@@ -329,7 +329,7 @@ func TestConnectionSurvivesARetriedResponse(t *testing.T) {
 func TestRetriedResponseIsReadWithinBounds(t *testing.T) {
 	tests := []struct {
 		name string
-		go_  func(*stage, *call)
+		rest func(*stage, *call)
 	}{
 		{"too long", func(s *stage, b *call) { b.data(strings.Repeat("x", maxRest+1)) }},
 		{"too slow", func(s *stage, b *call) { s.pass(restTime) }},
@@ -339,7 +339,7 @@ func TestRetriedResponseIsReadWithinBounds(t *testing.T) {
 		c := s.get("/")
 		b := s.call(0)
 		b.head(503, false)
-		tt.go_(s, b)
+		tt.rest(s, b)
 		if b.aborted == nil {
 			t.Errorf("%s: the first response is still read", tt.name)
 		}

@@ -62,7 +62,7 @@ func appendRooted(dst []byte, path string) []byte {
 	return append(dst, path...)
 }
 
-// edits reports whether e changes anything.
+// changes reports whether e changes anything.
 func changes(e *routing.PathEdit) bool { return e.Full != nil || e.Prefix != nil }
 
 // rewrite changes the request to what the backend is to see.
