@@ -239,7 +239,7 @@ func sameTarget(came, became string) bool {
 func compareFields(t *testing.T, in []byte, fields message.Fields, header http.Header) {
 	t.Helper()
 	a, b := ours(fields), endToEnd(header)
-	if a["Pragma"] == "no-cache" && a["Cache-Control"] == "" {
+	if _, given := a["Cache-Control"]; !given && strings.HasPrefix(a["Pragma"], "no-cache") {
 		delete(b, "Cache-Control") // net/http adds it
 	}
 	delete(a, "Expect") // HTTP/1.0's is dropped
