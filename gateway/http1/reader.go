@@ -57,7 +57,8 @@ func (r *lineReader) feed(p []byte) (n int, done bool, why Refusal) {
 	return n, done, why
 }
 
-// keep moves the lines read so far, which are lines, to an arena.
+// keep reads lines, which began the section, again from an arena: the rest of
+// it comes later, and where they arrived will be used for that.
 func (r *lineReader) keep(lines []byte) {
 	r.arena = r.shared.arena()
 	r.hold = r.arena

@@ -243,7 +243,8 @@ func (s *Server) endRequest(trailers message.Fields) {
 // gets no more: its next request waits until Drained.
 func (s *Server) clogged() bool { return s.conn.Queued() > message.HighWater }
 
-// keep keeps what arrived ahead of its time, and lets nothing more arrive.
+// keep keeps what arrived ahead of its time; regulate sees to it that nothing
+// more arrives. Of p nothing is left.
 func (s *Server) keep(p []byte) (rest []byte) {
 	if s.kept == nil {
 		s.kept = s.shared.buffer()

@@ -11,6 +11,7 @@ type wire struct {
 	out     []byte
 	flushed []int
 	paused  bool
+	reset   bool
 }
 
 func newWire() *wire { return &wire{l: loop.NewManual(noon), flushed: make([]int, 0, 8)} }
@@ -23,6 +24,7 @@ func (w *wire) Resume()          { w.paused = false }
 func (w *wire) CloseWrite()      {}
 func (w *wire) Finish()          {}
 func (w *wire) Close()           {}
+func (w *wire) Reset()           { w.reset = true }
 
 func (w *wire) Flush() {
 	w.flushed = append(w.flushed[:0], len(w.out))
