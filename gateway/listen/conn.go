@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"net/netip"
+	"time"
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
@@ -30,6 +31,10 @@ type conn struct {
 // No HTTP/1 request begins so: PRI is no method.
 var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 
+// lastWord is how long the client of a port that has left may take to say the
+// first thing on a connection that it has just opened.
+const lastWord = time.Second
+
 // begin starts a connection on its loop.
 func (l *perLoop) begin(k *socket, fd int, remote netip.AddrPort) {
 	sock, err := l.loop.Adopt(fd, remote)
@@ -39,7 +44,7 @@ func (l *perLoop) begin(k *socket, fd int, remote netip.AddrPort) {
 		l.set.opt.Log.Error("connection dropped", "peer", remote, "err", err)
 		return
 	}
-	c := &conn{owner: l, from: k, port: k.port.Load(), sock: sock}
+	c := &conn{owner: l, from: k, port: k.port.Load(), sock: sock, drained: k.closing.Load()}
 	c.peer = message.Peer{
 		Remote: remote, RemoteIP: remote.Addr().String(), Local: sock.Local(), Listener: c.port.Mark,
 	}
@@ -59,7 +64,11 @@ func (l *perLoop) begin(k *socket, fd int, remote netip.AddrPort) {
 // awaitFirst bounds the wait for a client that connected and says nothing.
 func (c *conn) awaitFirst() {
 	c.timer.Fire = c.abandon
-	c.owner.loop.Arm(&c.timer, c.owner.set.opt.FirstByteTimeout)
+	wait := c.owner.set.opt.FirstByteTimeout
+	if c.drained {
+		wait = lastWord
+	}
+	c.owner.loop.Arm(&c.timer, wait)
 }
 
 // secured is called when the TLS handshake has ended.
@@ -78,14 +87,15 @@ func (c *conn) secured(state tls.ConnectionState, err error) {
 	default:
 		c.speak(c.owner.set.opt.HTTP1)
 	}
+	if c.drained {
+		c.timer.Fire = c.codec.Drain
+		c.owner.loop.Arm(&c.timer, lastWord)
+	}
 }
 
 func (c *conn) speak(codecs Codecs) {
 	c.codec = codecs(c.sock, &c.peer)
 	c.sock.Handle(c.codec)
-	if c.drained {
-		c.codec.Drain()
-	}
 }
 
 // Data takes the first bytes of a plain connection, until they show what it speaks.
@@ -105,6 +115,9 @@ func (c *conn) Data(p []byte) {
 		c.speak(c.owner.set.opt.HTTP1)
 	}
 	c.codec.Data(p)
+	if c.drained {
+		c.codec.Drain()
+	}
 }
 
 // EOF ends a connection that never said what it speaks.
@@ -161,12 +174,14 @@ func (l *perLoop) drain(from *socket) {
 	}
 }
 
+// drain lets the connection finish. What has asked for nothing yet may still
+// do so: its first request may be on its way, or here and not yet read.
 func (c *conn) drain() {
 	c.drained = true
 	switch {
 	case c.codec != nil:
 		c.codec.Drain()
 	case c.port.TLS == nil:
-		c.abandon() // it has said nothing yet
+		c.awaitFirst()
 	}
 }

@@ -76,6 +76,7 @@ type Set struct {
 	opt   Options
 	loops []*perLoop
 	open  atomic.Int64 // client connections
+	going atomic.Int64 // sockets that have left and are not closed yet
 
 	mu      sync.Mutex
 	sockets map[netip.AddrPort]*socket
@@ -96,6 +97,7 @@ type socket struct {
 	port      atomic.Pointer[Port]
 	acceptors []*loop.Acceptor // by loop; each touched on its loop only
 	left      atomic.Int32     // loops that still accept
+	closing   atomic.Bool      // what is taken from its queue now is drained
 }
 
 // New returns an empty Set.
@@ -162,6 +164,10 @@ func (s *Set) Addrs() []netip.AddrPort {
 // Open returns how many client connections there are.
 func (s *Set) Open() int { return int(s.open.Load()) }
 
+// Drained reports whether nothing is left of the sockets that have left, nor
+// of any connection.
+func (s *Set) Drained() bool { return s.going.Load() == 0 && s.open.Load() == 0 }
+
 // Drain stops accepting and lets every connection finish.
 func (s *Set) Drain() {
 	s.Apply(nil)
@@ -197,9 +203,11 @@ func (k *socket) accept(i int, l *perLoop) {
 	k.acceptors[i] = a
 }
 
-// close stops accepting on every loop, closes the descriptor when the last
+// close takes what waits in the queue and stops accepting on every loop, closes the descriptor when the last
 // has stopped, and drains the connections.
 func (k *socket) close() {
+	k.closing.Store(true)
+	k.set.going.Add(1)
 	for i, l := range k.set.loops {
 		l.loop.Post(func() {
 			if a := k.acceptors[i]; a != nil {
@@ -207,6 +215,7 @@ func (k *socket) close() {
 			}
 			if k.left.Add(-1) == 0 {
 				unix.Close(k.fd)
+				k.set.going.Add(-1)
 			}
 			l.drain(k)
 		})

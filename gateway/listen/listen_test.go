@@ -171,3 +171,37 @@ func TestMaxConnections(t *testing.T) {
 	}
 	<-refused
 }
+
+func TestRemovedPortServesWhatItsQueueHolds(t *testing.T) {
+	s := startSet(t, 1, nil)
+	addr := apply(t, s, Port{Addr: anyPort})
+	busy := make(chan struct{})
+	s.loops[0].loop.Post(func() { <-busy })
+	queued := dial(t, addr)
+	if _, err := queued.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	s.Apply(nil)
+	if s.Drained() {
+		t.Error("drained before the queue was looked at")
+	}
+	close(busy)
+	if got, err := io.ReadAll(queued); err != nil || string(got) != "http1:x\n" {
+		t.Errorf("got %q, %v; want an answer, then a clean end", got, err)
+	}
+}
+
+func TestDrainedConnectionMayStillAskOnce(t *testing.T) {
+	opened := make(chan struct{}, 1)
+	s := startSet(t, 1, nil)
+	addr := apply(t, s, Port{Addr: anyPort, Opened: func(int) { opened <- struct{}{} }})
+	silent := dial(t, addr)
+	<-opened
+	s.Apply(nil)
+	if got := say(t, silent, "x"); got != "http1:x\n" {
+		t.Errorf("got %q, want an answer", got)
+	}
+	if _, err := io.ReadAll(silent); err != nil {
+		t.Errorf("the connection ended with %v, want a clean end", err)
+	}
+}

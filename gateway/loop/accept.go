@@ -12,6 +12,10 @@ import (
 // share a listening socket share its connections.
 const acceptBatch = 16
 
+// lastBatches bounds what Close takes, where connections come faster than they
+// can be taken: as much as the kernel's usual queue holds.
+const lastBatches = 4096 / acceptBatch
+
 // restAfterError is how long accepting rests when the process is out of
 // descriptors or memory.
 const restAfterError = 100 * time.Millisecond
@@ -43,10 +47,16 @@ func (a *Acceptor) watch() error {
 	return a.loop.poll.add(a.fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, a)
 }
 
-// Close stops accepting.
+// Close takes the connections that wait, and stops accepting. Those would be
+// reset if the descriptor were closed on them.
 func (a *Acceptor) Close() {
 	if a.closed {
 		return
+	}
+	for range lastBatches {
+		if a.rest.Armed() || !a.batch() {
+			break
+		}
 	}
 	a.closed = true
 	if a.rest.Armed() {
@@ -56,26 +66,31 @@ func (a *Acceptor) Close() {
 	a.loop.poll.remove(a.fd)
 }
 
-func (a *Acceptor) ready(uint32) {
+func (a *Acceptor) ready(uint32) { a.batch() }
+
+// batch takes some of the connections that wait, and reports whether there may
+// be more.
+func (a *Acceptor) batch() (more bool) {
 	for range acceptBatch {
 		if a.closed {
-			return
+			return false
 		}
 		fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
 			a.take(fd, addrPort(sa))
 		case unix.EAGAIN:
-			return
+			return false
 		case unix.EINTR, unix.ECONNABORTED:
 			continue
 		default:
 			a.failed(fmt.Errorf("accept: %w", err))
 			a.loop.poll.remove(a.fd)
 			a.loop.Arm(&a.rest, restAfterError)
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // Adopt makes an accepted descriptor a socket of l. It is called on l.

@@ -28,6 +28,9 @@ type Conn interface {
 	// Close closes at once, with a reset if bytes were left unsent or unread.
 	// The Handler hears nothing more.
 	Close()
+	// Reset is Close with a reset in any case: for a message whose end is the
+	// end of the stream, and that is not whole.
+	Reset()
 }
 
 // A Handler takes the events of a Conn.

@@ -89,6 +89,9 @@ func (c *PipeConn) Close() {
 	})
 }
 
+// Reset closes as Close does.
+func (c *PipeConn) Reset() { c.Close() }
+
 // Closed reports whether this end is closed.
 func (c *PipeConn) Closed() bool { return c.closed }
 

@@ -389,9 +389,23 @@ func (s *Socket) Close() {
 	}
 	if s.Queued() > 0 {
 		// What was queued is not the whole message: say so with a reset.
-		unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		s.Reset()
+		return
 	}
 	s.release()
+}
+
+// Reset closes the connection at once, so that the peer sees an error and not
+// the end of the stream.
+func (s *Socket) Reset() {
+	switch s.state {
+	case closed:
+	case shaking:
+		s.tls.abandon()
+	default:
+		unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		s.release()
+	}
 }
 
 func (s *Socket) release() {

@@ -55,7 +55,7 @@ func (s *Server) applyPorts() {
 			continue
 		}
 		for _, l := range sources[i].Listeners() {
-			unbound = append(unbound, &routing.Problem{Origin: l.Origin.At("port"), Reason: reasonUnbound, Err: err})
+			unbound = append(unbound, &routing.Problem{Origin: l.Origin.At(l.Origin.Field + ".port"), Reason: reasonUnbound, Err: err})
 		}
 	}
 	s.reportUnbound(unbound)

@@ -168,7 +168,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	s.mu.Unlock()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for s.ports.Open() > 0 {
+	for !s.ports.Drained() {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%d connections left: %w", s.ports.Open(), ctx.Err())
