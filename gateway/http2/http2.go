@@ -7,6 +7,10 @@
 // life of streams, flow control, whose turn it is to send, and when a peer
 // has become a flood ([Limits]). It knows nothing of routes or policy.
 //
+// Frames and header blocks are read and written here, in place: what
+// golang.org/x/net/http2 and hpack have for it allocates for each, so they
+// lend their names and Huffman's code, and judge the rest in tests.
+//
 // The one law: a body byte is never held on its way in. It is handed to the
 // Receiver in the call that brought it, and the peer may send more only after
 // the Receiver has said Consumed.
