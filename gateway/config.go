@@ -19,6 +19,9 @@ type config struct {
 	reports    map[routing.ObjectKey]gatewayapi.Report
 	troubled   map[routing.ObjectKey]bool // those of reports that have Problems
 	files      []*routing.Problem         // of the folder
+	// places remembers where Problems stand: finding out reads a file. A
+	// Problem that stays keeps its line, though the file may have grown above it.
+	places map[*routing.Problem]*routing.Problem
 }
 
 func newConfig(paths []string, log *slog.Logger) *config {
@@ -57,16 +60,22 @@ func (c *config) problems(compiled []*routing.Problem) []*routing.Problem {
 		all = append(all, c.reports[key].Problems...)
 	}
 	all = append(all, compiled...)
+	places := make(map[*routing.Problem]*routing.Problem, len(all))
 	seen := map[string]bool{}
 	kept := all[:0]
 	for _, p := range all {
-		p = c.placed(p)
+		placed := c.places[p]
+		if placed == nil {
+			placed = c.placed(p)
+		}
+		places[p] = placed
 		// Translation and compiling may find the same thing.
-		if text := string(p.Reason) + p.Origin.String() + p.Origin.Place(); !seen[text] {
+		if text := string(p.Reason) + placed.Origin.String() + placed.Origin.Place(); !seen[text] {
 			seen[text] = true
-			kept = append(kept, p)
+			kept = append(kept, placed)
 		}
 	}
+	c.places = places
 	return kept
 }
 

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -64,6 +65,9 @@ func parseServe(args []string) (*serveFlags, error) {
 	if o.manifests == "" || f.NArg() > 0 {
 		f.Usage()
 		return nil, errUsage
+	}
+	if o.maxConns < 0 || o.maxRequests < 0 || o.trustedHops < 0 || o.drain < 0 {
+		return nil, errors.New("-max-connections, -max-requests, -trusted-hops and -drain: want 0 or more")
 	}
 	return o, nil
 }
@@ -203,6 +207,7 @@ func (g *gateway) run(ctx context.Context) error {
 	go g.admin.Serve(g.adminAt)
 	g.log.Info("admin port open", "listener", g.adminAt.Addr())
 	g.apply(g.config.folder.Load())
+	debug.FreeOSMemory() // what reading thousands of manifests took is not needed again
 	g.config.folder.Watch(ctx, g.apply)
 
 	g.log.Info("draining")
@@ -254,13 +259,14 @@ func summary(keys []routing.ObjectKey) string {
 // logProblems logs the Problems that are new. Those of files the folder has
 // logged itself.
 func (g *gateway) logProblems(known, now []*routing.Problem) {
-	for _, p := range now {
-		if slices.Contains(g.config.files, p) {
-			continue
+	logged := make(map[*routing.Problem]bool, len(known)+len(g.config.files))
+	for _, list := range [][]*routing.Problem{known, g.config.files} {
+		for _, p := range list {
+			logged[p] = true
 		}
-		if !slices.ContainsFunc(known, func(k *routing.Problem) bool {
-			return k.Origin == p.Origin && k.Reason == p.Reason && k.Err.Error() == p.Err.Error()
-		}) {
+	}
+	for _, p := range now {
+		if !logged[p] {
 			g.log.Warn("not in force", "origin", strings.TrimSpace(p.Origin.String()+" "+p.Origin.Place()),
 				"reason", p.Reason, "err", p.Err)
 		}

@@ -414,6 +414,11 @@ func (s *Server) close() {
 	s.phase = over
 	s.dropAll()
 	s.loop.Drop(&s.out.timer)
+	if s.out.kind == openBody {
+		// The end of the stream would be that of the body (RFC 9112 section 6.3).
+		s.conn.Reset()
+		return
+	}
 	s.conn.Close()
 }
 
