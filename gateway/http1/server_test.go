@@ -312,6 +312,32 @@ func TestOneFlushAMessage(t *testing.T) {
 	}
 }
 
+// RFC 9112 section 6.3: where the end of the connection is the end of the
+// body, a body that breaks off must end otherwise.
+func TestCutBodyEndsWithReset(t *testing.T) {
+	for _, tt := range []struct {
+		proto string
+		cut   bool
+	}{{"1.0", true}, {"1.0", false}, {"1.1", true}} {
+		c := newWire()
+		d := &desk{loop: c.l}
+		s := NewServer(c, plain, d, nil)
+		d.answer = func(u *user) {
+			u.s.Head(&message.Response{Status: 200, Length: message.Unknown}, false)
+			u.s.Data([]byte("hi"))
+			if tt.cut {
+				u.s.Abort(nil)
+			} else {
+				u.s.End(nil)
+			}
+		}
+		s.Data([]byte("GET / HTTP/" + tt.proto + "\r\nHost: a\r\n\r\n"))
+		if want := tt.cut && tt.proto == "1.0"; c.reset != want { // chunks say it themselves
+			t.Errorf("HTTP/%s, cut %v: reset %v, want %v", tt.proto, tt.cut, c.reset, want)
+		}
+	}
+}
+
 func TestClientGoesAway(t *testing.T) {
 	const half = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe"
 	tests := []struct {

@@ -110,6 +110,38 @@ func TestSocketCarriesBytes(t *testing.T) {
 	}
 }
 
+// hangUp ends the connection when it hears something, in a way of its own.
+type hangUp struct{ end func() }
+
+func (h *hangUp) Data([]byte)  { h.end() }
+func (h *hangUp) EOF()         {}
+func (h *hangUp) Drained()     {}
+func (h *hangUp) Closed(error) {}
+
+func TestResetIsNoEndOfTheStream(t *testing.T) {
+	l := startLoop(t)
+	tests := []struct {
+		what string
+		end  func(s *Socket) func()
+		want error
+	}{
+		{"Close", func(s *Socket) func() { return s.Close }, nil},
+		{"Reset", func(s *Socket) func() { return s.Reset }, unix.ECONNRESET},
+	}
+	for _, tt := range tests {
+		addr := serve(t, l, func(s *Socket) { s.Handle(&hangUp{tt.end(s)}) })
+		c, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Write([]byte("go"))
+		if _, err := io.ReadAll(c); !errors.Is(err, tt.want) {
+			t.Errorf("%s: the peer got %v, want %v", tt.what, err, tt.want)
+		}
+		c.Close()
+	}
+}
+
 func TestTLSSocketCarriesBytes(t *testing.T) {
 	l := startLoop(t)
 	server, client := looptest.TLSConfigs(t)
