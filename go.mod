@@ -1,6 +1,6 @@
 module fairway.dev
 
-go 1.26.8
+go 1.26.0
 
 require (
 	github.com/google/cel-go v0.29.2
