@@ -19,10 +19,11 @@ func (o Origin) String() string {
 	return s
 }
 
-// Place returns "file:line", or the empty string where the object has no file.
+// Place returns "file:line", the file alone where no line is to blame, or the
+// empty string where the object has no file.
 func (o Origin) Place() string {
-	if o.File == "" {
-		return ""
+	if o.File == "" || o.Line == 0 {
+		return o.File
 	}
 	return o.File + ":" + strconv.Itoa(o.Line)
 }

@@ -58,9 +58,9 @@ func TestWhatCannotBeUsedChangesNothing(t *testing.T) {
 		{"a syntax error", two + "---\na: b: c\n", "shop/cart:80 shop/web:80", "a.yaml:11 SyntaxError"},
 		{"only garbage", "\x00\x7f\xff", "shop/cart:80 shop/web:80", "a.yaml:1 SyntaxError"},
 		{"an alias bomb", bomb(), "shop/cart:80 shop/web:80", "a.yaml:1 TooComplex"},
-		{"emptied", "", "shop/cart:80 shop/web:80", "a.yaml:0 FileEmpty"},
-		{"emptied but for space", "\n\n", "shop/cart:80 shop/web:80", "a.yaml:0 FileEmpty"},
-		{"too large", strings.Repeat("#", 2000), "shop/cart:80 shop/web:80", "a.yaml:0 FileTooLarge"},
+		{"emptied", "", "shop/cart:80 shop/web:80", "a.yaml FileEmpty"},
+		{"emptied but for space", "\n\n", "shop/cart:80 shop/web:80", "a.yaml FileEmpty"},
+		{"too large", strings.Repeat("#", 2000), "shop/cart:80 shop/web:80", "a.yaml FileTooLarge"},
 		{"cut in the middle of an object", two[:len(two)-20], "shop/cart:80 shop/web:80", "a.yaml:8 SyntaxError"},
 		{
 			"one object refused, the other edited",
@@ -158,7 +158,7 @@ func TestHundredMegabytesAreRefusedUnread(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	c := f.reload(t)
 	runtime.ReadMemStats(&after)
-	if got := reasons(c.Problems, dir); got != "large.yaml:0 FileTooLarge" || ports(f) != "shop/cart:80" {
+	if got := reasons(c.Problems, dir); got != "large.yaml FileTooLarge" || ports(f) != "shop/cart:80" {
 		t.Errorf("in force %q, problems %q", ports(f), got)
 	}
 	if spent := after.TotalAlloc - before.TotalAlloc; spent > 1<<20 {
@@ -192,9 +192,9 @@ func TestUnreadableKeepsWhatWasKnown(t *testing.T) {
 		says  string
 		after string
 	}{
-		{"a.yaml", 0, "a.yaml:0 FileUnreadable", "shop/cart:80 shop/web:80"},
+		{"a.yaml", 0, "a.yaml FileUnreadable", "shop/cart:80 shop/web:80"},
 		{"a.yaml", 0o644, "", "shop/cart:80 shop/web:80"},
-		{"sub", 0, "sub:0 FileUnreadable", "shop/cart:80 shop/web:80"},
+		{"sub", 0, "sub FileUnreadable", "shop/cart:80 shop/web:80"},
 		{"sub", 0o755, "", "shop/cart:80 shop/web:80"},
 	}
 	for _, s := range steps {
@@ -233,13 +233,13 @@ func TestPathsThatDisappear(t *testing.T) {
 	fill()
 	f := &Folder{Paths: []string{folder, single, filepath.Join(dir, "never")}}
 	c := f.Load()
-	if got := reasons(c.Problems, dir); got != "never:0 PathMissing" || ports(f) != "shop/cart:80 shop/web:80" {
+	if got := reasons(c.Problems, dir); got != "never PathMissing" || ports(f) != "shop/cart:80 shop/web:80" {
 		t.Errorf("in force %q, problems %q", ports(f), got)
 	}
 	os.RemoveAll(folder)
 	os.Remove(single)
 	c = f.reload(t)
-	if got := reasons(c.Problems, dir); got != "folder:0 PathMissing, never:0 PathMissing, single:0 PathMissing" || ports(f) != "shop/cart:80 shop/web:80" {
+	if got := reasons(c.Problems, dir); got != "folder PathMissing, never PathMissing, single PathMissing" || ports(f) != "shop/cart:80 shop/web:80" {
 		t.Errorf("without them: in force %q, problems %q", ports(f), got)
 	}
 	fill()
@@ -272,7 +272,7 @@ func TestLinks(t *testing.T) {
 	write(t, filepath.Join(dir, "notes.txt"), "a: b: c")
 	f := &Folder{Paths: []string{dir, filepath.Join(dir, "a.yaml")}} // and once more
 	c := f.Load()
-	if got := reasons(c.Problems, dir); got != "dangling.yaml:0 FileUnreadable, loop.yaml:0 FileUnreadable" || ports(f) != "shop/mounted:80" {
+	if got := reasons(c.Problems, dir); got != "dangling.yaml FileUnreadable, loop.yaml FileUnreadable" || ports(f) != "shop/mounted:80" {
 		t.Errorf("in force %q, problems %q", ports(f), got)
 	}
 }

@@ -182,7 +182,7 @@ func TestWatchPathsThatComeAndGo(t *testing.T) {
 	write(t, filepath.Join(folder, "a.yaml"), serviceText("shop", "a", 1))
 	until(t, next, "shop/a:1 shop/single:1")
 	must(t, os.Rename(filepath.Join(dir, "deep"), filepath.Join(dir, "away")))
-	for s := next(); s.problems != folder+":0 PathMissing"; s = next() {
+	for s := next(); s.problems != folder+" PathMissing"; s = next() {
 		if s.ports != "shop/a:1 shop/single:1" {
 			t.Fatalf("in force %q", s.ports)
 		}
