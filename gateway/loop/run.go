@@ -44,7 +44,7 @@ func (l *Loop) patience() time.Duration {
 	if !ok {
 		return -1
 	}
-	return max(0, next.Sub(time.Now()))
+	return max(0, time.Until(next))
 }
 
 // flushDirty sends what the round queued. Sending may fail, and a failure is

@@ -22,6 +22,9 @@ const (
 	directWrite = 16 << 10
 	// flushAt is how much may gather in a round before it is sent.
 	flushAt = 64 << 10
+	// finishWithin bounds the time that Finish takes to send what is queued:
+	// nobody else watches a connection that is given up.
+	finishWithin = 30 * time.Second
 	// lingerFor is how long Finish reads on, so that a peer that is still
 	// sending gets the answer and not a reset.
 	lingerFor = 2 * time.Second
@@ -360,6 +363,8 @@ func (s *Socket) Finish() {
 	s.CloseWrite()
 	s.state = finishing
 	s.markDirty()
+	s.timer.Fire = s.finished
+	s.loop.Arm(&s.timer, finishWithin)
 }
 
 // linger reads on after our FIN: closing with bytes unread would reset the
@@ -369,7 +374,6 @@ func (s *Socket) linger() {
 		s.loop.Defer(s.finished)
 		return
 	}
-	s.timer.Fire = s.finished
 	s.loop.Arm(&s.timer, lingerFor)
 	if s.readable {
 		s.pumpLater()
