@@ -52,10 +52,14 @@ func (b *routeBuilder) parent(p *parent) {
 		b.report.problem(field, reasonParentNotFound, "Gateway "+p.gateway.String()+": not found")
 		return
 	}
-	accepted, entries := p.accepted, p.entries
-	if !accepted.ok() {
+	accepted := p.accepted
+	var entries []entry
+	if accepted.ok() {
+		accepted, entries = b.withoutRivals(field, p)
+	} else {
 		b.report.problems([]note{accepted.at(field)})
-	} else if accepted, entries = b.withoutRivals(field, p); accepted.ok() {
+	}
+	if accepted.ok() {
 		accepted = b.rules.accepted()
 		for _, e := range entries {
 			b.attach(p.gateway, &e, accepted.ok())
