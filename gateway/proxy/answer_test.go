@@ -107,6 +107,20 @@ func TestPortThatIsServedNoLonger(t *testing.T) {
 	s.want(c, 404, "NR")
 }
 
+func TestPortThatLeavesKeepsItsRulesForItsConnections(t *testing.T) {
+	s := newStage(t, to("a"))
+	s.bind.Keep(s.proxy.snap.Load())
+	for range 2 { // and keeps them over every change that comes after
+		none, _ := routing.Compile(&routing.Spec{})
+		s.proxy.Publish(none)
+		c := s.request("GET", "/").send()
+		s.calls[len(s.calls)-1].head(204, true)
+		if c.resp.Status != 204 {
+			t.Errorf("status %d, want 204", c.resp.Status)
+		}
+	}
+}
+
 func TestGRPCStatusIsRecorded(t *testing.T) {
 	tests := []struct {
 		name string

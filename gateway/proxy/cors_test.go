@@ -171,6 +171,17 @@ func TestCORSLetsScriptsReadErrors(t *testing.T) {
 	}
 }
 
+func TestCORSLetsScriptsFollowRedirects(t *testing.T) {
+	s := newStage(t, routing.Action{
+		Redirect: &routing.Redirect{Scheme: "https", Status: 308},
+		CORS:     &routing.CORS{AllowOrigins: []string{"https://a.example"}},
+	})
+	c := s.get("/", "Origin: https://a.example")
+	if c.resp.Status != 308 || c.field("access-control-allow-origin") != "https://a.example" {
+		t.Errorf("status %d, allow-origin %q; want 308 that the origin may read", c.resp.Status, c.field("access-control-allow-origin"))
+	}
+}
+
 func TestCORSOfOneBackend(t *testing.T) {
 	a := to("a")
 	a.CORS = &routing.CORS{AllowOrigins: []string{"https://rule.example"}}

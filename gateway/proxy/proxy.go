@@ -64,14 +64,24 @@ type boundPort struct {
 	port *routing.Port
 }
 
-// in returns the port of b in snap, or nil.
+// Keep makes b remember its port as snap has it: called before a Snapshot
+// without the port is put in force, so that the connections that it leaves
+// behind are served to their end by the rules that they came for.
+func (b *Bind) Keep(snap *routing.Snapshot) { b.in(snap) }
+
+// in returns the port of b in snap, or as it was last where snap has none; nil
+// where there never was one.
 func (b *Bind) in(snap *routing.Snapshot) *routing.Port {
-	if k := b.known.Load(); k != nil && k.snap == snap {
+	k := b.known.Load()
+	if k != nil && k.snap == snap {
 		return k.port
 	}
-	k := &boundPort{snap, snap.Port(b.Key)}
-	b.known.Store(k)
-	return k.port
+	now := &boundPort{snap, snap.Port(b.Key)}
+	if now.port == nil && k != nil {
+		now.port = k.port
+	}
+	b.known.Store(now)
+	return now.port
 }
 
 // A Proxy joins requests to backends. It is shared by all loops.

@@ -32,6 +32,9 @@ func (e *exchange) redirect(r *routing.Redirect) {
 	b = append(b, e.req.Query...)
 	l.scratch = b
 	resp := e.reply(r.Status)
+	if e.origin != "" {
+		e.share.cors.shareWith(e.origin, &resp.Fields)
+	}
 	resp.Fields.Add(message.Location, message.Text(b))
 	e.share.response.apply(&resp.Fields)
 	e.sendReply("")

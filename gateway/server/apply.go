@@ -30,6 +30,7 @@ func (s *Server) Update(d *routing.Delta) []*routing.Problem {
 		s.certs.use(snap)
 		s.options.Metrics.Config.Certificates(s.certs.store.Expiry())
 	}
+	s.keepPorts(before.snapshot, snap)
 	s.publish(&generation{number: before.number + 1, snapshot: snap, problems: problems})
 	if listeners {
 		s.applyPorts()
@@ -41,6 +42,15 @@ func (s *Server) Update(d *routing.Delta) []*routing.Problem {
 	}
 	s.options.Metrics.Config.Applied(before.number+1, time.Now(), time.Since(began))
 	return s.problems()
+}
+
+// keepPorts lets the connections of ports that leave keep their rules.
+func (s *Server) keepPorts(before, after *routing.Snapshot) {
+	for key, bind := range s.binds {
+		if after.Port(key) == nil {
+			bind.Keep(before)
+		}
+	}
 }
 
 // publish swaps the one pointer that exchanges load.
