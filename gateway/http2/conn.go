@@ -33,6 +33,7 @@ type conn struct {
 	peerWindow int64 // its SETTINGS_INITIAL_WINDOW_SIZE
 	recvWindow int32 // what it may still send on all streams together
 	recvCredit int32 // taken from it and not yet given back
+	returnable int64 // body bytes that it may give back, of the streams' windows and of the connection's
 
 	busy    bool // inside an event of the connection
 	settled bool // the peer's first SETTINGS have come

@@ -192,7 +192,9 @@ func (h *head) finish(req *message.Request, last bool) error {
 
 // upgrade makes an extended CONNECT (RFC 8441) the GET that it stands for.
 func (h *head) upgrade(req *message.Request) error {
-	if req.Method != "CONNECT" || !message.IsToken(h.protocol) {
+	if req.Method != "CONNECT" || !message.IsToken(h.protocol) || message.EqualFold("h2c", h.protocol) {
+		// Behind an h2c tunnel no rule would see the requests (RFC 9113
+		// section 3.1 has taken the protocol back).
 		return errPseudoForeign
 	}
 	req.Method, req.Length = "GET", message.Unknown

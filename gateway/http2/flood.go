@@ -10,7 +10,7 @@ var floods = [numFloods]struct{ burst, perSecond int32 }{
 	FloodErrors:        {100, 10}, // and 1 for each request answered
 	FloodControl:       {200, 20}, // and 2 for each DATA frame of ours (BDP estimators ping on data), 1 for each stream
 	FloodPriority:      {200, 20}, // and 4 for each stream
-	FloodWindowUpdates: {500, 50}, // and 4 for each DATA frame of ours that no small window cut short, 4 for each stream
+	FloodWindowUpdates: {500, 50}, // and 4 for each DATA frame of ours that no small window cut short, 4 for each stream; see gaveBack
 	FloodEmpty:         {100, 10}, // and 1 for each DATA frame with something in it
 }
 

@@ -44,6 +44,7 @@ func TestFloods(t *testing.T) {
 		{"GOAWAY", FloodControl, 199, func(p *peer, id uint32) { p.WriteGoAway(0, 0, nil) }},
 		{"PRIORITY", FloodPriority, 201, func(p *peer, id uint32) { p.WritePriority(id, h2.PriorityParam{}) }},
 		{"PRIORITY_UPDATE", FloodPriority, 201, func(p *peer, id uint32) { p.WriteRawFrame(0x10, 0, 0, []byte("\x00\x00\x00\x01u=1")) }},
+		{"HEADERS on a stream that we reset", FloodErrors, 101, func(p *peer, id uint32) { p.headers(1, with(get, "X", "y")...) }},
 		{"WINDOW_UPDATE", FloodWindowUpdates, 501, func(p *peer, id uint32) { p.WriteWindowUpdate(0, 1) }},
 		{"WINDOW_UPDATE on a closed stream", FloodWindowUpdates, 501, func(p *peer, id uint32) {
 			if id == 1 {
@@ -175,6 +176,36 @@ func TestGoodFaithIsNoFlood(t *testing.T) {
 	}
 	if p.srv.closed {
 		t.Errorf("closed: %v, counted %v", p.srv.err, p.counted)
+	}
+}
+
+// net/http's client gives a window of 4 MiB back by 4 KiB, of the stream and
+// of the connection, and all in a row where it was slow to read.
+func TestWindowsGivenBackAreNoFlood(t *testing.T) {
+	const window, piece = 4 << 20, 4 << 10
+	for _, tt := range []struct {
+		name   string
+		update uint32 // bytes a frame
+		closed bool
+	}{{"what was sent", piece, false}, {"more than was sent", 2 * piece, true}, {"by the byte", 1, true}} {
+		p := client(t, Limits{}).greet(h2.Setting{ID: h2.SettingInitialWindowSize, Val: window})
+		p.WriteWindowUpdate(0, window)
+		p.onRequest = func(x *exchange) {
+			x.head(200)
+			for range window / (64 << 10) {
+				x.ServerStream.Data(make([]byte, 64<<10))
+			}
+		}
+		p.headers(1, get...)
+		p.send()
+		for range window / piece {
+			p.WriteWindowUpdate(1, tt.update)
+			p.WriteWindowUpdate(0, tt.update)
+			p.send()
+		}
+		if p.srv.closed != tt.closed {
+			t.Errorf("%s: closed %v, want %v: counted %v", tt.name, p.srv.closed, tt.closed, p.counted)
+		}
 	}
 }
 

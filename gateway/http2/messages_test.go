@@ -93,6 +93,7 @@ func TestRequestHeads(t *testing.T) {
 		{"8.1.1: a length over 63 bits", with(get, "content-length", "99999999999999999999"), malformed},
 		{"RFC 9218: priority is passed on", with(get, "priority", "u=1, i"), "GET http shop.example /, priority: u=1, i; end"},
 		{"RFC 8441 4: :protocol without CONNECT", with(get, ":protocol", "websocket"), malformed},
+		{"3.1: h2c", with(pseudo(":method", "CONNECT"), ":protocol", "H2C"), malformed},
 		{"RFC 8441 4: CONNECT without :path", with(pseudo(":method", "CONNECT", ":path", ""), ":protocol", "websocket"), malformed},
 		{"8.5: CONNECT with :path", pseudo(":method", "CONNECT"), malformed},
 	}

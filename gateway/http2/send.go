@@ -141,6 +141,7 @@ func (s *stream) writeData(p []byte, more bool) {
 	c.writeData(s.id, p, false)
 	s.sendWindow -= int64(len(p))
 	c.sendWindow -= int64(len(p))
+	c.returnable += 2 * int64(len(p))
 	s.moved, c.moved = true, true
 	if !more || len(p) >= dribble {
 		// A peer answers DATA with WINDOW_UPDATE, and some with PING. One that
@@ -178,16 +179,28 @@ func (c *conn) pump() {
 	}
 }
 
+// gaveBack reports whether a WINDOW_UPDATE by n gives back what DATA of ours
+// took, and not by the byte: it is no flood. net/http's client sends one for
+// each 4 KiB, of a stream and of the connection, a thousand in a row after a
+// window of megabytes.
+func (c *conn) gaveBack(n int64) bool {
+	if n < dribble || n > c.returnable {
+		return false
+	}
+	c.returnable -= n
+	return true
+}
+
 // onWindowUpdate takes more window (section 6.9).
 func (c *conn) onWindowUpdate(h header, p []byte) {
 	if len(p) != 4 {
 		c.fail(h2.ErrCodeFrameSize, "WINDOW_UPDATE: want 4 bytes")
 		return
 	}
-	if !c.charge(FloodWindowUpdates) {
+	n := int64(be31(p))
+	if !c.gaveBack(n) && !c.charge(FloodWindowUpdates) {
 		return
 	}
-	n := int64(be31(p))
 	if h.id == 0 {
 		c.sendWindow += n
 		switch {

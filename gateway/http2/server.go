@@ -162,6 +162,9 @@ func (s *Server) oldStream(id uint32) {
 		return
 	}
 	s.closedStream(id, "HEADERS")
+	if !s.closed { // they cost what those of a new stream do
+		s.charge(FloodErrors)
+	}
 }
 
 // refuse resets a stream that was never taken in.
