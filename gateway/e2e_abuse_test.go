@@ -26,7 +26,10 @@ type witness struct {
 }
 
 func (w *witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // it broke off: nobody may act on it
+	}
 	w.mu.Lock()
 	w.seen = append(w.seen, r.URL.Path)
 	w.mu.Unlock()
@@ -182,6 +185,7 @@ var refusedHTTP1 = []struct {
 	{"version in lower case", "GET /case http/1.1\r\nHost: shop.example.com\r\n\r\n", 400, "start_line"},
 	{"version of two digits", "GET /case HTTP/1.10\r\nHost: shop.example.com\r\n\r\n", 400, "start_line"},
 	{"HTTP/3", "GET /case HTTP/3.0\r\nHost: shop.example.com\r\n\r\n", 505, "version"},
+	{"half of HTTP/2's preface", "PRI * HTTP/2.0\r\n\r\nMS\r\n\r\n", 505, "version"},
 	{"method with a bracket", "GE(T /case HTTP/1.1\r\nHost: shop.example.com\r\n\r\n", 400, "method"},
 	{"CONNECT", "CONNECT shop.example.com:80 HTTP/1.1\r\nHost: shop.example.com:80\r\n\r\n", 501, "connect"},
 	{"star", "GET * HTTP/1.1\r\nHost: shop.example.com\r\n\r\n", 400, "target"},
@@ -290,7 +294,7 @@ func TestBodyBehindEarlyAnswer(t *testing.T) {
 	t.Parallel()
 	const text = "HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n"
 	b := &rawBackend{answers: map[string]string{"/case": text, "/last": "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast"}}
-	r := startRig(t, nil, toPort("a", b.start(t)))
+	r := startRig(t, nil, toPort("a", "", b.start(t)))
 	for _, head := range []string{
 		post + "Content-Length: " + strconv.Itoa(len(smuggled)) + "\r\n",
 		post + "Expect: 100-continue\r\nContent-Length: " + strconv.Itoa(len(smuggled)) + "\r\n",

@@ -15,10 +15,11 @@ import (
 )
 
 // toPort is the manifests of an edge whose every request goes to a port.
-func toPort(name string, port int) map[string]string {
+func toPort(name, appProtocol string, port int) map[string]string {
 	return map[string]string{
 		"gateway.yaml": edge,
-		"all.yaml":     route("all", "\"*.example.com\"", "  - backendRefs: [{name: "+name+", port: 80}]") + service(name, port),
+		"all.yaml": route("all", "\"*.example.com\"", "  - backendRefs: [{name: "+name+", port: 80}]") +
+			serviceWith(name, appProtocol, port),
 	}
 }
 
@@ -203,7 +204,7 @@ func TestBadBackends(t *testing.T) {
 	for i, tt := range badBackends {
 		b.answers[fmt.Sprint("/", i)] = tt.answer
 	}
-	r := startRig(t, nil, toPort("a", b.start(t)))
+	r := startRig(t, nil, toPort("a", "", b.start(t)))
 	before := r.sockets()
 	good := func(after string, c *http.Client) {
 		t.Helper()
@@ -249,7 +250,7 @@ func TestCutResponseToOldClient(t *testing.T) {
 		"/cut":   ok + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n" + closes,
 		"/whole": ok + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 	}}
-	r := startRig(t, nil, toPort("a", b.start(t)))
+	r := startRig(t, nil, toPort("a", "", b.start(t)))
 	for path, whole := range map[string]bool{"/cut": false, "/whole": true} {
 		conn := r.dial()
 		io.WriteString(conn, "GET "+path+" HTTP/1.0\r\nHost: shop.example.com\r\n\r\n")
@@ -268,7 +269,7 @@ func TestCutResponseToOldClient(t *testing.T) {
 func TestPostIsSentOnce(t *testing.T) {
 	t.Parallel()
 	b := &rawBackend{answers: map[string]string{"/good": ok + "Content-Length: 4\r\n\r\ngood", "/drop": closes}}
-	r := startRig(t, nil, toPort("a", b.start(t)))
+	r := startRig(t, nil, toPort("a", "", b.start(t)))
 	c := r.client()
 	for range 10 {
 		if a, err := r.get(c, r.shop("http", "/good")); err != nil || a.body != "good" { // leaves a kept connection to drop
