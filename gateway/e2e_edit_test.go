@@ -310,3 +310,25 @@ func TestTerminatedUnderLoad(t *testing.T) {
 		t.Errorf("the gateway ended with %v", err)
 	}
 }
+
+func TestPortInUseIsTakenWhenFree(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	r := startRig(t, map[string]any{"HTTP": other.Addr().(*net.TCPAddr).Port}, map[string]string{
+		"gateway.yaml":  edge,
+		"shop.yaml":     canary(1, 0),
+		"backends.yaml": service("a", startBackend(t, named("a"))) + service("b"),
+	})
+	if page := r.page("/debug/problems"); !strings.Contains(page, "PortUnavailable: Gateway shop/edge spec.listeners[0].port") {
+		t.Errorf("/debug/problems does not tell of the port:\n%s", page)
+	}
+	other.Close()
+	r.await("unbound=0")
+	r.want(r.url("/"), 200, "Host: shop.example.com")
+	if page := r.page("/debug/problems"); strings.Contains(page, "PortUnavailable") {
+		t.Errorf("/debug/problems still tells of the port:\n%s", page)
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -108,6 +109,7 @@ type gateway struct {
 	logFile   io.Closer // nil unless the access log goes to a file
 	server    *server.Server
 	config    *config
+	applying  sync.Mutex // held while problems are found out anew
 	problems  atomic.Pointer[[]*routing.Problem]
 	admin     *http.Server
 	adminAt   net.Listener
@@ -137,7 +139,7 @@ func newGateway(o *serveFlags, log *slog.Logger) (*gateway, error) {
 	}
 	if g.server, err = server.New(server.Options{
 		Loops: loops, Bind: bind, Metrics: g.metrics, AccessLog: g.accessLog, LocalCA: ca,
-		MaxConnections: g.maxConnections(), MaxExchanges: o.maxRequests, TrustedHops: o.trustedHops, Log: log,
+		MaxConnections: g.maxConnections(), MaxExchanges: o.maxRequests, TrustedHops: o.trustedHops, Rebound: g.rebound, Log: log,
 	}); err != nil {
 		return nil, err
 	}
@@ -232,15 +234,37 @@ func (g *gateway) run(ctx context.Context) error {
 
 // apply puts a change of the folder in force and says in one line what it was.
 func (g *gateway) apply(change manifest.Change) {
+	g.applying.Lock()
+	defer g.applying.Unlock()
 	began := time.Now()
 	delta := g.config.apply(change)
 	compiled := g.server.Update(delta)
 	problems := g.config.problems(compiled)
-	known := *g.problems.Swap(&problems)
+	known := g.stand(problems)
 	g.log.Info("configuration applied", "generation", g.server.Generation(),
 		"origin", summary(change.Keys), "took", time.Since(began).Round(10*time.Microsecond))
 	g.logProblems(known, problems)
+}
+
+// stand makes problems those that are shown and counted, and returns those
+// that were.
+func (g *gateway) stand(problems []*routing.Problem) (before []*routing.Problem) {
+	before = *g.problems.Swap(&problems)
 	g.countProblems(problems)
+	return before
+}
+
+// rebound takes the Problems of ports away that are bound after all.
+func (g *gateway) rebound() {
+	g.applying.Lock()
+	defer g.applying.Unlock()
+	unbound := g.server.Unbound()
+	g.stand(slices.DeleteFunc(slices.Clone(*g.problems.Load()), func(p *routing.Problem) bool {
+		return p.Reason == server.PortUnavailable && !slices.ContainsFunc(unbound, func(u *routing.Problem) bool {
+			return u.Origin.String() == p.Origin.String()
+		})
+	}))
+	g.log.Debug("ports were tried again", "unbound", len(unbound))
 }
 
 // summary names what changed, in few words where it is much.

@@ -13,8 +13,8 @@ import (
 // attempt: its other user may be on the way out.
 const retryBind = 2 * time.Second
 
-// reasonUnbound is the Problem's reason for a port that could not be bound.
-const reasonUnbound routing.Reason = "PortUnavailable"
+// PortUnavailable is the Problem's reason for a port that could not be bound.
+const PortUnavailable routing.Reason = "PortUnavailable"
 
 // applyPorts opens and closes sockets as the Snapshot in force wants them. It
 // is called with s.mu held.
@@ -55,7 +55,7 @@ func (s *Server) applyPorts() {
 			continue
 		}
 		for _, l := range sources[i].Listeners() {
-			unbound = append(unbound, &routing.Problem{Origin: l.Origin.At(l.Origin.Field + ".port"), Reason: reasonUnbound, Err: err})
+			unbound = append(unbound, &routing.Problem{Origin: l.Origin.At(l.Origin.Field + ".port"), Reason: PortUnavailable, Err: err})
 		}
 	}
 	s.reportUnbound(unbound)
@@ -82,9 +82,12 @@ func (s *Server) reportUnbound(unbound []*routing.Problem) {
 	}
 	s.retryBinds = time.AfterFunc(retryBind, func() {
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		if !s.draining.Load() {
 			s.applyPorts()
+		}
+		s.mu.Unlock()
+		if f := s.options.Rebound; f != nil {
+			f()
 		}
 	})
 }

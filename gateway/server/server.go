@@ -52,6 +52,10 @@ type Options struct {
 	// TrustedHops is proxy.Options.TrustedHops.
 	TrustedHops int
 
+	// Rebound, if set, is called when the ports that an Update could not bind
+	// were tried again, and Unbound may have changed.
+	Rebound func()
+
 	Log *slog.Logger
 }
 
@@ -140,6 +144,9 @@ func (s *Server) problems() []*routing.Problem {
 	all = append(all, *s.unbound.Load()...)
 	return append(all, s.certs.problems()...)
 }
+
+// Unbound returns the Problems of the ports that are not bound.
+func (s *Server) Unbound() []*routing.Problem { return *s.unbound.Load() }
 
 // Clusters returns the clusters' state.
 func (s *Server) Clusters() []upstream.ClusterStats { return s.clusters.Stats() }

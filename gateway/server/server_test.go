@@ -102,8 +102,8 @@ func TestTakenPortIsAProblemUntilItIsFree(t *testing.T) {
 	s := start(t)
 	port, release := freePort(t)
 	problems := s.Update(answering(t, port, "late"))
-	if len(problems) != 1 || problems[0].Reason != reasonUnbound {
-		t.Fatalf("problems %v, want one %s", problems, reasonUnbound)
+	if len(problems) != 1 || problems[0].Reason != PortUnavailable {
+		t.Fatalf("problems %v, want one %s", problems, PortUnavailable)
 	}
 	release()
 	s.mu.Lock()
