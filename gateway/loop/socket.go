@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"errors"
 	"io"
 	"net/netip"
 	"time"
@@ -41,6 +40,7 @@ type Socket struct {
 	remote  netip.AddrPort
 	timer   Timer // connecting, the TLS handshake, or lingering
 	onClose func()
+	broken  error // why the connection is lost, while what came before is handed on
 	state   state
 
 	readable bool // the kernel may have bytes for us
@@ -106,8 +106,8 @@ func (s *Socket) ready(events uint32) {
 		return
 	}
 	if events&unix.EPOLLERR != 0 {
-		if err := socketError(s.fd); err != nil { // a reset: what was unread is gone too
-			s.fail(err)
+		if err := socketError(s.fd); err != nil {
+			s.lost(err)
 			return
 		}
 	}
@@ -141,8 +141,11 @@ func (s *Socket) pump() {
 			return
 		}
 		if n == 0 {
-			return
+			break
 		}
+	}
+	if s.broken != nil && !s.readable {
+		s.fail(s.broken)
 	}
 }
 
@@ -192,7 +195,10 @@ func (s *Socket) endOfInput(err error) {
 	if s.state == closed {
 		return
 	}
-	if !errors.Is(err, io.EOF) {
+	if err == io.EOF && s.broken != nil && s.broken != unix.EPIPE {
+		err = s.broken // what ended the stream was no FIN; EPIPE is a reset behind one
+	}
+	if err != io.EOF {
 		s.Flush() // crypto/tls may have queued an alert that says what is wrong
 		s.fail(err)
 		return
@@ -203,11 +209,14 @@ func (s *Socket) endOfInput(err error) {
 	} else if s.shut {
 		s.fail(nil)
 	}
+	if s.broken != nil {
+		s.fail(s.broken)
+	}
 }
 
 // Write queues p, or sends it at once where it is large and nothing waits.
 func (s *Socket) Write(p []byte) {
-	if s.state != open || s.shutting || len(p) == 0 {
+	if s.state != open || s.shutting || s.broken != nil || len(p) == 0 {
 		return
 	}
 	switch {
@@ -262,7 +271,7 @@ func (s *Socket) Queued() int {
 
 // Flush sends what waits, as far as the kernel takes it.
 func (s *Socket) Flush() {
-	if s.state != open && s.state != finishing {
+	if s.state != open && s.state != finishing || s.broken != nil {
 		return
 	}
 	if s.tls != nil {
@@ -365,6 +374,9 @@ func (s *Socket) Finish() {
 	s.markDirty()
 	s.timer.Fire = s.finished
 	s.loop.Arm(&s.timer, finishWithin)
+	if s.shut {
+		s.linger()
+	}
 }
 
 // linger reads on after our FIN: closing with bytes unread would reset the
@@ -429,32 +441,6 @@ func (s *Socket) release() {
 	if s.onClose != nil {
 		s.onClose()
 	}
-}
-
-// failLater reports a failure of a call that the handler made: from a later
-// event, as Conn promises.
-func (s *Socket) failLater(err error) {
-	s.loop.Defer(func() { s.fail(err) })
-}
-
-// fail closes and tells the handler why.
-func (s *Socket) fail(err error) {
-	if s.state == closed {
-		return
-	}
-	s.release()
-	if s.handler != nil {
-		s.handler.Closed(err)
-	}
-}
-
-// socketError returns the error that the kernel keeps for a socket.
-func socketError(fd int) error {
-	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && errno != 0 {
-		return unix.Errno(errno)
-	}
-	return err
 }
 
 func addrPort(sa unix.Sockaddr) netip.AddrPort {
