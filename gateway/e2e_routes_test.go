@@ -303,7 +303,7 @@ func TestSessionStaysWithItsEndpoint(t *testing.T) {
 	first := r.ask(c, "session.test", "GET /")
 	jar.SetCookies(site, first.Cookies())
 	if len(jar.Cookies(site)) != 1 {
-		t.Fatalf("%d cookies, want 1", len(jar.Cookies(site)))
+		t.Fatalf("%d cookies, want 1: status %d, %v", len(jar.Cookies(site)), first.StatusCode, first.Header)
 	}
 	for range 20 {
 		a := r.ask(c, "session.test", "GET /", "Cookie: "+jar.Cookies(site)[0].String())
