@@ -60,8 +60,9 @@ func (d *dial) start() error {
 	return nil
 }
 
-// finishConnect is called on the first event of a connecting socket.
-func (s *Socket) finishConnect() {
+// finishConnect is called on the first event of a connecting socket. A server
+// that speaks first may have spoken already: no other event will tell of that.
+func (s *Socket) finishConnect(events uint32) {
 	if err := socketError(s.fd); err != nil {
 		s.fail(err)
 		return
@@ -72,6 +73,10 @@ func (s *Socket) finishConnect() {
 	s.state = open
 	s.loop.Disarm(&s.timer)
 	s.handler.(*dial).connected()
+	if s.state == open && events&^unix.EPOLLOUT != 0 {
+		s.readable = true
+		s.pumpLater()
+	}
 }
 
 func (d *dial) connected() {

@@ -24,7 +24,7 @@ func (s *Socket) connectTLS(config *tls.Config, timeout time.Duration, done TLSH
 	t := &tlsLayer{s: s}
 	t.conn = tls.Client(t, config)
 	s.shakeHands(t, nil, timeout, done)
-	t.wakeWorker() // the client speaks first
+	t.startWorker() // the client speaks first
 }
 
 func (s *Socket) shakeHands(t *tlsLayer, first []byte, timeout time.Duration, done TLSHandler) {
@@ -50,7 +50,7 @@ func (s *Socket) shakeHands(t *tlsLayer, first []byte, timeout time.Duration, do
 		l.Post(func() { s.endHandshake(err, done) })
 	}
 	if len(first) > 0 {
-		t.wakeWorker()
+		t.startWorker()
 	}
 }
 

@@ -97,12 +97,15 @@ func (s *Socket) Local() netip.AddrPort {
 }
 
 func (s *Socket) ready(events uint32) {
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0 {
+		s.hangup = true
+	}
 	switch s.state {
 	case connecting:
-		s.finishConnect()
+		s.finishConnect(events)
 		return
 	case shaking:
-		s.tls.wakeWorker()
+		s.tls.wakeWorker(events)
 		return
 	}
 	if events&unix.EPOLLERR != 0 {
@@ -110,9 +113,6 @@ func (s *Socket) ready(events uint32) {
 			s.lost(err)
 			return
 		}
-	}
-	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP) != 0 {
-		s.hangup = true
 	}
 	if events&unix.EPOLLOUT != 0 && s.Queued() > 0 {
 		s.Flush()

@@ -24,6 +24,7 @@ type tlsLayer struct {
 
 	in    []byte // ciphertext read and not yet taken: in the loop's buffer during read, a copy after it
 	plain []byte // written by the handler, not yet sealed: a chunk of the loop's
+	fin   bool   // the peer has sent its FIN
 
 	shake *handshake // while a worker has the connection
 }
@@ -47,8 +48,13 @@ func (t *tlsLayer) read(p []byte) (n int, err error) {
 			continue
 		}
 		t.in = nil
-		if err == errAgain {
+		switch {
+		case err == errAgain:
 			return n, nil
+		case err == io.EOF && t.fin && t.s.state == open:
+			// A FIN without close_notify is anybody's who can forge a segment: what
+			// ends there may be cut short (RFC 8446 section 6.1, RFC 9112 section 9.8).
+			return n, io.ErrUnexpectedEOF
 		}
 		return n, err
 	}
@@ -112,6 +118,7 @@ func (t *tlsLayer) Read(p []byte) (int, error) {
 		}
 		n, err := t.s.readKernel(t.s.loop.cipher)
 		if err != nil {
+			t.fin = err == io.EOF
 			return 0, err
 		}
 		if n == 0 {
@@ -232,15 +239,21 @@ func (h *handshake) write(p []byte) (int, error) {
 	return sent, nil
 }
 
-// wakeWorker tells the worker of an event, or starts one with the first.
-func (s *tlsLayer) wakeWorker() {
-	h := s.shake
-	if !h.started {
-		h.started = true
-		workers.start(h)
-		return
+// wakeWorker tells the worker of an event. That bytes may be sent is true of
+// every new connection and wakes none: a client that says nothing costs no
+// goroutine.
+func (t *tlsLayer) wakeWorker(events uint32) {
+	switch h := t.shake; {
+	case h.started:
+		h.notify()
+	case events&^unix.EPOLLOUT != 0:
+		t.startWorker()
 	}
-	h.notify()
+}
+
+func (t *tlsLayer) startWorker() {
+	t.shake.started = true
+	workers.start(t.shake)
 }
 
 // abandon makes the worker give up; the socket is closed when it has.
