@@ -66,6 +66,9 @@ func (p *pool) follow() {
 		p.vacate()
 	}
 	p.dials = nil
+	for w.err != nil && p.first != nil {
+		p.fail(w.err) // a way that is none has no settings: a dial would be plain
+	}
 	p.grow()
 }
 

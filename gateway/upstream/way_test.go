@@ -249,6 +249,26 @@ func TestTLSThatCannotWorkClosesTheCluster(t *testing.T) {
 	}
 }
 
+// Who waits when the TLS settings break must not get a plain connection.
+func TestTLSThatBreaksClosesTheClusterForWhoWaits(t *testing.T) {
+	s := newStage(t, 1)
+	s.hold = true
+	good := routing.UpstreamTLS{ServerName: "a", Roots: newAuthority(t).pem}
+	c := s.cluster(routing.Cluster{TLS: &good}, 1)
+	x, _ := s.begin(c, s.loops[0])
+	s.cluster(routing.Cluster{TLS: &routing.UpstreamTLS{ServerName: "a", Roots: []byte("none")}}, 1)
+	s.settle()
+	if x.err == nil || x.heard != 1 {
+		t.Errorf("who waited heard %d times, error %v; want that the settings do not work", x.heard, x.err)
+	}
+	if n := len(s.dials); n != 1 || !s.dials[0].cancelled {
+		t.Errorf("%d dials, the first cancelled %v; want the first alone, cancelled", n, s.dials[0].cancelled)
+	}
+	if n := s.set.Stats()[0].Endpoints[0].Connections; n != 0 {
+		t.Errorf("%d connections counted, want none", n)
+	}
+}
+
 func TestSessionsBelongToAnEndpoint(t *testing.T) {
 	s := newStage(t, 1)
 	c := s.cluster(routing.Cluster{TLS: &routing.UpstreamTLS{ServerName: "a"}}, 1, 2)
