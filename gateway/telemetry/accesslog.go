@@ -98,7 +98,7 @@ func (a *AccessLog) Append(loop int, e *Exchanges, r *Record) {
 		return
 	}
 	b := a.loops[loop]
-	if b.batch.text == nil {
+	if b.batch.lines == 0 {
 		b.begin()
 	}
 	if a.format == JSON {
@@ -112,15 +112,19 @@ func (a *AccessLog) Append(loop int, e *Exchanges, r *Record) {
 	}
 }
 
-// begin takes an empty buffer and starts its time.
+// begin starts a buffer's time, and takes an empty one unless there is one
+// whose lines were dropped.
 func (b *lineBuffer) begin() {
+	b.on.Arm(&b.timer, batchAge)
+	if b.batch.text != nil {
+		return
+	}
 	select {
 	case b.batch.text = <-b.log.free:
 	default:
 		// A line more than batchSize may hold is rare; append grows for it.
 		b.batch.text = make([]byte, 0, batchSize+4<<10)
 	}
-	b.on.Arm(&b.timer, batchAge)
 }
 
 // flush hands the buffer to the writer, or drops it where that is too slow.
@@ -135,7 +139,6 @@ func (b *lineBuffer) flush() {
 	default:
 		b.log.lines.Add(b.batch.loop, LogDropped, b.batch.lines)
 		b.batch.text = b.batch.text[:0]
-		b.on.Arm(&b.timer, batchAge)
 	}
 	b.batch.lines = 0
 }

@@ -110,6 +110,25 @@ func TestASlowWriterCostsLinesNotTime(t *testing.T) {
 	}
 }
 
+func TestLinesAfterDroppedOnesDoNotStay(t *testing.T) {
+	m, l := New(Options{}), manual()
+	w := &gate{open: make(chan struct{})}
+	a := NewAccessLog(m, w, AccessLogOptions{Queue: 1})
+	a.Attach(l)
+	e := m.Exchanges(cart)
+	for m.Log.Total(LogDropped) == 0 {
+		a.Append(0, e, full())
+	}
+	l.Advance(time.Second) // with nothing gathered
+	a.Append(0, e, full())
+	l.Advance(100 * time.Millisecond)
+	if n := a.loops[0].batch.lines; n != 0 {
+		t.Errorf("%d lines wait for more after 100 ms, want none", n)
+	}
+	close(w.open)
+	closeLog(t, a)
+}
+
 func TestCloseWritesWhatLoopsHold(t *testing.T) {
 	m := New(Options{Loops: 2})
 	w := &gate{open: make(chan struct{})}
