@@ -203,22 +203,30 @@ func (k *socket) accept(i int, l *perLoop) {
 	k.acceptors[i] = a
 }
 
-// close takes what waits in the queue and stops accepting on every loop, closes the descriptor when the last
-// has stopped, and drains the connections.
+// close takes what waits in the queue and stops accepting on every loop,
+// closes the descriptor when the last has stopped, and drains the connections.
 func (k *socket) close() {
 	k.closing.Store(true)
 	k.set.going.Add(1)
 	for i, l := range k.set.loops {
-		l.loop.Post(func() {
+		stop := func() {
 			if a := k.acceptors[i]; a != nil {
 				a.Close()
 			}
-			if k.left.Add(-1) == 0 {
-				unix.Close(k.fd)
-				k.set.going.Add(-1)
-			}
+			k.leave()
 			l.drain(k)
-		})
+		}
+		if !l.loop.Post(stop) {
+			k.leave() // the loop has ended, and accepts no more
+		}
+	}
+}
+
+// leave closes the descriptor when the last loop has stopped accepting.
+func (k *socket) leave() {
+	if k.left.Add(-1) == 0 {
+		unix.Close(k.fd)
+		k.set.going.Add(-1)
 	}
 }
 
@@ -258,7 +266,11 @@ func (k *socket) take(l *perLoop, fd int, remote netip.AddrPort) {
 		to.begin(k, fd, remote)
 		return
 	}
-	to.loop.Post(func() { to.begin(k, fd, remote) })
+	if !to.loop.Post(func() { to.begin(k, fd, remote) }) {
+		unix.Close(fd)
+		to.count.Add(-1)
+		s.open.Add(-1)
+	}
 }
 
 // listenBacklog is cut by the kernel to net.core.somaxconn.

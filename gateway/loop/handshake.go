@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A TLSHandler hears how a TLS handshake ended, on the loop: with the
@@ -47,7 +49,9 @@ func (s *Socket) shakeHands(t *tlsLayer, first []byte, timeout time.Duration, do
 	l.Arm(&s.timer, timeout)
 	h.run = func(h *handshake) {
 		err := t.conn.Handshake()
-		l.Post(func() { s.endHandshake(err, done) })
+		if !l.Post(func() { s.endHandshake(err, done) }) {
+			unix.Close(h.fd) // the loop has ended: nobody else has it
+		}
 	}
 	if len(first) > 0 {
 		t.startWorker()

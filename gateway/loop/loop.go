@@ -31,9 +31,10 @@ type Loop struct {
 	deferred []func()
 	running  []func() // deferred's other half while it is run
 
-	mu     sync.Mutex // guards posted and woken
+	mu     sync.Mutex // guards what follows
 	posted []func()
 	woken  bool
+	ended  bool
 	taken  []func()
 
 	poll    *poller // nil in a manual loop
@@ -63,16 +64,27 @@ func (l *Loop) Now() time.Time { return l.now }
 // Defer runs f at the end of this round, before the round's writes go out.
 func (l *Loop) Defer(f func()) { l.deferred = append(l.deferred, f) }
 
-// Post runs f on the loop. Any goroutine may call it.
-func (l *Loop) Post(f func()) {
+// Post runs f on the loop. Any goroutine may call it. It returns false, and f
+// is not run, when the loop has ended.
+func (l *Loop) Post(f func()) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock() // and so the eventfd is not closed before it is written to
+	if l.ended {
+		return false
+	}
 	l.posted = append(l.posted, f)
-	wake := !l.woken
-	l.woken = true
-	l.mu.Unlock()
-	if wake && l.poll != nil {
+	if !l.woken && l.poll != nil {
 		l.poll.wake()
 	}
+	l.woken = true
+	return true
+}
+
+// end makes what has been posted the last.
+func (l *Loop) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
 }
 
 func (l *Loop) runPosted() {

@@ -18,7 +18,8 @@ func New(index int) (*Loop, error) {
 	}, nil
 }
 
-// Run runs the loop until Stop. Sockets that are open then are closed.
+// Run runs the loop until Stop. What was posted before that is run still, and
+// sockets that are open then are closed.
 func (l *Loop) Run() {
 	defer close(l.done)
 	for !l.stopping.Load() {
@@ -77,11 +78,13 @@ func (l *Loop) pumpAgain() {
 // Stop ends Run and waits for it.
 func (l *Loop) Stop() {
 	l.stopping.Store(true)
-	l.poll.wake()
+	l.Post(func() {}) // wakes it
 	<-l.done
 }
 
 func (l *Loop) shut() {
+	l.end()
+	l.runPosted()
 	for _, e := range l.poll.sources {
 		if s, ok := e.src.(*Socket); ok {
 			s.Close()
