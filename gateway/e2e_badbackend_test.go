@@ -327,3 +327,31 @@ func TestClientsThatDoNotRead(t *testing.T) {
 	}
 	r.settles(before)
 }
+
+// TestAnswerToABodyThatNobodyReads holds that a client is told what a backend
+// says which answers a large request without reading it, and closes: the
+// kernel sends a reset right behind the answer.
+func TestAnswerToABodyThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	b := &rawBackend{answers: map[string]string{
+		"/case": "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc" + closes,
+	}}
+	r := startRig(t, nil, toPort("a", "", b.start(t)))
+	const size = 4 << 20
+	text := fmt.Sprintf("%sConnection: close\r\nContent-Length: %d\r\n\r\n", post, size) + strings.Repeat("a", size)
+	c := r.client()
+	for range 20 {
+		if got := r.say(text); !strings.HasPrefix(got, "HTTP/1.1 413 ") || !strings.HasSuffix(got, "\r\n\r\nabc") {
+			t.Errorf("http: %q, want the backend's 413", got)
+		}
+		resp, err := c.Post(r.shop("https", "/case"), "text/plain", strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != 413 || string(body) != "abc" || err != nil {
+			t.Errorf("https: %s %q, %v; want the backend's 413", resp.Status, body, err)
+		}
+	}
+}
