@@ -60,8 +60,8 @@ func (e *exchange) answer(a *answer) {
 		status = http.StatusOK
 	}
 	resp := e.reply(status)
-	if e.origin != "" {
-		e.share.cors.shareWith(e.origin, &resp.Fields)
+	if s := e.share; s != nil && s.cors != nil {
+		s.cors.dress(e.origin, &resp.Fields)
 	}
 	if e.grpc {
 		// Trailers-Only, in the words of gRPC's HTTP/2 mapping: a client

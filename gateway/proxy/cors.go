@@ -170,15 +170,18 @@ func (l *nameList) addTo(f *message.Fields, id message.Name, credentials bool, a
 	}
 }
 
-// dress replaces what a backend's response says of CORS: the filter has the
-// last word (GEP-1767). origin is empty for who may not read the response.
+// dress replaces what a response says of CORS: the filter has the last word
+// (GEP-1767). origin is empty for who may not read the response; a cache is
+// told that another might.
 func (c *cors) dress(origin string, f *message.Fields) {
 	f.Remove(message.AccessControlAllowOrigin)
 	f.Remove(message.AccessControlAllowCredentials)
 	f.Remove(message.AccessControlExposeHeaders)
-	if origin != "" {
-		c.shareWith(origin, f)
+	if origin == "" {
+		f.Add(message.Vary, "Origin")
+		return
 	}
+	c.shareWith(origin, f)
 }
 
 // shareWith adds the fields that let a script of origin read the response.

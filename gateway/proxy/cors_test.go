@@ -161,6 +161,33 @@ func TestCORSVaries(t *testing.T) {
 	}
 }
 
+// Fetch standard, "CORS protocol and HTTP caches": what is kept of a response
+// that no script may read must not answer a script that may.
+func TestCORSVariesForThoseWhoMayNotRead(t *testing.T) {
+	tests := []struct {
+		name   string
+		action routing.Action
+		status int
+	}{
+		{"a response", to("a"), 200},
+		{"an answer of ours", to("empty"), 503},
+		{"a redirect", routing.Action{Redirect: &routing.Redirect{Status: 301, Host: "o"}}, 301},
+	}
+	for _, tt := range tests {
+		for _, lines := range [][]string{nil, {"Origin: https://other.example"}} {
+			tt.action.CORS = &routing.CORS{AllowOrigins: []string{app}}
+			s := newStage(t, tt.action)
+			c := s.get("/", lines...)
+			for _, b := range s.calls {
+				b.reply(200, "")
+			}
+			if got := c.field("vary"); c.resp.Status != tt.status || got != "Origin" {
+				t.Errorf("%s to %q: status %d, Vary %q; want %d, Origin", tt.name, lines, c.resp.Status, got, tt.status)
+			}
+		}
+	}
+}
+
 func TestCORSLetsScriptsReadErrors(t *testing.T) {
 	a := to("empty")
 	a.CORS = &routing.CORS{AllowOrigins: []string{app}}

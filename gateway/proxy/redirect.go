@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -17,27 +18,43 @@ func (e *exchange) redirect(r *routing.Redirect) {
 	if r.Scheme != "" {
 		scheme = r.Scheme
 	}
-	host := r.Host
-	if host == "" {
-		host = hostOf(e.rec.Authority)
-	}
 	b := append(l.scratch[:0], scheme...)
 	b = append(b, "://"...)
-	b = append(b, host...)
+	switch {
+	case r.Host != "":
+		b = append(b, r.Host...)
+	case e.rec.Authority != "":
+		b = append(b, hostOf(e.rec.Authority)...)
+	default: // HTTP/1.0: what it connected to is all that it has named
+		b = appendHost(b, e.peer.Local.Addr().Unmap())
+	}
 	if port := e.redirectPort(r, scheme); port != 0 {
 		b = append(b, ':')
 		b = strconv.AppendUint(b, uint64(port), 10)
 	}
-	b = appendPath(b, &r.Path, e.req.Path, e.prefix)
+	path := e.req.Path
+	if path == "*" {
+		path = "/"
+	}
+	b = appendPath(b, &r.Path, path, e.prefix)
 	b = append(b, e.req.Query...)
 	l.scratch = b
 	resp := e.reply(r.Status)
-	if e.origin != "" {
-		e.share.cors.shareWith(e.origin, &resp.Fields)
+	if e.share.cors != nil {
+		e.share.cors.dress(e.origin, &resp.Fields)
 	}
 	resp.Fields.Add(message.Location, message.Text(b))
 	e.share.response.apply(&resp.Fields)
 	e.sendReply("")
+}
+
+// appendHost appends an address as an authority has it.
+func appendHost(dst []byte, a netip.Addr) []byte {
+	if !a.Is6() {
+		return a.AppendTo(dst)
+	}
+	dst = a.WithZone("").AppendTo(append(dst, '['))
+	return append(dst, ']')
 }
 
 // redirectPort returns the port that a redirect names, 0 where the scheme says

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"testing"
 
 	"fairway.dev/routing"
@@ -34,6 +35,7 @@ func TestRedirect(t *testing.T) {
 		{routing.Redirect{}, 80, false, "shop.example:9000/x", "http://shop.example/x"},
 		{routing.Redirect{}, 80, false, "[::1]:9000/x", "http://[::1]/x"},
 		{routing.Redirect{}, 80, false, "[::1]/x", "http://[::1]/x"},
+		{routing.Redirect{}, 8080, false, "/x", "http://192.0.2.1:8080/x"}, // HTTP/1.0 need not name one
 		// Paths; the query stays.
 		{routing.Redirect{Path: routing.PathEdit{Full: ptr("/full")}}, 80, false, "h/x/y?q=1", "http://h/full?q=1"},
 		{routing.Redirect{Path: routing.PathEdit{Prefix: ptr("/new")}}, 80, false, "h/x/y?q=1", "http://h/new/y?q=1"},
@@ -77,6 +79,22 @@ func TestRedirectCodes(t *testing.T) {
 		s := newStage(t, routing.Action{Redirect: &routing.Redirect{Status: code, Host: "o"}})
 		c := s.get("/")
 		s.want(c, code, "")
+	}
+}
+
+func TestAppendHost(t *testing.T) {
+	for addr, want := range map[string]string{"10.0.0.1": "10.0.0.1", "2001:db8::1": "[2001:db8::1]", "fe80::1%eth0": "[fe80::1]"} {
+		if got := string(appendHost(nil, netip.MustParseAddr(addr))); got != want {
+			t.Errorf("appendHost(%s) = %s, want %s", addr, got, want)
+		}
+	}
+}
+
+// RFC 9112 section 3.2.4: OPTIONS * is about the server, not about a path.
+func TestRedirectOfTheServerAsAWhole(t *testing.T) {
+	s := newStage(t, routing.Action{Redirect: &routing.Redirect{Status: 302, Host: "o.example"}})
+	if c := s.request("OPTIONS", "*").send(); c.field("location") != "http://o.example/" {
+		t.Errorf("location %q, want http://o.example/", c.field("location"))
 	}
 }
 

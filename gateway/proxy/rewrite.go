@@ -67,7 +67,7 @@ func changes(e *routing.PathEdit) bool { return e.Full != nil || e.Prefix != nil
 
 // rewrite changes the request to what the backend is to see.
 func (e *exchange) rewrite(w *rewrite) {
-	if changes(&w.path) {
+	if changes(&w.path) && e.req.Path != "*" {
 		e.on.scratch = appendPath(e.on.scratch[:0], &w.path, e.req.Path, e.prefix)
 		e.req.Path = e.hold(e.on.scratch)
 	}

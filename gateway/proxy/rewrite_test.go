@@ -52,6 +52,20 @@ func TestRewritePath(t *testing.T) {
 	}
 }
 
+// RFC 9112 section 3.2.4: OPTIONS * has no path that could be another.
+func TestTheServerAsAWholeIsNotRewritten(t *testing.T) {
+	for _, edit := range []routing.PathEdit{{Full: ptr("/x")}, {Prefix: ptr("/x")}, {Prefix: ptr("/")}} {
+		a := to("a")
+		a.Rewrite = &routing.Rewrite{Path: edit}
+		s := newStage(t, a)
+		s.request("OPTIONS", "*").send()
+		if got := s.only().req.Path; got != "*" {
+			t.Errorf("OPTIONS * became OPTIONS %s", got)
+		}
+		s.only().reply(200, "")
+	}
+}
+
 func TestRewriteHost(t *testing.T) {
 	a := to("a")
 	a.Rewrite = &routing.Rewrite{Host: "inner.example"}
