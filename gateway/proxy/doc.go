@@ -38,7 +38,8 @@
 //
 // With TrustedHops 0 the gateway is the edge. X-Forwarded-*, X-Real-IP,
 // X-Request-ID, X-Envoy-*, X-Fairway-*, X-Forwarded-Client-Cert, Forwarded and
-// Baggage of the client are dropped. X-Forwarded-For becomes the connection's
+// Baggage of the client are dropped, also where they are trailers, and those
+// that begin with X also with '_' for '-'. X-Forwarded-For becomes the connection's
 // address, X-Forwarded-Proto its scheme, X-Request-ID a random UUID, and
 // X-Forwarded-Host the client's host where a rule rewrites it.
 //

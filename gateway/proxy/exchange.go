@@ -107,16 +107,27 @@ func (e *exchange) route() bool {
 		m.SNI = e.lower(e.peer.TLS.ServerName)
 	}
 	res := port.Match(m)
-	switch {
-	case res.Misdirected:
-		e.answer(&misdirected)
-		return false
-	case res.Target == nil:
-		e.answer(&noRoute)
+	if res.Target == nil {
+		e.unmatched(&res)
 		return false
 	}
 	e.listener, e.prefix, e.rule = res.Listener, res.Prefix, res.Target.Prepared.(*rule)
 	return true
+}
+
+// unmatched answers a request that no rule takes.
+func (e *exchange) unmatched(res *routing.Result) {
+	if l := res.Listener; l != nil {
+		// A listener that has left the Snapshot may still have connections.
+		if tell := (*e.on.proxy.lost.Load())[l.Name]; tell != nil {
+			e.tell = tell
+		}
+	}
+	if res.Misdirected {
+		e.answer(&misdirected)
+		return
+	}
+	e.answer(&noRoute)
 }
 
 // act does what the rule says.
@@ -183,6 +194,7 @@ func (e *exchange) Data(p []byte) {
 func (e *exchange) End(trailers message.Fields) {
 	e.moved()
 	e.requestEnded = true
+	trailers = honest(trailers)
 	for _, m := range e.mirrors {
 		m.end(trailers)
 	}
@@ -253,10 +265,16 @@ func (e *exchange) moved() {
 // stoodStill is what the idle timer fires.
 func (e *exchange) stoodStill() {
 	a := &backendSlow
-	if !e.requestEnded {
+	if e.awaitsClient() {
 		a = &clientSlow
 	}
 	e.giveUp(a, telemetry.StreamIdle)
+}
+
+// awaitsClient reports whether the backend has taken all that the client has
+// sent, and the client has more to send.
+func (e *exchange) awaitsClient() bool {
+	return !e.requestEnded && e.connected() && e.try.up.Queued() == 0
 }
 
 // timedOut is what the deadline fires.

@@ -372,6 +372,26 @@ func TestSnapshotIsTheOneThatTheExchangeBeganWith(t *testing.T) {
 }
 
 // What a try tells about its endpoint is how its response began.
+// What no rule takes is logged with the listener whose hostname covers it.
+func TestUnmatchedRequestsNameTheirListener(t *testing.T) {
+	s := newTLSStage(t)
+	l := listener
+	l.Hostname = "*.example"
+	match := routing.Match{Path: routing.PathMatch{Value: "/shop"}}
+	s.tls = false
+	s.serveOn([]*routing.Listener{&l}, routing.Rule{Matches: []routing.Match{match}, Action: to("a")})
+	s.serveOn([]*routing.Listener{&l}, routing.Rule{Matches: []routing.Match{match}, Action: to("b")})
+	s.get("/")
+	s.get("/", "Host: shop.other")
+	if n := len(*s.proxy.lost.Load()); n != 1 {
+		t.Errorf("%d listeners are kept for requests that no rule takes, want the one in force", n)
+	}
+	list := s.records()
+	if len(list) != 2 || list[0].Listener != string(l.Name) || list[1].Listener != "" {
+		t.Errorf("records %+v, want %s for the first and none for the second", list, l.Name)
+	}
+}
+
 func TestOutcomesFeedHealth(t *testing.T) {
 	tests := []struct {
 		name    string

@@ -95,14 +95,58 @@ func lastHops(list string, n int) string {
 }
 
 // ours reports whether a field's name is one that only proxies may use:
-// X-Forwarded-*, X-Envoy-*, X-Fairway-* and X-Real-IP, but for those that have
-// a message.Name.
+// X-Forwarded-*, X-Envoy-*, X-Fairway-*, X-Real-IP and X-Request-ID, but for
+// those that have a message.Name. '_' counts as '-': CGI, WSGI and PHP make one
+// variable of both.
 func ours(name string) bool {
-	if len(name) < len("x-real-ip") || name[0]|0x20 != 'x' || name[1] != '-' {
+	if len(name) < len("x-real-ip") || name[0]|0x20 != 'x' || dashed(name[1]) != '-' {
 		return false
 	}
-	return foldPrefix(name, "x-envoy-") || foldPrefix(name, "x-fairway-") ||
-		foldPrefix(name, "x-forwarded-") || message.EqualFold("x-real-ip", name)
+	return dashedPrefix(name, "x-envoy-") || dashedPrefix(name, "x-fairway-") || dashedPrefix(name, "x-forwarded-") ||
+		len(name) == len("x-real-ip") && dashedPrefix(name, "x-real-ip") ||
+		len(name) == len("x-request-id") && dashedPrefix(name, "x-request-id")
+}
+
+func dashed(c byte) byte {
+	if c == '_' {
+		return '-'
+	}
+	return c
+}
+
+// dashedPrefix reports whether s begins with lower, in any case and with '_'
+// for '-'.
+func dashedPrefix(s, lower string) bool {
+	if len(s) < len(lower) {
+		return false
+	}
+	for i := range len(lower) {
+		c := dashed(s[i])
+		if 'A' <= c && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// honest takes out of a request's trailers what only a proxy may write:
+// backends may merge trailers into the header section (RFC 9110 section 6.5.1).
+func honest(trailers message.Fields) message.Fields {
+	kept := trailers[:0]
+	for _, x := range trailers {
+		switch x.ID {
+		case message.XForwardedFor, message.XForwardedProto, message.XForwardedHost, message.XForwardedPort,
+			message.XForwardedClientCert, message.XRequestID, message.Forwarded, message.Baggage:
+			continue
+		}
+		if x.ID != message.Other || !ours(x.Text) {
+			kept = append(kept, x)
+		}
+	}
+	return kept
 }
 
 func foldPrefix(s, lower string) bool {

@@ -35,6 +35,43 @@ func TestEdgeBelievesNothing(t *testing.T) {
 	b.reply(200, "")
 }
 
+// CGI, WSGI and PHP make one variable of "X-Forwarded-For" and
+// "X_Forwarded_For": to them the second is the first.
+func TestUnderscoresAreNoWayAround(t *testing.T) {
+	s := newStageWith(t, Options{TrustedHops: 1}, routing.Rule{Action: to("a")})
+	lies := []string{"X_Forwarded_For", "x-forwarded_proto", "X_Forwarded_Client_Cert", "x_real_ip", "X-Real_IP",
+		"X_Request_ID", "x_envoy_peer", "X_Fairway_Hop"}
+	lines := []string{"X_Forward: stays", "X_Real_IPv6: stays"}
+	for _, name := range lies {
+		lines = append(lines, name+": lie")
+	}
+	s.get("/", lines...)
+	b := s.only()
+	for _, f := range b.req.Fields {
+		if f.Value == "lie" {
+			t.Errorf("%s went to the backend", f.Text)
+		}
+	}
+	if b.header("x_forward") != "stays" || b.header("x_real_ipv6") != "stays" {
+		t.Errorf("fields %v, want those that are not ours among them", b.req.Fields)
+	}
+	b.reply(200, "")
+}
+
+// Backends may merge trailers into the header section (RFC 9110 section
+// 6.5.1): that must be no way around either.
+func TestTrailersAreNoWayAround(t *testing.T) {
+	s := newStage(t, to("a"))
+	c := s.request("POST", "/").open()
+	c.finish("X-Forwarded-For: 6.6.6.6", "X-Sum: 1", "X-Real-IP: 6.6.6.6", "Forwarded: for=6.6.6.6", "Baggage: a=b",
+		"X-Request-ID: mine", "X-Forwarded-Client-Cert: By=me", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil", "X-Forwarded-Port: 1")
+	b := s.only()
+	if got := b.trailers; len(got) != 1 || got[0].Text != "X-Sum" {
+		t.Errorf("trailers %v went to the backend, want X-Sum alone", got)
+	}
+	b.reply(200, "")
+}
+
 func TestTrustedHops(t *testing.T) {
 	tests := []struct {
 		hops int

@@ -55,6 +55,33 @@ func (p *Proxy) Prepare(snap *routing.Snapshot) {
 	for _, t := range snap.Fresh() {
 		t.Prepared = p.prepare(t)
 	}
+	p.prepareLost(snap)
+}
+
+// byListener is who hears of the requests of listeners that no rule takes. It
+// never changes.
+type byListener map[routing.ListenerName]*telemetry.Exchanges
+
+// prepareLost keeps one for each listener of snap, the same while it stays.
+func (p *Proxy) prepareLost(snap *routing.Snapshot) {
+	known, now := *p.lost.Load(), byListener{}
+	for _, port := range snap.Ports() {
+		for _, l := range port.Listeners() {
+			if now[l.Name] = known[l.Name]; now[l.Name] == nil {
+				now[l.Name] = p.o.Metrics.Exchanges(telemetry.Labels{Listener: string(l.Name), Gateway: gatewayOf(l.Name)})
+			}
+		}
+	}
+	p.lost.Store(&now)
+}
+
+// gatewayOf returns the Gateway of a listener, whose name is its Gateway's and
+// its own.
+func gatewayOf(l routing.ListenerName) string {
+	if i := strings.LastIndexByte(string(l), '/'); i >= 0 {
+		return string(l[:i])
+	}
+	return string(l)
 }
 
 func (p *Proxy) prepare(t *routing.Target) *rule {
@@ -116,14 +143,10 @@ func (p *Proxy) share(t *routing.Target, b *routing.Backend) share {
 func labels(t *routing.Target, b *routing.Backend, l routing.ListenerName, c *upstream.Cluster) telemetry.Labels {
 	names := telemetry.Labels{
 		Listener: string(l),
-		Gateway:  string(l),
+		Gateway:  gatewayOf(l),
 		Route:    string(t.Route.Name),
 		Rule:     cmp.Or(t.Rule.Name, strconv.Itoa(t.Index)),
 		Cluster:  string(b.Cluster),
-	}
-	// A listener's name is its Gateway's and its own.
-	if i := strings.LastIndexByte(names.Gateway, '/'); i >= 0 {
-		names.Gateway = names.Gateway[:i]
 	}
 	if c != nil {
 		names.Service, names.Namespace = c.Spec().Service, c.Spec().Namespace

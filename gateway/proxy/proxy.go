@@ -87,8 +87,9 @@ func (b *Bind) in(snap *routing.Snapshot) *routing.Port {
 // A Proxy joins requests to backends. It is shared by all loops.
 type Proxy struct {
 	o         Options
-	most      int // exchanges on one loop; 0 is no bound
-	unmatched *telemetry.Exchanges
+	most      int                  // exchanges on one loop; 0 is no bound
+	unmatched *telemetry.Exchanges // hears of requests that came to no listener
+	lost      atomic.Pointer[byListener]
 	snap      atomic.Pointer[routing.Snapshot]
 	locals    []atomic.Pointer[local]
 }
@@ -101,12 +102,14 @@ func New(o Options) *Proxy {
 	if o.Metrics == nil {
 		o.Metrics = telemetry.New(telemetry.Options{Loops: o.Loops})
 	}
-	return &Proxy{
+	p := &Proxy{
 		o:         o,
 		most:      (o.MaxExchanges + o.Loops - 1) / o.Loops,
 		unmatched: o.Metrics.Exchanges(telemetry.Labels{}),
 		locals:    make([]atomic.Pointer[local], o.Loops),
 	}
+	p.lost.Store(&byListener{})
+	return p
 }
 
 // Publish puts snap in force, for which Prepare was called. Exchanges under

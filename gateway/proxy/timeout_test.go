@@ -95,6 +95,50 @@ func TestStreamIdle(t *testing.T) {
 	}
 }
 
+// Law 10: health is the endpoint's own. Clients that do not send what they
+// announced must not put backends out that wait for it.
+func TestSlowClientsEjectNobody(t *testing.T) {
+	tests := []struct {
+		name    string
+		queued  int // of the body: the backend does not take it
+		bound   func(*routing.Timeouts)
+		ejected bool
+	}{
+		{"the whole exchange", 0, func(b *routing.Timeouts) { b.Request = time.Second }, false},
+		{"one try", 0, func(b *routing.Timeouts) { b.Backend = time.Second }, false},
+		{"standing still", 0, func(*routing.Timeouts) {}, false},
+		{"one try, while the backend takes nothing", 1, func(b *routing.Timeouts) { b.Backend = time.Second }, true},
+	}
+	for _, tt := range tests {
+		a := retrying(&routing.Retry{})
+		tt.bound(&a.Timeouts)
+		s := newStageWith(t, Options{StreamIdle: time.Minute}, routing.Rule{Action: a})
+		cluster := *s.set.Cluster("a").Spec()
+		cluster.Ejection = routing.Ejection{Consecutive: 3}
+		s.set.Put(&cluster)
+		for range 12 {
+			s.request("POST", "/").open().upload("some")
+			s.calls[len(s.calls)-1].queued = tt.queued
+			s.pass(time.Minute)
+		}
+		n := 0
+		for _, ep := range s.set.Stats()[0].Endpoints {
+			n += ep.Ejections
+		}
+		if ejected := n > 0; ejected != tt.ejected {
+			t.Errorf("%s: %d ejections, want some: %v", tt.name, n, tt.ejected)
+		}
+	}
+}
+
+// Who asks for another protocol has said all: it is the backend's turn.
+func TestUpgradeThatNobodyAnswersIsTheBackends(t *testing.T) {
+	s := newStageWith(t, Options{StreamIdle: time.Minute}, routing.Rule{Action: to("a")})
+	c := s.request("GET", "/", "Upgrade: websocket").send()
+	s.pass(time.Minute)
+	s.want(c, 504, "SI")
+}
+
 func TestNoIdleTimeouts(t *testing.T) {
 	s := newStageWith(t, Options{StreamIdle: -1, TunnelIdle: -1}, routing.Rule{Action: to("a")})
 	stream := s.get("/")

@@ -242,15 +242,20 @@ func (t *try) expired() {
 }
 
 // cancel ends a try whose response is not whole. Once there was a response's
-// head, that is what counts for the endpoint's health, not o.
+// head, that is what counts for the endpoint's health, not o. Nor does it
+// count against an endpoint that a client kept waiting.
 func (t *try) cancel(o upstream.Outcome) {
 	if t.up == nil {
 		t.wait.Cancel()
 		t.close(upstream.Abandoned)
 		return
 	}
-	if t.e != nil && t.e.headSent {
+	switch {
+	case t.e == nil:
+	case t.e.headSent:
 		o = t.outcome
+	case o == upstream.Timeout && t.e.awaitsClient():
+		o = upstream.Abandoned
 	}
 	t.up.Abort(errCancelled)
 	t.close(o)
