@@ -117,13 +117,16 @@ func New(o Options) *Set {
 
 // Apply makes ports the set in force. A port that cannot be bound is told in
 // the errors, by its place in ports, and the others are served; Apply with
-// the same ports tries it again.
+// the same ports tries it again. Of ports with one address the first is served.
 func (s *Set) Apply(ports []Port) []error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	errs := make([]error, len(ports))
 	wanted := make(map[netip.AddrPort]bool, len(ports))
 	for i := range ports {
+		if wanted[ports[i].Addr] {
+			errs[i] = fmt.Errorf("listen on %s: another port has this address, want one", ports[i].Addr)
+		}
 		wanted[ports[i].Addr] = true
 	}
 	// First those that leave: what comes may need their addresses.
@@ -135,6 +138,9 @@ func (s *Set) Apply(ports []Port) []error {
 	}
 	for i := range ports {
 		p := &ports[i]
+		if errs[i] != nil {
+			continue
+		}
 		if sock := s.sockets[p.Addr]; sock != nil {
 			sock.port.Store(p)
 			continue
@@ -163,6 +169,9 @@ func (s *Set) Addrs() []netip.AddrPort {
 
 // Open returns how many client connections there are.
 func (s *Set) Open() int { return int(s.open.Load()) }
+
+// Leaving reports whether sockets that have left may still hold their addresses.
+func (s *Set) Leaving() bool { return s.going.Load() > 0 }
 
 // Drained reports whether nothing is left of the sockets that have left, nor
 // of any connection.

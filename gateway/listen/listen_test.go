@@ -205,3 +205,21 @@ func TestDrainedConnectionMayStillAskOnce(t *testing.T) {
 		t.Errorf("the connection ended with %v, want a clean end", err)
 	}
 }
+
+func TestOfPortsWithOneAddressTheFirstIsServed(t *testing.T) {
+	marks := make(chan any, 1)
+	s := startSet(t, 1, func(o *Options) {
+		o.HTTP1 = func(c loop.Conn, p *message.Peer) Codec {
+			marks <- p.Listener
+			return &greeter{"http1", c}
+		}
+	})
+	errs := s.Apply([]Port{{Addr: anyPort, Mark: "first"}, {Addr: anyPort, Mark: "second"}})
+	if errs[0] != nil || errs[1] == nil {
+		t.Errorf("got %v, want an error for the second alone", errs)
+	}
+	say(t, dial(t, s.Addrs()[0]), "x")
+	if got := <-marks; got != "first" {
+		t.Errorf("the connection went to the %v port, want the first", got)
+	}
+}

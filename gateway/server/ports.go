@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"fairway.dev/gateway/listen"
@@ -13,12 +14,18 @@ import (
 // attempt: its other user may be on the way out.
 const retryBind = 2 * time.Second
 
+// retrySoon is how long it waits where that may be a socket of our own.
+const retrySoon = 20 * time.Millisecond
+
 // PortUnavailable is the Problem's reason for a port that could not be bound.
 const PortUnavailable routing.Reason = "PortUnavailable"
 
 // applyPorts opens and closes sockets as the Snapshot in force wants them. It
 // is called with s.mu held.
 func (s *Server) applyPorts() {
+	if s.draining.Load() {
+		return
+	}
 	snap := s.Snapshot()
 	var ports []listen.Port
 	var sources []*routing.Port
@@ -65,31 +72,34 @@ func (s *Server) applyPorts() {
 func (s *Server) reportUnbound(unbound []*routing.Problem) {
 	was := *s.unbound.Load()
 	s.unbound.Store(&unbound)
+	s.stopRetrying() // one timer is enough
 	if len(unbound) == 0 {
-		s.stopRetrying()
 		if len(was) > 0 {
 			s.options.Log.Info("all ports are bound")
 		}
 		return
 	}
-	if len(was) == 0 || was[0].Err.Error() != unbound[0].Err.Error() {
+	if !slices.EqualFunc(was, unbound, sameProblem) {
 		for _, p := range unbound {
 			s.options.Log.Error("port is not served", "origin", p.Origin, "reason", p.Reason, "err", p.Err)
 		}
 	}
-	if s.draining.Load() {
-		return
+	wait := retryBind
+	if s.ports.Leaving() {
+		wait = retrySoon
 	}
-	s.retryBinds = time.AfterFunc(retryBind, func() {
+	s.retryBinds = time.AfterFunc(wait, func() {
 		s.mu.Lock()
-		if !s.draining.Load() {
-			s.applyPorts()
-		}
+		s.applyPorts()
 		s.mu.Unlock()
 		if f := s.options.Rebound; f != nil {
 			f()
 		}
 	})
+}
+
+func sameProblem(a, b *routing.Problem) bool {
+	return a.Origin == b.Origin && a.Err.Error() == b.Err.Error()
 }
 
 func (s *Server) stopRetrying() {
