@@ -23,8 +23,8 @@ const (
 type AccessLogOptions struct {
 	Format Format
 
-	// Queue bounds how many buffers of 32 KiB may wait for the writer; what
-	// comes on top is dropped and counted. If zero, 64.
+	// Queue bounds how many buffers of 128 KiB may wait for the writer; what
+	// comes on top is dropped and counted. If zero, 32.
 	Queue int
 }
 
@@ -58,7 +58,7 @@ type lineBuffer struct {
 }
 
 const (
-	batchSize = 32 << 10               // handed over when it holds as much
+	batchSize = 128 << 10              // handed over when it holds as much
 	batchAge  = 100 * time.Millisecond // or when its first line is as old
 )
 
@@ -66,7 +66,7 @@ const (
 // written to by one goroutine, in whole lines, and is not closed.
 func NewAccessLog(m *Metrics, w io.Writer, o AccessLogOptions) *AccessLog {
 	if o.Queue == 0 {
-		o.Queue = 64
+		o.Queue = 32
 	}
 	a := &AccessLog{
 		format: o.Format,
