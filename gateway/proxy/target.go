@@ -18,73 +18,11 @@ func (e *exchange) normalise() bool {
 	if strings.Contains(path, "%00") {
 		return false
 	}
-	if path[0] == '/' && hasDotSegment(path) {
-		e.on.scratch = appendResolved(e.on.scratch[:0], path)
+	if message.HasDotSegment(path) {
+		e.on.scratch = message.AppendResolved(e.on.scratch[:0], path)
 		e.req.Path = e.hold(e.on.scratch)
 	}
 	return true
-}
-
-// hasDotSegment reports whether a segment of path is "." or "..".
-func hasDotSegment(path string) bool {
-	for path != "" {
-		var segment string
-		segment, path = cutSegment(path)
-		if dots(segment) != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// cutSegment cuts the first segment off a path that begins with '/'.
-func cutSegment(path string) (segment, rest string) {
-	if i := strings.IndexByte(path[1:], '/'); i >= 0 {
-		return path[1 : i+1], path[i+1:]
-	}
-	return path[1:], ""
-}
-
-// dots returns 1 for the segment ".", 2 for "..", encoded or not, and 0 for
-// every other.
-func dots(segment string) int {
-	n := 0
-	for segment != "" {
-		switch {
-		case segment[0] == '.':
-			segment = segment[1:]
-		case len(segment) >= 3 && segment[:2] == "%2" && segment[2]|0x20 == 'e':
-			segment = segment[3:]
-		default:
-			return 0
-		}
-		n++
-	}
-	if n > 2 {
-		return 0
-	}
-	return n
-}
-
-// appendResolved appends path without its dot segments. One at the end leaves
-// its '/': "/a/b/.." is "/a/".
-func appendResolved(dst []byte, path string) []byte {
-	for path != "" {
-		var segment string
-		segment, path = cutSegment(path)
-		switch dots(segment) {
-		case 0:
-			dst = append(dst, '/')
-			dst = append(dst, segment...)
-			continue
-		case 2:
-			dst = dst[:max(strings.LastIndexByte(message.Text(dst), '/'), 0)]
-		}
-		if path == "" {
-			dst = append(dst, '/')
-		}
-	}
-	return dst
 }
 
 // lower returns s in lower case, s itself where it is.
