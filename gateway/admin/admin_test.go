@@ -37,6 +37,7 @@ func spec() *routing.Spec {
 			"HTTPRoute/shop/cart": {Name: "HTTPRoute/shop/cart", Attached: attached, Rules: []routing.Rule{{
 				Matches: []routing.Match{
 					{Path: routing.PathMatch{Value: "/cart"}, Headers: []routing.ValueMatch{{Name: "canary", Value: "yes"}}},
+					{Path: routing.PathMatch{Value: "/secure"}, Headers: []routing.ValueMatch{{Name: "x-forwarded-proto", Value: "https"}}},
 					{Path: routing.PathMatch{Value: "/"}},
 				},
 				Action: routing.Action{Backends: backend},

@@ -76,14 +76,16 @@ func portsFor(snap *routing.Snapshot, u *url.URL) ([]*routing.Port, error) {
 	return nil, fmt.Errorf("no port %s for %s; the gateway has: %s", number, protocol, strings.Join(all, ", "))
 }
 
-// request is what u, asked for with a method and headers, comes to.
+// request is what u, asked for with a method and headers, comes to once the
+// proxy has made it ready for matching.
 func request(method string, u *url.URL, headers []string) (*routing.Request, error) {
-	r := &routing.Request{Host: hostname(u.Host), Path: u.EscapedPath(), Query: u.RawQuery, Method: method}
+	path, err := pathOf(u)
+	if err != nil {
+		return nil, err
+	}
+	r := &routing.Request{Host: hostname(u.Host), Path: path, Query: u.RawQuery, Method: method}
 	if r.Method == "" {
 		r.Method = "GET"
-	}
-	if r.Path == "" {
-		r.Path = "/"
 	}
 	if _, err := netip.ParseAddr(r.Host); err != nil && u.Scheme == "https" {
 		r.SNI = r.Host // RFC 6066 section 3: no addresses
@@ -101,8 +103,25 @@ func request(method string, u *url.URL, headers []string) (*routing.Request, err
 		}
 		fields.Append(name, value)
 	}
+	if !fields.Has(message.XForwardedProto) { // a header stands for a trusted hop's word
+		fields.Add(message.XForwardedProto, u.Scheme)
+	}
 	r.Header = fields
 	return r, nil
+}
+
+// pathOf returns the path that is matched, without dot segments.
+func pathOf(u *url.URL) (string, error) {
+	path := u.EscapedPath()
+	switch {
+	case path == "":
+		return "/", nil
+	case strings.Contains(path, "%00"):
+		return "", fmt.Errorf("path %q with an encoded NUL: 400", path)
+	case message.HasDotSegment(path):
+		return string(message.AppendResolved(nil, path)), nil
+	}
+	return path, nil
 }
 
 // hostname is an authority without its port, in lower case.

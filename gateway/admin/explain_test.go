@@ -16,6 +16,12 @@ func TestExplainFindsThePort(t *testing.T) {
 		err         string
 	}{
 		{"", "http://shop.example:8080/cart", []string{"canary: yes"}, `^GET shop\.example/cart on \*:8080\n[\s\S]*taken:[^\n]*canary`, ""},
+		// What the proxy does before it looks for a rule.
+		{"", "http://shop.example/x/%2E./cart/.", []string{"canary: yes"}, `^GET shop\.example/cart/ on[\s\S]*taken:[^\n]*canary`, ""},
+		{"", "https://shop.example/secure", nil, `taken:[^\n]*header x-forwarded-proto "https"`, ""},
+		{"", "http://shop.example/secure", nil, `header x-forwarded-proto is "http", want "https"`, ""},
+		{"", "http://shop.example/secure", []string{"X-Forwarded-Proto: https"}, `taken:[^\n]*header x-forwarded-proto`, ""}, // of a trusted hop
+		{"", "http://shop.example/a%00b", nil, "", `an encoded NUL: 400`},
 		{"", "http://SHOP.example", nil, `^GET shop\.example/ on \*:8080\n`, ""}, // no port 80: something maps it
 		{"POST", "https://shop.example/cart?x=1", nil, `^POST shop\.example/cart\S* on \*:443\n[\s\S]*taken:`, ""},
 		{"", "https://other.example/", []string{"Host: shop.example:443"}, `^GET shop\.example/ on \*:443\n`, ""},
