@@ -35,12 +35,16 @@ type Acceptor struct {
 // descriptor that does not block. Failures to accept are told to failed.
 func (l *Loop) Accept(fd int, take func(fd int, remote netip.AddrPort), failed func(error)) (*Acceptor, error) {
 	a := &Acceptor{loop: l, fd: fd, take: take, failed: failed}
-	a.rest.Fire = func() {
-		if err := a.watch(); err != nil {
-			failed(err)
-		}
-	}
+	a.rest.Fire = a.goOn
 	return a, a.watch()
+}
+
+// goOn accepts again after a rest.
+func (a *Acceptor) goOn() {
+	if err := a.watch(); err != nil {
+		a.failed(err)
+		a.loop.Arm(&a.rest, restAfterError)
+	}
 }
 
 func (a *Acceptor) watch() error {

@@ -26,8 +26,17 @@ type tlsLayer struct {
 	plain []byte // written by the handler, not yet sealed: a chunk of the loop's
 	fin   bool   // the peer has sent its FIN
 
+	reading bool // what crypto/tls writes answers what it reads
+	answers int  // bytes of such answers that may not be sent yet
+
 	shake *handshake // while a worker has the connection
 }
+
+// maxAnswers bounds what a peer can have us queue that asks for new keys, again
+// and again, and does not read the answers: each is a record of some 30 bytes.
+const maxAnswers = 64 << 10
+
+var errDeaf = errors.New("the peer asks for new keys and does not take them")
 
 // errAgain tells crypto/tls that nothing can be read now. That it is
 // temporary keeps it from ending the connection.
@@ -41,7 +50,17 @@ func (again) Temporary() bool { return true }
 
 // read fills p with plaintext, as many records as there are and fit.
 func (t *tlsLayer) read(p []byte) (n int, err error) {
+	t.reading = true
+	n, err = t.readRecords(p)
+	t.reading = false
+	return n, err
+}
+
+func (t *tlsLayer) readRecords(p []byte) (n int, err error) {
 	for n < len(p) {
+		if t.answers > maxAnswers {
+			return n, errDeaf
+		}
 		m, err := t.conn.Read(p[n:])
 		n += m
 		if err == nil {
@@ -137,6 +156,15 @@ func (t *tlsLayer) Write(p []byte) (int, error) {
 		return t.shake.write(p)
 	}
 	s := t.s
+	switch {
+	case s.shut:
+		return len(p), nil // an answer that nobody waits for
+	case t.reading:
+		if len(s.out) == s.sent {
+			t.answers = 0
+		}
+		t.answers += len(p)
+	}
 	if len(s.out)-s.sent+len(p) > largeChunk {
 		// Make room in the chunk: a larger buffer would be made for one write.
 		if err := s.sendQueued(); err != nil {
