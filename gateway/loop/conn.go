@@ -38,12 +38,14 @@ type Handler interface {
 	// Data takes bytes that arrived. They are valid during the call; the
 	// handler takes them all, and keeps a copy of what it cannot use yet.
 	Data(p []byte)
-	// EOF tells that the peer will send no more. Writing may go on.
+	// EOF tells that the peer will send no more. Writing may go on. On TLS it
+	// is close_notify: a FIN without that is a failure, io.ErrUnexpectedEOF.
 	EOF()
 	// Drained tells that Queued has fallen under message.LowWater after it
 	// was over message.HighWater.
 	Drained()
 	// Closed tells that the connection is gone, and why: nil after Finish. It
-	// is the last call.
+	// is the last call. What came before a failure has been handed on, unless
+	// Pause held it back while something was queued.
 	Closed(err error)
 }
