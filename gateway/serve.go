@@ -219,7 +219,7 @@ func (g *gateway) run(ctx context.Context) error {
 	err := g.server.Drain(drain)
 	g.server.Close()
 	if g.accessLog != nil {
-		err = errors.Join(err, g.accessLog.Close(context.Background()))
+		err = errors.Join(err, g.closeAccessLog())
 	}
 	if g.logFile != nil {
 		err = errors.Join(err, g.logFile.Close())
@@ -229,6 +229,19 @@ func (g *gateway) run(ctx context.Context) error {
 		return fmt.Errorf("drain: %w", err)
 	}
 	g.log.Info("drained", "took", time.Since(began))
+	return nil
+}
+
+// lastLines is how long the access log may take for what is left at the end:
+// nobody may read the pipe that it goes to.
+const lastLines = 2 * time.Second
+
+func (g *gateway) closeAccessLog() error {
+	ctx, cancel := context.WithTimeout(context.Background(), lastLines)
+	defer cancel()
+	if err := g.accessLog.Close(ctx); err != nil {
+		return fmt.Errorf("access log: %w", err)
+	}
 	return nil
 }
 
