@@ -40,6 +40,7 @@ func (s *Server) Update(d *routing.Delta) []*routing.Problem {
 			s.clusters.Remove(name)
 		}
 	}
+	s.applied.Store(true)
 	s.options.Metrics.Config.Applied(before.number+1, time.Now(), time.Since(began))
 	return s.problems()
 }

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"log/slog"
 	"net/netip"
 	"testing"
 	"time"
@@ -63,5 +65,34 @@ func TestPortThatAnotherOfOursLeavesIsBoundSoon(t *testing.T) {
 	}
 	if got := get(t, port); got != "moved" {
 		t.Errorf("got %q, want moved", got)
+	}
+}
+
+// asking is a log that asks whether the server is ready as soon as there is
+// something to tell.
+type asking struct {
+	slog.Handler
+	s     *Server
+	ready bool
+}
+
+func (a *asking) Enabled(context.Context, slog.Level) bool { return true }
+func (a *asking) Handle(context.Context, slog.Record) error {
+	ready, _ := a.s.Ready()
+	a.ready = a.ready || ready
+	return nil
+}
+
+func TestNotReadyBeforePortsAreOpened(t *testing.T) {
+	s := start(t)
+	port, _ := freePort(t) // taken: that is logged while ports are opened
+	a := &asking{Handler: slog.DiscardHandler, s: s}
+	s.options.Log = slog.New(a)
+	s.Update(answering(t, port, "x"))
+	if a.ready {
+		t.Error("ready in the middle of the first Update")
+	}
+	if ready, _ := s.Ready(); !ready {
+		t.Error("not ready after it")
 	}
 }

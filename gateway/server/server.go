@@ -70,6 +70,7 @@ type Server struct {
 	certs    *certificates
 
 	inForce    atomic.Pointer[generation]
+	applied    atomic.Bool // the first Update has ended
 	draining   atomic.Bool
 	unbound    atomic.Pointer[[]*routing.Problem]
 	retryBinds *time.Timer
@@ -159,7 +160,7 @@ func (s *Server) Ready() (ready bool, unfinished []string) {
 	if s.draining.Load() {
 		return false, []string{"draining"}
 	}
-	if s.Generation() == 0 {
+	if !s.applied.Load() {
 		return false, []string{"configuration in force", "listeners bound", "certificates loaded"}
 	}
 	return true, nil
