@@ -77,20 +77,40 @@ func (b *bench) measure(ctx context.Context, s scenario, rounds int) ([]result, 
 	fmt.Fprintf(os.Stderr, "%s: %s\n", s.name, s.about)
 	collected := map[string][]sample{}
 	for round := range rounds {
-		for _, p := range peers {
-			if _, ok := b.tools[p.name]; !ok || !s.takesPart(p.name) {
-				continue
-			}
-			x, err := b.round(ctx, s, p)
+		for _, p := range b.runners(s) {
+			x, err := b.round(ctx, p.scenario, p.peer)
 			if err != nil {
 				return nil, err
 			}
-			x.Round = round + 1
-			collected[p.name] = append(collected[p.name], x)
-			fmt.Fprintf(os.Stderr, "  round %d %-8s %7.1f us/request %8.0f requests/s\n", x.Round, p.name, x.CPU, x.Rate)
+			x.Round, x.Peer = round+1, p.label
+			collected[p.label] = append(collected[p.label], x)
+			fmt.Fprintf(os.Stderr, "  round %d %-8s %7.1f us/request %8.0f requests/s\n", x.Round, p.label, x.CPU, x.Rate)
 		}
 	}
 	return summarize(s, collected), nil
+}
+
+// A runner is who runs in a scenario, under which label.
+type runner struct {
+	label    string
+	peer     peer
+	scenario scenario
+}
+
+// runners are those who take part in each round of s.
+func (b *bench) runners(s scenario) []runner {
+	var list []runner
+	for _, p := range peers {
+		if _, ok := b.tools[p.name]; ok && s.takesPart(p.name) {
+			list = append(list, runner{p.name, p, s})
+		}
+	}
+	if _, ok := b.tools["fairway"]; ok && s.base != "" {
+		one := s
+		one.routes, one.cores = 0, 0
+		list = append(list, runner{s.base, peers[0], one})
+	}
+	return list
 }
 
 // round starts a peer, warms it up, and measures it once.

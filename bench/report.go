@@ -27,12 +27,12 @@ type result struct {
 func summarize(s scenario, collected map[string][]sample) []result {
 	var results []result
 	ours := collected["fairway"]
-	for _, p := range peers {
-		samples := collected[p.name]
+	for _, name := range append(peerNames(), s.base) {
+		samples := collected[name]
 		if len(samples) == 0 {
 			continue
 		}
-		r := result{scenario: s, peer: p.name, samples: samples, middle: sample{
+		r := result{scenario: s, peer: name, samples: samples, middle: sample{
 			CPU:    median(samples, func(x sample) float64 { return x.CPU }),
 			Rate:   median(samples, func(x sample) float64 { return x.Rate }),
 			P50:    time.Duration(median(samples, func(x sample) float64 { return float64(x.P50) })),
@@ -51,6 +51,14 @@ func summarize(s scenario, collected map[string][]sample) []result {
 		results = append(results, r)
 	}
 	return results
+}
+
+func peerNames() []string {
+	var names []string
+	for _, p := range peers {
+		names = append(names, p.name)
+	}
+	return names
 }
 
 func median(samples []sample, of func(sample) float64) float64 {

@@ -15,6 +15,9 @@ type scenario struct {
 	cores   int     // of the proxy; 0 means 1
 	// only, where not empty, names who takes part.
 	only []string
+	// base, where not empty, names Fairway with one route on one core, which
+	// is measured beside.
+	base string
 	// perByte prints CPU per MiB too.
 	perByte bool
 }
@@ -40,8 +43,8 @@ var scenarios = []scenario{
 	{name: "h2c", about: "HTTP/2 over TLS to h2c, 8 connections x 32 streams", load: h2load{conns: 8, streams: 32}, rounds: 5, tls: true, backend: smallH2C},
 	{name: "big", about: "1 MiB bodies, plain", load: wrk{conns: 16}, rounds: 3, backend: largeHTTP1, perByte: true},
 	{name: "bigtls", about: "1 MiB bodies over TLS", load: wrk{conns: 16}, rounds: 3, tls: true, backend: largeHTTP1, perByte: true},
-	{name: "cores", about: "HTTP/1.1 as h1, the proxy on 2 cores", load: wrk{conns: 64}, rounds: 3, cores: 2, backend: smallHTTP1},
-	{name: "routes", about: "HTTP/1.1 as h1, 5,000 routes installed", load: wrk{conns: 64}, rounds: 3, routes: 5000, backend: smallHTTP1, only: []string{"fairway"}},
+	{name: "cores", about: "HTTP/1.1 as h1, the proxy on 2 cores", load: wrk{conns: 64}, rounds: 3, cores: 2, backend: smallHTTP1, base: "fairway, 1 core"},
+	{name: "routes", about: "HTTP/1.1 as h1, 5,000 routes installed", load: wrk{conns: 64}, rounds: 3, routes: 5000, backend: smallHTTP1, only: []string{"fairway"}, base: "fairway, 1 route"},
 	{name: "rate", about: "3,000 requests/s on 16 connections: latency", load: h2load{conns: 16, streams: 1, http1: true, rate: 3000}, rounds: 3, backend: smallHTTP1},
 	{name: "ratetls", about: "the same over TLS 1.3", load: h2load{conns: 16, streams: 1, http1: true, rate: 3000}, rounds: 3, tls: true, backend: smallHTTP1},
 	{name: "idle", about: "memory of an idle keep-alive connection, 4,000 of them", load: idle{conns: 4000}, rounds: 1, backend: smallHTTP1},
