@@ -68,6 +68,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer b.close()
 
+	started := time.Now()
 	var results []result
 	for _, s := range chosen {
 		n := s.rounds
@@ -80,8 +81,11 @@ func run(ctx context.Context, args []string) error {
 		}
 		results = append(results, r...)
 		printTable(os.Stdout, s, r)
+		if err := save(*out, started, tools, results); err != nil {
+			return err
+		}
 	}
-	return save(*out, time.Now(), tools, results)
+	return nil
 }
 
 func choose(names string) ([]scenario, error) {

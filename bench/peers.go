@@ -2,11 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"embed"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +35,7 @@ type setup struct {
 	Workers     int
 	Host        string
 	Routes      []int // numbers of the further routes
+	Prior       bool  // speaks nothing but HTTP/2 by prior knowledge
 }
 
 // ChainData and KeyData are the files in base64, as a Secret holds them.
@@ -129,7 +131,7 @@ func (b *bench) start(ctx context.Context, p peer, s setup) (*proxy, error) {
 	}
 	run := &proxy{peer: p.name, cmd: cmd, out: out, done: make(chan struct{})}
 	go func() { cmd.Wait(); close(run.done) }()
-	if err := run.await(ctx, s.Port); err != nil {
+	if err := run.await(ctx, s); err != nil {
 		run.stop()
 		text, _ := os.ReadFile(out.Name())
 		return nil, fmt.Errorf("%s: %w: %s", p.name, err, lastLines(string(text), 20))
@@ -137,19 +139,31 @@ func (b *bench) start(ctx context.Context, p peer, s setup) (*proxy, error) {
 	return run, nil
 }
 
-// await waits until the proxy takes connections.
-func (p *proxy) await(ctx context.Context, port int) error {
+// await waits until the proxy answers: some listen before they know their routes.
+func (p *proxy) await(ctx context.Context, s setup) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	var d net.Dialer
+	scheme := "http"
+	if s.TLS {
+		scheme = "https"
+	}
+	transport := &http.Transport{
+		// Nothing is measured yet, and the bench made the certificate.
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: host}, ForceAttemptHTTP2: true,
+	}
+	if s.Prior {
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetUnencryptedHTTP2(true)
+	}
+	defer transport.CloseIdleConnections()
 	for {
-		c, err := d.DialContext(ctx, "tcp", fmt.Sprint("127.0.0.1:", port))
+		err := getOnce(ctx, &http.Client{Transport: transport}, fmt.Sprintf("%s://127.0.0.1:%d/", scheme, s.Port))
 		if err == nil {
-			return c.Close()
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("does not listen: %w", err)
+			return fmt.Errorf("does not answer: %w", err)
 		case <-p.done:
 			return errors.New("ended at once")
 		case <-time.After(20 * time.Millisecond):

@@ -151,6 +151,5 @@ func save(dir string, at time.Time, tools map[string]tool, results []result) err
 	if err := os.WriteFile(filepath.Join(dir, name+".md"), []byte(table.String()), 0o644); err != nil {
 		return err
 	}
-	fmt.Printf("\nwritten to %s and %s\n", filepath.Join(dir, name+".md"), filepath.Join(dir, name+".jsonl"))
 	return os.WriteFile(filepath.Join(dir, name+".jsonl"), []byte(rounds.String()), 0o644)
 }
