@@ -81,6 +81,8 @@ func startRig(t *testing.T, vars map[string]any, manifests map[string]string, ar
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Tests look at memory: let it be what is held, not what waits to be collected.
+	r.cmd.Env = append(os.Environ(), "GOGC=100")
 	r.cmd.Stdout = &lockedWriter{&r.mu, &r.out}
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -4,7 +4,7 @@ import "fairway.dev/gateway/message"
 
 // Pipe returns the two ends of a connection in memory, for tests. What one
 // end writes is handed to the other's handler in the loop's next settling.
-// Handlers are set with Handle before anything moves.
+// Who reads is set with Handle; what comes before waits for it.
 func Pipe(l *Loop) (a, b *PipeConn) {
 	a, b = &PipeConn{loop: l}, &PipeConn{loop: l}
 	a.peer, b.peer = b, a
@@ -29,7 +29,10 @@ type PipeConn struct {
 }
 
 // Handle sets who hears of events.
-func (c *PipeConn) Handle(h Handler) { c.handler = h }
+func (c *PipeConn) Handle(h Handler) {
+	c.handler = h
+	c.peer.move() // what came before somebody took it
+}
 
 // Loop returns the loop.
 func (c *PipeConn) Loop() *Loop { return c.loop }
@@ -117,7 +120,7 @@ func (c *PipeConn) move() {
 func (c *PipeConn) deliver() {
 	c.moving = false
 	p := c.peer
-	if c.closed || p.closed || c.blocked || p.paused {
+	if c.closed || p.closed || c.blocked || p.paused || p.handler == nil {
 		return
 	}
 	if out := c.out; len(out) > 0 {
