@@ -91,7 +91,7 @@ func (p *poller) remove(fd int) {
 // hundred times a second does not; one that is idle does. It is less than the
 // 10 ms after which the monitor sends a signal to who runs for too long: one
 // that comes all the same (a garbage collection begins) ends the wait.
-const heldWait = 5 * time.Millisecond
+const heldWait = 8 * time.Millisecond
 
 // wait waits for events, at most for d; a negative d waits without end.
 func (p *poller) wait(d time.Duration) int {
