@@ -79,7 +79,8 @@ func (s *Store) site(l *Listener) *site {
 		return st
 	}
 	for _, name := range l.Certificates {
-		if p, ok := s.pairs[name]; ok {
+		// One that is named twice counts where it is named first.
+		if p, ok := s.pairs[name]; ok && !slices.Contains(st.all, p.cert) {
 			st.all = append(st.all, p.cert)
 		}
 	}

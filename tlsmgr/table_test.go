@@ -192,6 +192,7 @@ func FuzzTable(f *testing.F) {
 	}
 	f.Add("a.b", "a.b *.b", uint64(0x123456789abcdef))
 	f.Add("b.a.b", "*.a.b *.b", uint64(7))
+	f.Add("a.b", "a.b", uint64(81985529216486770)) // a certificate that is named twice
 	f.Fuzz(func(t *testing.T, name, hostnames string, pick uint64) {
 		if err := validName(name); err != nil {
 			return
