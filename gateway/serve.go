@@ -102,7 +102,7 @@ func serve(ctx context.Context, args []string, _ io.Writer) error {
 
 // gcPercent takes the place of Go's 100. What lives is small and almost still;
 // what dies is handshakes, of which collecting took a tenth.
-const gcPercent = 250
+const gcPercent = 200
 
 // gateway is a running `fairway serve`.
 type gateway struct {
