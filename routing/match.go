@@ -82,6 +82,13 @@ func (p *Port) Match(r *Request) Result {
 	return Result{Listener: b.listener}
 }
 
+// MatchStream finds the rule that takes a connection, or a session of
+// datagrams. The name is that of the ClientHello, in lower case, and empty
+// where there is none: on TCP and UDP ports always. It does not allocate.
+func (p *Port) MatchStream(name string) Result {
+	return p.Match(&Request{Host: name, SNI: name, Path: "/"})
+}
+
 // misdirected reports whether another listener than b, to which the request's
 // host belongs, has the name that the client gave in its handshake.
 func (p *Port) misdirected(r *Request, b *boundListener) bool {

@@ -122,14 +122,44 @@ type Listener struct {
 	Protocol  Protocol
 	Hostname  string // "", "shop.example.com" or "*.example.com", lower case
 	TLS       *ListenerTLS
+	// ProxyProtocol says whether connections begin with a PROXY protocol
+	// header (version 1 or 2). It belongs to the port: all listeners that
+	// share one agree, and the first in precedence decides where they do not.
+	ProxyProtocol ProxyProtocol
 }
 
-// ListenerTLS is how a listener terminates TLS.
+// ProxyProtocol is what a listener does about PROXY protocol headers.
+type ProxyProtocol string
+
+const (
+	ProxyProtocolOff      ProxyProtocol = ""         // none is expected; one is a malformed request
+	ProxyProtocolRequired ProxyProtocol = "Required" // a connection without one is closed
+	// ProxyProtocolOptional believes a header where there is one: only for
+	// ports that no stranger reaches.
+	ProxyProtocolOptional ProxyProtocol = "Optional"
+)
+
+// ListenerTLS is how a listener speaks TLS.
 type ListenerTLS struct {
+	// Passthrough leaves TLS to the backend: the name in the ClientHello
+	// chooses the route, and no byte is changed. Only for protocol TLS; the
+	// other fields are empty then.
+	Passthrough bool
+	// Client is how certificates of clients are checked; nil asks for none.
+	Client *ClientValidation
 	// Certificates in the author's order: the first that covers the name and
 	// suits the client is used, the first of all where none covers it. None
 	// at all asks tlsmgr for a certificate of its local CA.
 	Certificates []CertificateName
+}
+
+// ClientValidation is how certificates of clients are checked
+// (FrontendTLSValidation, GEP-91).
+type ClientValidation struct {
+	Roots []byte // PEM
+	// AllowInsecure takes connections without a certificate, or with one that
+	// does not verify (mode AllowInsecureFallback).
+	AllowInsecure bool
 }
 
 // A Certificate is a key pair. The key never prints.
@@ -140,7 +170,10 @@ type Certificate struct {
 	Key    []byte `json:"-"` // PEM
 }
 
-// A Route is one object that sends requests somewhere.
+// A Route is one object that sends requests somewhere. On listeners of
+// protocol TLS, TCP and UDP it sends connections, and sessions of datagrams:
+// its one rule has no matches, and an Action of Backends alone. There the hosts
+// of an Attachment are those of the ClientHello.
 type Route struct {
 	Name    RouteName
 	Origin  Origin
@@ -332,6 +365,11 @@ type Cluster struct {
 	ConnectTimeout time.Duration
 	IdleTimeout    time.Duration // of a pooled connection
 	SlowStart      time.Duration // 0: none
+
+	// ProxyProtocol is the version (1, 2) of the PROXY protocol header that
+	// each connection to an endpoint begins with; 0 is none. HTTP connections
+	// are not shared between clients then.
+	ProxyProtocol uint8
 
 	// For telemetry: the Service that the cluster stands for.
 	Service, Namespace string
