@@ -5,9 +5,10 @@
 // shows a key. It runs on net/http, apart from the data path, and may be slow
 // without anybody's traffic being so.
 //
-// The pages under /debug/ tell much about a cluster, so they are meant for a
-// loopback address, and are refused to names that a web page could have made
-// up for one (DNS rebinding): ask by address, or as localhost.
+// The pages under /debug/ tell much about a cluster, so only who comes from a
+// loopback address gets them, wherever the port is bound: in a pod that is
+// `kubectl port-forward`. They are refused to names that a web page could have
+// made up for one (DNS rebinding): ask by address, or as localhost.
 package admin
 
 import (
@@ -43,6 +44,10 @@ type Options struct {
 
 	// Upstream returns the state of the clusters, to be shown as JSON.
 	Upstream func() any
+
+	// Fleet returns what each gateway pod has in force, to be shown as JSON:
+	// the control plane knows.
+	Fleet func() any
 }
 
 // A page is something under /debug/ that the index links to.
@@ -56,6 +61,7 @@ var pages = []page{
 	{"/debug/snapshot?format=json", "what is asked for, as JSON"},
 	{"/debug/problems", "what is not in force, and why"},
 	{"/debug/upstream", "clusters, endpoints, health, connections"},
+	{"/debug/fleet", "what each gateway pod has in force"},
 	{"/debug/explain?method=GET&url=http://localhost/", "which rule takes a request, and why no other (header=Name:value may be repeated)"},
 	{"/debug/pprof/", "profiles of the Go runtime"},
 }
@@ -77,7 +83,10 @@ func New(o Options) http.Handler {
 		debug.HandleFunc("/debug/problems", o.problems)
 	}
 	if o.Upstream != nil {
-		debug.HandleFunc("/debug/upstream", o.upstream)
+		debug.HandleFunc("/debug/upstream", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, o.Upstream()) })
+	}
+	if o.Fleet != nil {
+		debug.HandleFunc("/debug/fleet", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, o.Fleet()) })
 	}
 
 	mux := http.NewServeMux()
@@ -88,7 +97,7 @@ func New(o Options) http.Handler {
 	if o.Metrics != nil {
 		mux.Handle("/metrics", o.Metrics)
 	}
-	mux.Handle("/debug/", notRebound(debug))
+	mux.Handle("/debug/", fromHere(notRebound(debug)))
 	mux.Handle("/{$}", http.RedirectHandler("/debug/", http.StatusFound))
 	return readOnly(mux)
 }
@@ -135,6 +144,17 @@ func readOnly(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// fromHere refuses requests from other machines, and other pods.
+func fromHere(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if from, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !from.Addr().Unmap().IsLoopback() {
+			http.Error(w, "from "+r.RemoteAddr+": want a loopback address (kubectl port-forward comes from one)", http.StatusForbidden)
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }

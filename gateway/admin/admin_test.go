@@ -67,6 +67,7 @@ func handler(t *testing.T) http.Handler {
 		Snapshot: func() *routing.Snapshot { return snap },
 		Problems: func() []*routing.Problem { return problems },
 		Upstream: func() any { return map[string]int{"shop/cart:8080": 1} },
+		Fleet:    func() any { return []string{"shop/edge-1"} },
 	})
 }
 
@@ -74,8 +75,36 @@ func get(h http.Handler, target string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("GET", target, nil)
 	r.Host = "127.0.0.1:9090"
+	r.RemoteAddr = "127.0.0.1:4711"
 	h.ServeHTTP(w, r)
 	return w
+}
+
+func TestDebugPagesAreForThisMachine(t *testing.T) {
+	h := handler(t)
+	tests := []struct {
+		remote, path string
+		want         int
+	}{
+		{"127.0.0.1:4711", "/debug/snapshot", 200},
+		{"[::1]:4711", "/debug/snapshot", 200},
+		{"[::ffff:127.0.0.1]:4711", "/debug/snapshot", 200},
+		{"10.244.1.7:4711", "/debug/snapshot", 403},
+		{"10.244.1.7:4711", "/debug/pprof/heap", 403},
+		{"[fd00::7]:4711", "/debug/", 403},
+		{"@", "/debug/", 403},
+		{"10.244.1.7:4711", "/metrics", 200},
+		{"10.244.1.7:4711", "/readyz", 200},
+	}
+	for _, tt := range tests {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", tt.path, nil)
+		r.Host, r.RemoteAddr = "10.244.1.9:15021", tt.remote
+		h.ServeHTTP(w, r)
+		if w.Code != tt.want {
+			t.Errorf("GET %s from %s: %d, want %d", tt.path, tt.remote, w.Code, tt.want)
+		}
+	}
 }
 
 func TestPages(t *testing.T) {
@@ -95,6 +124,7 @@ func TestPages(t *testing.T) {
 		{"/debug/problems", 200, `(?m)^InvalidCertificateRef: Secret shop/old: no PEM in tls\.crt \(tls\.yaml:7\)$`},
 		{"/debug/problems?format=json", 200, `"reason": "InvalidCertificateRef"`},
 		{"/debug/upstream", 200, `"shop/cart:8080": 1`},
+		{"/debug/fleet", 200, `"shop/edge-1"`},
 		{"/debug/explain?url=http://shop.example/cart", 200, `passed over:[^\n]*no header canary[\s\S]*taken:`},
 		{"/debug/explain?url=shop.example", 400, `want http://host/path`},
 		{"/debug/pprof/", 200, `goroutine`},
@@ -200,7 +230,7 @@ func TestDebugPagesAreNotForMadeUpNames(t *testing.T) {
 	for _, tt := range tests {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest("GET", tt.path, nil)
-		r.Host = tt.host
+		r.Host, r.RemoteAddr = tt.host, "127.0.0.1:4711"
 		h.ServeHTTP(w, r)
 		if w.Code != tt.want {
 			t.Errorf("GET %s at %s: %d, want %d", tt.path, tt.host, w.Code, tt.want)
@@ -214,6 +244,9 @@ func TestTheIndexNeedsNothingFromElsewhere(t *testing.T) {
 		if strings.Contains(body, external) {
 			t.Errorf("the index contains %s:\n%s", external, body)
 		}
+	}
+	if bare := get(New(Options{}), "/debug/").Body.String(); strings.Contains(bare, "/debug/fleet") || !strings.Contains(bare, "/debug/pprof/") {
+		t.Errorf("the index links to pages that are not there, or not to those that are:\n%s", bare)
 	}
 	if !strings.Contains(body, "2 parts of the configuration are not in force") {
 		t.Errorf("the index does not tell of problems:\n%s", body)

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"net/http"
+	"strings"
 
 	"fairway.dev/routing"
 )
@@ -76,8 +77,6 @@ func (o *Options) problems(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (o *Options) upstream(w http.ResponseWriter, _ *http.Request) { writeJSON(w, o.Upstream()) }
-
 func (o *Options) explain(w http.ResponseWriter, r *http.Request) {
 	snap := o.Snapshot()
 	if snap == nil {
@@ -127,7 +126,11 @@ func (o *Options) index(w http.ResponseWriter, _ *http.Request) {
 		Problems int
 		Pages    []page
 	}
-	data.Pages = pages
+	for _, p := range pages {
+		if o.has(p) {
+			data.Pages = append(data.Pages, p)
+		}
+	}
 	if o.Ready != nil {
 		data.Ready = &readiness{}
 		data.Ready.Yes, data.Ready.Unfinished = o.Ready()
@@ -138,6 +141,26 @@ func (o *Options) index(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	// As with snapshot: nobody is left to tell.
 	_ = index.Execute(w, data)
+}
+
+// has reports whether p is served.
+func (o *Options) has(p page) bool {
+	path, _, _ := strings.Cut(p.Path, "?")
+	switch path {
+	case "/readyz":
+		return o.Ready != nil
+	case "/metrics":
+		return o.Metrics != nil
+	case "/debug/snapshot", "/debug/explain":
+		return o.Snapshot != nil
+	case "/debug/problems":
+		return o.Problems != nil
+	case "/debug/upstream":
+		return o.Upstream != nil
+	case "/debug/fleet":
+		return o.Fleet != nil
+	}
+	return true
 }
 
 func text(w http.ResponseWriter) { w.Header().Set("Content-Type", "text/plain; charset=utf-8") }
