@@ -1,0 +1,52 @@
+package telemetry
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A StreamKind is what a stream is made of.
+type StreamKind uint8
+
+const (
+	StreamTCP StreamKind = iota
+	StreamTLS            // passed through, or terminated
+	StreamUDP
+	numStreamKinds
+)
+
+var streamKindText = [numStreamKinds]string{StreamTCP: "TCP", StreamTLS: "TLS", StreamUDP: "UDP"}
+
+// String returns the form used in access logs: "TCP".
+func (k StreamKind) String() string { return streamKindText[k] }
+
+// A StreamRecord is what is told about one stream when it ends: a connection,
+// or a session of datagrams.
+type StreamRecord struct {
+	Kind          StreamKind
+	Start         time.Time
+	Duration      time.Duration
+	Connect       time.Duration // how long it took to reach the endpoint; 0 where none was reached
+	Name          string        // of the ClientHello; valid during the call that takes the record
+	Flags         Flags
+	BytesReceived int64 // from the client
+	BytesSent     int64 // to the client
+	Attempts      int   // endpoints that were tried
+	Remote        netip.AddrPort
+	Endpoint      netip.AddrPort
+	TLS           bool // terminated here
+}
+
+// OpenStream counts a stream that begins, on the loop with that index.
+func (e *Exchanges) OpenStream(loop int) {}
+
+// StreamBytes counts bytes of a stream that goes on, on the loop with that
+// index: received from the client, and sent to it.
+func (e *Exchanges) StreamBytes(loop int, received, sent int64) {}
+
+// CloseStream counts the end of a stream that OpenStream counted. Its bytes
+// were told to StreamBytes.
+func (e *Exchanges) CloseStream(loop int, r *StreamRecord) {}
+
+// AppendStream adds a line about a stream to the loop's buffer.
+func (a *AccessLog) AppendStream(loop int, e *Exchanges, r *StreamRecord) {}
