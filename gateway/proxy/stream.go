@@ -1,0 +1,49 @@
+package proxy
+
+import (
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/telemetry"
+	"fairway.dev/gateway/upstream"
+	"fairway.dev/routing"
+)
+
+// A Destination is where a connection that is not HTTP, or a session of
+// datagrams, goes.
+type Destination struct {
+	Listener *routing.Listener // nil: no listener of the port has the name
+	Cluster  *upstream.Cluster // nil: there is none to send to, and Flags say why
+	Flags    telemetry.Flags
+	Tell     *telemetry.Exchanges // who hears of it; never nil
+}
+
+// Stream returns where a connection of b goes whose ClientHello has that name,
+// in lower case; empty where there is none. The Snapshot in force decides, and
+// of a route's backends one is drawn by weight. It is called on l, whose
+// Handler was made, and does not allocate.
+func (p *Proxy) Stream(l *loop.Loop, b *Bind, name string) Destination {
+	d := Destination{Flags: telemetry.NoRoute, Tell: p.unmatched}
+	snap := p.snap.Load()
+	if snap == nil {
+		return d
+	}
+	port := b.in(snap)
+	if port == nil {
+		return d
+	}
+	res := port.MatchStream(name)
+	if d.Listener = res.Listener; d.Listener == nil {
+		return d
+	}
+	if res.Target == nil {
+		if tell := (*p.lost.Load())[d.Listener.Name]; tell != nil {
+			d.Tell = tell
+		}
+		return d
+	}
+	s := res.Target.Prepared.(*rule).draw(p.locals[l.Index()].Load())
+	d.Tell, d.Cluster, d.Flags = s.tell(d.Listener), s.cluster, 0
+	if d.Cluster == nil {
+		d.Flags = telemetry.NoCluster
+	}
+	return d
+}
