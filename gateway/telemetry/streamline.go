@@ -1,0 +1,131 @@
+package telemetry
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+)
+
+// A StreamRecord is what is told about one connection that is not HTTP, or one
+// session of datagrams, when it ends. Its strings are valid during the call
+// that takes it.
+type StreamRecord struct {
+	Start    time.Time
+	Duration time.Duration
+	Protocol string // "TCP", "TLS" or "UDP"
+	// ServerName is the one in the ClientHello, empty where there is none.
+	ServerName    string
+	Flags         Flags
+	BytesReceived int64 // from the client
+	BytesSent     int64
+	// Datagrams are counted for UDP only.
+	DatagramsReceived int64
+	DatagramsSent     int64
+	Remote            netip.AddrPort
+	Endpoint          netip.AddrPort // the last
+	TLS               bool           // ended here
+}
+
+// AppendStream adds a line about a connection, or a session of datagrams, to
+// the loop's buffer.
+func (a *AccessLog) AppendStream(loop int, e *Exchanges, r *StreamRecord) {
+	if a == nil {
+		return
+	}
+	b := a.loops[loop]
+	if b.batch.lines == 0 {
+		b.begin()
+	}
+	if a.format == JSON {
+		b.batch.text = appendStreamJSON(b.batch.text, &b.clock, e, r)
+	} else {
+		b.batch.text = appendStreamText(b.batch.text, &b.clock, e, r)
+	}
+	b.added()
+}
+
+// appendStreamJSON appends the line of a stream as a JSON object, whose keys
+// are those of an exchange's where they mean the same.
+func appendStreamJSON(dst []byte, clock *stamp, e *Exchanges, r *StreamRecord) []byte {
+	dst = append(dst, `{"time":"`...)
+	dst = clock.append(dst, r.Start)
+	dst = append(dst, `","protocol":"`...)
+	dst = append(dst, r.Protocol...)
+	dst = append(dst, '"')
+	if r.ServerName != "" {
+		dst = appendMember(dst, `,"server_name":`, r.ServerName)
+	}
+	if r.Flags != 0 {
+		dst = append(dst, `,"flags":"`...)
+		dst = r.Flags.Append(dst)
+		dst = append(dst, '"')
+	}
+	dst = append(dst, `,"bytes_in":`...)
+	dst = strconv.AppendInt(dst, r.BytesReceived, 10)
+	dst = append(dst, `,"bytes_out":`...)
+	dst = strconv.AppendInt(dst, r.BytesSent, 10)
+	if r.DatagramsReceived+r.DatagramsSent > 0 {
+		dst = append(dst, `,"datagrams_in":`...)
+		dst = strconv.AppendInt(dst, r.DatagramsReceived, 10)
+		dst = append(dst, `,"datagrams_out":`...)
+		dst = strconv.AppendInt(dst, r.DatagramsSent, 10)
+	}
+	dst = append(dst, `,"duration_ms":`...)
+	dst = appendMillis(dst, r.Duration)
+	dst = append(dst, `,"remote":"`...)
+	dst = appendAddr(dst, r.Remote)
+	dst = append(dst, '"')
+	if r.Endpoint.IsValid() {
+		dst = append(dst, `,"endpoint":"`...)
+		dst = r.Endpoint.AppendTo(dst)
+		dst = append(dst, '"')
+	}
+	if r.TLS {
+		dst = append(dst, `,"tls":true`...)
+	}
+	dst = append(dst, e.logged...)
+	return append(dst, '}', '\n')
+}
+
+// appendStreamText appends the line of a stream for people: start, protocol,
+// flags, bytes in and out, milliseconds, then who and what.
+func appendStreamText(dst []byte, clock *stamp, e *Exchanges, r *StreamRecord) []byte {
+	dst = append(dst, '[')
+	dst = clock.append(dst, r.Start)
+	dst = append(dst, `] "`...)
+	dst = append(dst, r.Protocol...)
+	dst = append(dst, `" `...)
+	if r.Flags == 0 {
+		dst = append(dst, '-')
+	}
+	dst = r.Flags.Append(dst)
+	dst = append(dst, ' ')
+	dst = strconv.AppendInt(dst, r.BytesReceived, 10)
+	dst = append(dst, ' ')
+	dst = strconv.AppendInt(dst, r.BytesSent, 10)
+	dst = append(dst, ' ')
+	dst = appendMillis(dst, r.Duration)
+	dst = append(dst, ' ')
+	dst = appendAddr(dst, r.Remote)
+	dst = append(dst, ' ')
+	dst = appendAddr(dst, r.Endpoint)
+	l := &e.labels
+	for _, s := range [...]string{r.ServerName, l.Listener, l.Route, l.Rule, l.Cluster} {
+		dst = append(dst, ' ', '"')
+		if s == "" {
+			dst = append(dst, '-')
+		}
+		dst = appendQuoted(dst, s)
+		dst = append(dst, '"')
+	}
+	if r.DatagramsReceived+r.DatagramsSent > 0 {
+		dst = append(dst, " datagrams="...)
+		dst = strconv.AppendInt(dst, r.DatagramsReceived, 10)
+		dst = append(dst, '/')
+		dst = strconv.AppendInt(dst, r.DatagramsSent, 10)
+	}
+	if r.TLS {
+		dst = append(dst, " tls"...)
+	}
+	return append(dst, '\n')
+}
