@@ -2,9 +2,13 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"log/slog"
 	"maps"
+	"runtime/debug"
 	"slices"
+	"strings"
 
 	"fairway.dev/discovery/manifest"
 	"fairway.dev/routing"
@@ -33,6 +37,19 @@ func newConfig(paths []string, log *slog.Logger) *config {
 	c.translator = gatewayapi.New(c.folder.World(), gatewayapi.Options{DefaultClass: "fairway"})
 	return c
 }
+
+// run serves the folder, and its changes until ctx ends.
+func (c *config) run(ctx context.Context, apply func(change) []*routing.Problem) {
+	put := func(ch manifest.Change) { apply(change{c.apply(ch), summary(ch.Keys)}) }
+	put(c.folder.Load())
+	debug.FreeOSMemory() // what reading thousands of manifests took is not needed again
+	c.folder.Watch(ctx, put)
+}
+
+func (c *config) logged() []*routing.Problem { return c.files }
+
+// stand does nothing: nobody but the gateway asks a folder for its Problems.
+func (c *config) stand([]*routing.Problem) {}
 
 // apply takes what changed in the folder and returns what changes in the Spec.
 func (c *config) apply(change manifest.Change) *routing.Delta {
@@ -87,6 +104,19 @@ func (c *config) placed(p *routing.Problem) *routing.Problem {
 	}
 	o.File, o.Line = c.folder.Place(routing.ObjectKey{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}, o.Field)
 	return &routing.Problem{Origin: o, Reason: p.Reason, Err: p.Err}
+}
+
+// summary names what changed, in few words where it is much.
+func summary(keys []routing.ObjectKey) string {
+	const most = 5
+	var words []string
+	for _, k := range keys[:min(len(keys), most)] {
+		words = append(words, k.String())
+	}
+	if more := len(keys) - most; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(words, ", ")
 }
 
 func compareKeys(a, b routing.ObjectKey) int {

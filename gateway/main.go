@@ -106,3 +106,17 @@ func printVersion(_ context.Context, args []string, out io.Writer) error {
 	fmt.Fprintln(out, "fairway", version)
 	return nil
 }
+
+// parseMixed parses flags that may stand among the other words.
+func parseMixed(f *flag.FlagSet, args []string) (words []string, err error) {
+	for {
+		if err := parse(f, args); err != nil {
+			return nil, err
+		}
+		if f.NArg() == 0 {
+			return words, nil
+		}
+		words = append(words, f.Arg(0))
+		args = f.Args()[1:]
+	}
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"fairway.dev/gateway/admin"
+	"fairway.dev/gateway/server"
+	"fairway.dev/gateway/telemetry"
+	"fairway.dev/routing"
+	"fairway.dev/tlsmgr"
+)
+
+// gcPercent takes the place of Go's 100. What lives is small and almost still;
+// what dies is handshakes, of which collecting took a tenth.
+const gcPercent = 200
+
+// A source says what a gateway serves: a folder of manifests, or the control
+// plane.
+type source interface {
+	// run hands changes to apply, one after the other, until ctx ends. Apply
+	// returns what is not in force then.
+	run(ctx context.Context, apply func(change) []*routing.Problem)
+	// problems returns all that stand where compiling found these: the
+	// source's own, too.
+	problems(compiled []*routing.Problem) []*routing.Problem
+	// logged are those of its Problems that the source logs itself.
+	logged() []*routing.Problem
+	// stand hears that other Problems stand without a change of the source:
+	// ports were bound.
+	stand(problems []*routing.Problem)
+}
+
+// A change is one of a source.
+type change struct {
+	delta *routing.Delta
+	what  string // for the log
+}
+
+// gateway is a running `fairway serve`.
+type gateway struct {
+	options   *serveFlags
+	log       *slog.Logger
+	metrics   *telemetry.Metrics
+	accessLog *telemetry.AccessLog
+	logFile   io.Closer // nil unless the access log goes to a file
+	server    *server.Server
+	source    source     // set by run
+	applying  sync.Mutex // held while problems are found out anew
+	problems  atomic.Pointer[[]*routing.Problem]
+	admin     *http.Server
+	adminAt   net.Listener
+}
+
+func newGateway(o *serveFlags, log *slog.Logger) (*gateway, error) {
+	g := &gateway{options: o, log: log}
+	g.problems.Store(new([]*routing.Problem))
+	loops := runtime.GOMAXPROCS(0)
+	// One more than the loops, which may be busy all the time: for the
+	// handshakes, the configuration and the collector of garbage.
+	runtime.GOMAXPROCS(loops + 1)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	g.metrics = telemetry.New(telemetry.Options{Loops: loops, Version: version})
+	if err := g.openAccessLog(); err != nil {
+		return nil, err
+	}
+	var bind netip.Addr
+	if o.bind != "" {
+		var err error
+		if bind, err = netip.ParseAddr(o.bind); err != nil {
+			return nil, fmt.Errorf("-bind: %w", err)
+		}
+	}
+	ca, err := tlsmgr.OpenLocalCA(o.state)
+	if err != nil {
+		return nil, fmt.Errorf("local CA: %w", err)
+	}
+	if g.server, err = server.New(server.Options{
+		Loops: loops, Bind: bind, Metrics: g.metrics, AccessLog: g.accessLog, LocalCA: ca,
+		MaxConnections: g.maxConnections(), MaxExchanges: o.maxRequests, TrustedHops: o.trustedHops, Rebound: g.rebound, Log: log,
+	}); err != nil {
+		return nil, err
+	}
+	return g, g.listenAdmin()
+}
+
+// maxConnections bounds client connections so that each can have one to a
+// backend: a gateway without descriptors fails what it has begun.
+func (g *gateway) maxConnections() int {
+	if g.options.maxConns > 0 {
+		return g.options.maxConns
+	}
+	const others = 256 // files, the admin port, what the runtime has
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > math.MaxInt32 {
+		return 0
+	}
+	return max(1, (int(limit.Cur)-others)/2)
+}
+
+func (g *gateway) openAccessLog() error {
+	var w io.Writer
+	switch g.options.accessLog {
+	case "off":
+		return nil
+	case "stdout":
+		w = os.Stdout
+	case "stderr":
+		w = os.Stderr
+	default:
+		file, err := os.OpenFile(g.options.accessLog, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+		if err != nil {
+			return fmt.Errorf("access log: %w", err)
+		}
+		w, g.logFile = file, file
+	}
+	var o telemetry.AccessLogOptions
+	switch g.options.logFormat {
+	case "json":
+	case "text":
+		o.Format = telemetry.Text
+	default:
+		return fmt.Errorf("-log-format %q: want json or text", g.options.logFormat)
+	}
+	g.accessLog = telemetry.NewAccessLog(g.metrics, w, o)
+	return nil
+}
+
+func (g *gateway) listenAdmin() error {
+	ln, err := net.Listen("tcp", g.options.admin)
+	if err != nil {
+		return fmt.Errorf("admin port: %w", err)
+	}
+	g.adminAt = ln
+	g.admin = admin.NewServer(admin.New(admin.Options{
+		Ready:    g.server.Ready,
+		Metrics:  g.metrics.Handler(),
+		Snapshot: g.server.Snapshot,
+		Problems: func() []*routing.Problem { return *g.problems.Load() },
+		Upstream: func() any { return g.server.Clusters() },
+	}), g.log)
+	return nil
+}
+
+// run serves what src asks for until ctx ends, then drains.
+func (g *gateway) run(ctx context.Context, src source) error {
+	g.source = src
+	go g.admin.Serve(g.adminAt)
+	g.log.Info("admin port open", "listener", g.adminAt.Addr())
+	src.run(ctx, g.apply)
+	return g.drain()
+}
+
+// drain lets what is under way finish, and ends everything.
+func (g *gateway) drain() error {
+	g.log.Info("draining")
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), g.options.drain)
+	defer cancel()
+	err := g.server.Drain(ctx)
+	g.server.Close()
+	if g.accessLog != nil {
+		err = errors.Join(err, g.closeAccessLog())
+	}
+	if g.logFile != nil {
+		err = errors.Join(err, g.logFile.Close())
+	}
+	g.admin.Close()
+	if err != nil {
+		return fmt.Errorf("drain: %w", err)
+	}
+	g.log.Info("drained", "took", time.Since(began))
+	return nil
+}
+
+// lastLines is how long the access log may take for what is left at the end:
+// nobody may read the pipe that it goes to.
+const lastLines = 2 * time.Second
+
+func (g *gateway) closeAccessLog() error {
+	ctx, cancel := context.WithTimeout(context.Background(), lastLines)
+	defer cancel()
+	if err := g.accessLog.Close(ctx); err != nil {
+		return fmt.Errorf("access log: %w", err)
+	}
+	return nil
+}
