@@ -50,10 +50,19 @@ func checkCluster(c *Cluster) *Problem {
 
 func checkUpstream(c *Cluster) error {
 	switch c.Protocol {
-	case "", UpstreamHTTP1, UpstreamHTTP2, UpstreamAuto:
-		return nil
+	case "", UpstreamHTTP1, UpstreamHTTP2, UpstreamAuto, UpstreamTCP:
+	case UpstreamUDP:
+		if c.TLS != nil {
+			return fmt.Errorf("TLS with protocol %s: want none", c.Protocol)
+		}
+	default:
+		return fmt.Errorf("protocol %q: want %s, %s, %s, %s or %s",
+			c.Protocol, UpstreamHTTP1, UpstreamHTTP2, UpstreamAuto, UpstreamTCP, UpstreamUDP)
 	}
-	return fmt.Errorf("protocol %q: want %s, %s or %s", c.Protocol, UpstreamHTTP1, UpstreamHTTP2, UpstreamAuto)
+	if c.ProxyProtocol > 2 {
+		return fmt.Errorf("PROXY protocol version %d: want 1 or 2, or 0 for none", c.ProxyProtocol)
+	}
+	return nil
 }
 
 func checkBalance(c *Cluster) error {

@@ -273,6 +273,8 @@ func TestListenerOnSeveralAddresses(t *testing.T) {
 func TestInvalidClustersAreLeftOut(t *testing.T) {
 	tests := map[string]Cluster{
 		`protocol "SPDY"`:           {Protocol: "SPDY"},
+		"TLS with protocol UDP":     {Protocol: UpstreamUDP, TLS: &UpstreamTLS{ServerName: "a.example.com"}},
+		"PROXY protocol version 3":  {Protocol: UpstreamTCP, ProxyProtocol: 3},
 		`balance "fair"`:            {Balance: Balance{Kind: "fair"}},
 		`hash on "moon"`:            {Balance: Balance{HashOn: "moon"}},
 		`hash on "header:"`:         {Balance: Balance{HashOn: "header:"}},

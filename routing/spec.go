@@ -349,6 +349,8 @@ const (
 	UpstreamHTTP1 Upstream = "HTTP/1.1" // WebSocket too
 	UpstreamHTTP2 Upstream = "HTTP/2"   // by prior knowledge; by ALPN with TLS
 	UpstreamAuto  Upstream = "auto"     // with TLS: what ALPN chooses
+	UpstreamTCP   Upstream = "TCP"      // of streams: bytes as they come, with TLS without ALPN
+	UpstreamUDP   Upstream = "UDP"      // of streams: datagrams as they come, never with TLS
 )
 
 // A Cluster is a named set of endpoints with one way of talking to them. Zero
@@ -357,7 +359,7 @@ type Cluster struct {
 	Name     ClusterName
 	Origin   Origin
 	Protocol Upstream
-	TLS      *UpstreamTLS
+	TLS      *UpstreamTLS // not for what a listener passes through, which is TLS already
 	Balance  Balance
 	Limits   Limits
 	Ejection Ejection
