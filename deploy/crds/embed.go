@@ -1,7 +1,7 @@
 // Package crds holds the CustomResourceDefinitions that Fairway serves, as
 // "kubectl apply -f deploy/crds" installs them: Gateway API's own, unchanged,
 // of the experimental channel, which has the fields for retries, session
-// persistence and CORS.
+// persistence and CORS; and our own of fairway.dev.
 //
 // The program carries them so that a folder of manifests is defaulted and
 // validated exactly as the API server would.
