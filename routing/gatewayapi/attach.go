@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -72,28 +71,6 @@ type entry struct {
 	hosts    []string
 }
 
-// A routeObject is what HTTPRoute and GRPCRoute have in common.
-type routeObject struct {
-	meta  *metav1.ObjectMeta
-	refs  []gatewayv1.ParentReference
-	hosts []gatewayv1.Hostname
-}
-
-// routeObject reads the route that a cell is for, or returns nil.
-func (r *reading) routeObject() *routeObject {
-	switch r.id.part {
-	case "HTTPRoute":
-		if o := object[gatewayv1.HTTPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
-			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
-		}
-	case "GRPCRoute":
-		if o := object[gatewayv1.GRPCRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
-			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
-		}
-	}
-	return nil
-}
-
 // attach finds the listeners that let a route in.
 func (t *Translator) attach(r *reading) outcome {
 	o := r.routeObject()
@@ -118,6 +95,7 @@ func (t *Translator) attach(r *reading) outcome {
 			a.claims = a.claims || len(p.entries) > 0
 		}
 	}
+	a.claims = a.claims && hasRivals(r.id.part)
 	if a.claims {
 		rules := r.value(cellID{rulesCell, r.id.ns, r.id.name, r.id.part}).(*ruleSet)
 		a.claims = len(rules.rules) > 0 || rules.accepted().ok()

@@ -36,7 +36,7 @@ func (r *reading) resolve(kind string, ref *gatewayv1.BackendObjectReference) re
 	if ref.Port == nil || *ref.Port < 1 || *ref.Port > 65535 {
 		return unresolved(gatewayv1.RouteReasonBackendNotFound, "Service %s/%s: want a port", ns, name)
 	}
-	to := target{port: uint16(*ref.Port), grpc: kind == "GRPCRoute"}
+	to := target{uint16(*ref.Port), uses[kind]}
 	return r.value(cellID{backendCell, ns, name, to.part()}).(resolution)
 }
 
@@ -63,23 +63,22 @@ func (r *reading) backendOf(to target) resolution {
 		return unresolved(reasonExternalName,
 			"Service %s/%s is an ExternalName: want one with endpoints (CVE-2021-25740)", ns, name)
 	}
-	port := servicePort(svc, to.port)
+	port := servicePort(svc, to)
 	if port == nil {
 		return unresolved(gatewayv1.RouteReasonBackendNotFound,
 			"Service %s/%s: no port %d: want one of %s", ns, name, to.port, printPorts(svc))
 	}
-	says, err := speechOf(port)
-	if err == nil && to.grpc && says.noGRPC {
-		err = fmt.Errorf("port %d has appProtocol %s: want one that carries gRPC", port.Port, *port.AppProtocol)
-	}
+	says, err := to.speech(port)
 	if err != nil {
 		return unresolved(gatewayv1.RouteReasonUnsupportedProtocol, "Service %s/%s: %v", ns, name, err)
 	}
-	if policy := r.policyFor(ns, name, port.Name); policy != nil && policy.upstream == nil {
+	if policy := r.policyFor(to, port); policy != nil && policy.upstream == nil {
 		return unresolved(reasonInvalidBackendTLSPolicy,
 			"Service %s/%s: BackendTLSPolicy %s/%s is not valid", ns, name, ns, policy.name)
 	}
-	to.grpc = to.grpc && says.protocol != routing.UpstreamHTTP2
+	if to.use == grpcUse && says.protocol == routing.UpstreamHTTP2 {
+		to.use = httpUse // the same cluster
+	}
 	return resolution{cluster: cellID{clusterCell, ns, name, to.part()}}
 }
 

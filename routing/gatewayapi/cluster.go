@@ -10,33 +10,51 @@ import (
 	"fairway.dev/routing"
 )
 
-// grpcMark ends the name of a cluster that speaks HTTP/2 only because a
-// GRPCRoute sends to a port whose author did not say so.
-const grpcMark = "#grpc"
+// A use is who sends to a port, where it makes a difference to the cluster. It
+// ends the cluster's name.
+type use string
+
+const (
+	httpUse use = ""
+	grpcUse use = "#grpc" // HTTP/2, only because a GRPCRoute sends to a port whose author did not say so
+	tcpUse  use = "#tcp"  // bytes, whatever the port's author says that they mean
+	udpUse  use = "#udp"  // datagrams, to the port of that protocol
+)
+
+// uses are those of the kinds of routes.
+var uses = map[string]use{
+	"HTTPRoute": httpUse,
+	"GRPCRoute": grpcUse,
+	"TLSRoute":  tcpUse,
+	"TCPRoute":  tcpUse,
+	"UDPRoute":  udpUse,
+}
 
 // A target is a port of a Service, and who sends to it.
 type target struct {
 	port uint16
-	grpc bool
+	use  use
 }
 
 // part and parseTarget are the two ways between a target and the part of a
 // cell's id: "8080", "8080#grpc".
-func (t target) part() string {
-	s := strconv.Itoa(int(t.port))
-	if t.grpc {
-		s += grpcMark
-	}
-	return s
-}
+func (t target) part() string { return strconv.Itoa(int(t.port)) + string(t.use) }
 
 func parseTarget(part string) target {
-	number, grpc := strings.CutSuffix(part, grpcMark)
+	number, _, _ := strings.Cut(part, "#")
 	port, err := strconv.ParseUint(number, 10, 16)
 	if err != nil {
 		panic("bug: a target without a port")
 	}
-	return target{uint16(port), grpc}
+	return target{uint16(port), use(part[len(number):])}
+}
+
+// protocol is the one that a Service's port has to have for t.
+func (t target) protocol() corev1.Protocol {
+	if t.use == udpUse {
+		return corev1.ProtocolUDP
+	}
+	return corev1.ProtocolTCP
 }
 
 // clusterName is "shop/cart:8080", or "shop/cart:8080#grpc".
@@ -44,20 +62,25 @@ func clusterName(id cellID) routing.ClusterName {
 	return routing.ClusterName(id.ns + "/" + id.name + ":" + id.part)
 }
 
-// servicePort returns a Service's port by its number, or nil. Where a number
-// stands for two protocols, the TCP one is meant.
-func servicePort(svc *corev1.Service, number uint16) *corev1.ServicePort {
+// servicePort returns the port of a Service that t names by its number, or nil.
+// A number may stand for two protocols: then the one that t sends is meant.
+func servicePort(svc *corev1.Service, t target) *corev1.ServicePort {
 	var found *corev1.ServicePort
 	for i := range svc.Spec.Ports {
 		p := &svc.Spec.Ports[i]
-		if p.Port == int32(number) && (found == nil || isTCP(p)) {
+		if p.Port == int32(t.port) && (found == nil || portProtocol(p) == t.protocol()) {
 			found = p
 		}
 	}
 	return found
 }
 
-func isTCP(p *corev1.ServicePort) bool { return p.Protocol == "" || p.Protocol == corev1.ProtocolTCP }
+func portProtocol(p *corev1.ServicePort) corev1.Protocol {
+	if p.Protocol == "" {
+		return corev1.ProtocolTCP
+	}
+	return p.Protocol
+}
 
 // A speech is how the endpoints of a port speak.
 type speech struct {
@@ -83,13 +106,29 @@ var speeches = map[string]speech{
 	"kubernetes.io/wss": {protocol: routing.UpstreamHTTP1, stated: true, noGRPC: true, tls: true},
 }
 
-// speechOf says how a port speaks: as its appProtocol says, else as its name
-// says up to a dash, as Istio reads it ("grpc-api"), else HTTP/1.1. A name is
-// only a hint, so one that says nothing known is none.
-func speechOf(p *corev1.ServicePort) (speech, error) {
-	if !isTCP(p) {
-		return speech{}, fmt.Errorf("port %d is %s: want TCP", p.Port, p.Protocol)
+// speech says how a port speaks to t. Connections and datagrams are passed on
+// as they are: what their bytes mean is not looked at.
+func (t target) speech(p *corev1.ServicePort) (speech, error) {
+	if portProtocol(p) != t.protocol() {
+		return speech{}, fmt.Errorf("port %d is %s: want %s", p.Port, p.Protocol, t.protocol())
 	}
+	switch t.use {
+	case tcpUse:
+		return speech{protocol: routing.UpstreamTCP, stated: true}, nil
+	case udpUse:
+		return speech{protocol: routing.UpstreamUDP, stated: true}, nil
+	}
+	says, err := speechOf(p)
+	if err == nil && t.use == grpcUse && says.noGRPC {
+		err = fmt.Errorf("port %d has appProtocol %s: want one that carries gRPC", p.Port, *p.AppProtocol)
+	}
+	return says, err
+}
+
+// speechOf says how a port speaks HTTP: as its appProtocol says, else as its
+// name says up to a dash, as Istio reads it ("grpc-api"), else HTTP/1.1. A name
+// is only a hint, so one that says nothing known is none.
+func speechOf(p *corev1.ServicePort) (speech, error) {
 	if p.AppProtocol != nil && *p.AppProtocol != "" {
 		s, ok := speeches[strings.ToLower(*p.AppProtocol)]
 		if !ok {
@@ -116,11 +155,11 @@ func (t *Translator) cluster(r *reading) outcome {
 	if svc == nil {
 		return outcome{}
 	}
-	port := servicePort(svc, target.port)
+	port := servicePort(svc, target)
 	if port == nil {
 		return outcome{}
 	}
-	says, err := speechOf(port)
+	says, err := target.speech(port)
 	if err != nil {
 		return outcome{}
 	}
@@ -143,7 +182,7 @@ func (t *Translator) cluster(r *reading) outcome {
 	if says.tls {
 		c.TLS = &routing.UpstreamTLS{Insecure: true}
 	}
-	if policy := r.policyFor(r.id.ns, r.id.name, port.Name); policy != nil {
+	if policy := r.policyFor(target, port); policy != nil {
 		if policy.upstream == nil {
 			return outcome{} // never in plain text where TLS was asked for
 		}
@@ -152,7 +191,7 @@ func (t *Translator) cluster(r *reading) outcome {
 			c.Protocol = routing.UpstreamAuto
 		}
 	}
-	if target.grpc {
+	if target.use == grpcUse {
 		c.Protocol = routing.UpstreamHTTP2
 	}
 	return outcome{parts: []any{c}}

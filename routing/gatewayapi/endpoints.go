@@ -21,8 +21,9 @@ type addressSlice struct {
 }
 
 type slicePort struct {
-	name string
-	port uint16
+	name     string
+	protocol corev1.Protocol
+	port     uint16
 }
 
 type sliceEndpoint struct {
@@ -59,14 +60,14 @@ func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
 		return out
 	}
 	for i, p := range s.Ports {
-		if p.Port == nil || or(p.Protocol, corev1.ProtocolTCP) != corev1.ProtocolTCP {
+		if p.Port == nil {
 			continue
 		}
 		if *p.Port < 1 || *p.Port > 65535 {
 			report.problem(fmt.Sprintf("ports[%d].port", i), reasonUnsupportedValue, fmt.Sprintf("port %d: want 1-65535", *p.Port))
 			continue
 		}
-		out.ports = append(out.ports, slicePort{or(p.Name, ""), uint16(*p.Port)})
+		out.ports = append(out.ports, slicePort{or(p.Name, ""), or(p.Protocol, corev1.ProtocolTCP), uint16(*p.Port)})
 	}
 	for i, e := range s.Endpoints {
 		ready := or(e.Conditions.Ready, true)
@@ -103,7 +104,7 @@ func (t *Translator) endpoints(r *reading) outcome {
 	if svc == nil {
 		return outcome{parts: []any{out}}
 	}
-	port := servicePort(svc, target.port)
+	port := servicePort(svc, target)
 	if port == nil {
 		return outcome{parts: []any{out}}
 	}
@@ -113,7 +114,7 @@ func (t *Translator) endpoints(r *reading) outcome {
 			continue
 		}
 		for _, p := range s.ports {
-			if p.name != port.Name {
+			if p.name != port.Name || p.protocol != target.protocol() {
 				continue
 			}
 			for _, e := range s.endpoints {

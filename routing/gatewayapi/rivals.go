@@ -18,6 +18,10 @@ type rivals struct {
 	due       ages
 }
 
+// hasRivals reports whether routes of a kind are judged at all: where only one
+// kind can be attached, age decides between routes when they are matched.
+func hasRivals(kind string) bool { return kind == "HTTPRoute" || kind == "GRPCRoute" }
+
 // A claim is a route on a listener.
 type claim struct {
 	route    cellID // of attachCell

@@ -11,6 +11,40 @@ import (
 	"fairway.dev/routing"
 )
 
+// A routeObject is what all kinds of routes have in common.
+type routeObject struct {
+	meta  *metav1.ObjectMeta
+	refs  []gatewayv1.ParentReference
+	hosts []gatewayv1.Hostname
+}
+
+// routeObject reads the route that a cell is for, or returns nil.
+func (r *reading) routeObject() *routeObject {
+	switch r.id.part {
+	case "HTTPRoute":
+		if o := object[gatewayv1.HTTPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
+		}
+	case "GRPCRoute":
+		if o := object[gatewayv1.GRPCRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
+		}
+	case "TLSRoute":
+		if o := object[gatewayv1.TLSRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
+		}
+	case "TCPRoute":
+		if o := object[gatewayv1.TCPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, nil}
+		}
+	case "UDPRoute":
+		if o := object[gatewayv1.UDPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, nil}
+		}
+	}
+	return nil
+}
+
 // route puts a route together from its rules and where it is attached, and
 // reports it.
 func (t *Translator) route(r *reading) outcome {

@@ -13,7 +13,7 @@ import (
 	"fairway.dev/routing"
 )
 
-// A ruleSource is a rule of either kind of route: what a GRPCRoute can say of
+// A ruleSource is a rule of any kind of route: what the others can say of
 // filters and backends, an HTTPRoute can too.
 type ruleSource struct {
 	name     *gatewayv1.SectionName
@@ -27,24 +27,18 @@ type ruleSource struct {
 
 // rules translates the rules of a route.
 func (t *Translator) rules(r *reading) outcome {
-	b := &ruleBuilder{r: r, failure: http.StatusInternalServerError}
-	var sources []ruleSource
+	sources := r.ruleSources()
+	if sources == nil {
+		return outcome{}
+	}
+	b := &ruleBuilder{r: r, failure: http.StatusInternalServerError, refusal: "answers 500"}
 	switch r.id.part {
-	case "HTTPRoute":
-		o := object[gatewayv1.HTTPRoute](r, r.id.part, r.id.ns, r.id.name)
-		if o == nil {
-			return outcome{}
-		}
-		sources = httpRules(o.Spec.Rules)
 	case "GRPCRoute":
-		o := object[gatewayv1.GRPCRoute](r, r.id.part, r.id.ns, r.id.name)
-		if o == nil {
-			return outcome{}
-		}
-		sources = grpcRules(o.Spec.Rules)
 		// GRPCRouteRule.backendRefs wants UNAVAILABLE, which is what gRPC
 		// makes of a 503.
-		b.failure = http.StatusServiceUnavailable
+		b.failure, b.refusal = http.StatusServiceUnavailable, "answers 503"
+	case "TLSRoute", "TCPRoute", "UDPRoute":
+		b.refusal = "refuses all"
 	}
 	b.set.resolved = yes(string(gatewayv1.RouteReasonResolvedRefs))
 	for i := range sources {
@@ -54,10 +48,39 @@ func (t *Translator) rules(r *reading) outcome {
 	return outcome{value: &set}
 }
 
+// ruleSources reads the rules of the route that a cell is for; nil where there
+// is no such route.
+func (r *reading) ruleSources() []ruleSource {
+	switch r.id.part {
+	case "HTTPRoute":
+		if o := object[gatewayv1.HTTPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+			return httpRules(o.Spec.Rules)
+		}
+	case "GRPCRoute":
+		if o := object[gatewayv1.GRPCRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+			return grpcRules(o.Spec.Rules)
+		}
+	case "TLSRoute":
+		if o := object[gatewayv1.TLSRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+			return streamRules(o.Spec.Rules)
+		}
+	case "TCPRoute":
+		if o := object[gatewayv1.TCPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+			return streamRules(o.Spec.Rules)
+		}
+	case "UDPRoute":
+		if o := object[gatewayv1.UDPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+			return streamRules(o.Spec.Rules)
+		}
+	}
+	return nil
+}
+
 // A ruleBuilder translates rules, and notes what is wrong with them.
 type ruleBuilder struct {
 	r       *reading
-	failure int // the status of what cannot be served
+	failure int    // the status of what cannot be served
+	refusal string // what a rule does that cannot be served
 	set     ruleSet
 
 	// Of the rule at hand.
@@ -92,7 +115,7 @@ func (b *ruleBuilder) rule(i int, src *ruleSource) {
 		b.set.sound++
 		b.conclude("in part")
 	} else {
-		b.conclude("answers " + itoa(b.failure))
+		b.conclude(b.refusal)
 	}
 }
 

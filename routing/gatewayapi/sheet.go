@@ -62,7 +62,7 @@ const (
 	openCell         // of a Gateway: the listeners that are in force
 	rulesCell        // of a route
 	attachCell       // of a route: its parents
-	routeCell        // HTTPRoute, GRPCRoute
+	routeCell        // a route: its part and its report
 	gatewayStateCell // Gateway: its report
 	policyStateCell  // BackendTLSPolicy: its report
 

@@ -184,17 +184,21 @@ func (t *Translator) policyOrder(r *reading) outcome {
 	return outcome{value: winners}
 }
 
-// policyFor returns the policy that counts for a port of a Service, or nil.
-func (r *reading) policyFor(ns, service, port string) *tlsPolicy {
-	winners := r.value(cellID{kind: policyOrderCell, ns: ns, name: service}).(map[string]string)
-	name, ok := winners[port]
+// policyFor returns the policy that counts for a port of the Service that the
+// cell is for, or nil. Datagrams know no TLS.
+func (r *reading) policyFor(t target, port *corev1.ServicePort) *tlsPolicy {
+	if t.use == udpUse {
+		return nil
+	}
+	winners := r.value(cellID{kind: policyOrderCell, ns: r.id.ns, name: r.id.name}).(map[string]string)
+	name, ok := winners[port.Name]
 	if !ok {
 		name, ok = winners[""]
 	}
 	if !ok {
 		return nil
 	}
-	p, _ := r.value(cellID{kind: policyCell, ns: ns, name: name}).(*tlsPolicy)
+	p, _ := r.value(cellID{kind: policyCell, ns: r.id.ns, name: name}).(*tlsPolicy)
 	return p
 }
 

@@ -12,9 +12,10 @@ const DefaultControllerName = "fairway.dev/gateway-controller"
 // Objects is the world as the Translator reads it, from Update only.
 type Objects interface {
 	// Get returns the object: a *gatewayv1.GatewayClass, Gateway, HTTPRoute,
-	// GRPCRoute, ReferenceGrant or BackendTLSPolicy, a *corev1.Namespace,
-	// Service, Secret or ConfigMap, a *discoveryv1.EndpointSlice; nil where
-	// there is none. What it returns never changes: an edit is another object.
+	// GRPCRoute, TLSRoute, TCPRoute, UDPRoute, ReferenceGrant or
+	// BackendTLSPolicy, a *corev1.Namespace, Service, Secret or ConfigMap,
+	// a *discoveryv1.EndpointSlice; nil where there is none. What it returns
+	// never changes: an edit is another object.
 	Get(routing.ObjectKey) any
 }
 
@@ -70,6 +71,9 @@ var plants = map[string][]cellKind{
 	"Gateway":          {gatewayCell, gatewayStateCell},
 	"HTTPRoute":        {attachCell, routeCell},
 	"GRPCRoute":        {attachCell, routeCell},
+	"TLSRoute":         {attachCell, routeCell},
+	"TCPRoute":         {attachCell, routeCell},
+	"UDPRoute":         {attachCell, routeCell},
 	"BackendTLSPolicy": {policyCell, policyStateCell},
 	"EndpointSlice":    {sliceCell},
 	"ReferenceGrant":   {grantCell},
