@@ -9,6 +9,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/v1alpha1"
 )
 
 // A Report is the outcome for one object: the status that belongs into it, as
@@ -22,10 +23,24 @@ type Report struct {
 	// not ours any longer. All else is empty.
 	Gone bool
 
-	Conditions []metav1.Condition               // GatewayClass, Gateway
-	Listeners  []gatewayv1.ListenerStatus       // Gateway
+	Conditions []metav1.Condition               // GatewayClass, Gateway, ListenerSet; nil where the object has none of ours
+	Listeners  []gatewayv1.ListenerStatus       // Gateway, ListenerSet (whose ListenerEntryStatus has the same fields)
 	Parents    []gatewayv1.RouteParentStatus    // routes; only parents that are ours
 	Ancestors  []gatewayv1.PolicyAncestorStatus // policies; only ancestors that are ours
+
+	// Names are the Spec's names of Listeners, one for each; empty for one
+	// that has no part in the Spec, as it cannot be served.
+	Names []routing.ListenerName
+	// Gateway is the Gateway that a ListenerSet belongs to; zero otherwise.
+	Gateway routing.ObjectKey
+	// AttachedListenerSets counts the ListenerSets of a Gateway that are
+	// accepted; nil for other objects.
+	AttachedListenerSets *int32
+	// SupportedFeatures are those of a GatewayClass, in order of their names.
+	SupportedFeatures []gatewayv1.SupportedFeature
+	// Parameters are those that hold for a Gateway: its own over its class's.
+	// Nil where the Gateway is not accepted, and for other objects.
+	Parameters *v1alpha1.GatewayParameters
 
 	// Problems are the parts of the object that are not in force.
 	Problems []*routing.Problem

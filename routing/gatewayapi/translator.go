@@ -33,6 +33,10 @@ type Options struct {
 	// that the ports of two Gateways never collide. Otherwise all Gateways
 	// share the addresses of one process, and the older one has the port.
 	Isolated bool
+
+	// Reserved are TCP ports that the gateway pods need for themselves, and
+	// for what: a listener that wants one is not accepted.
+	Reserved map[uint16]string
 }
 
 func (o Options) controllerName() gatewayv1.GatewayController {
@@ -100,6 +104,14 @@ func (t *Translator) Update(changed []routing.ObjectKey) (*routing.Delta, []Repo
 	}
 	t.sheet.recalculate()
 	return t.sheet.out.take()
+}
+
+// Reads reports whether anything reads an object: whether a change of it may
+// change what Update returns. Of Secrets and ConfigMaps it is those that a
+// reference names, and that a ReferenceGrant allows to be named.
+func (t *Translator) Reads(k routing.ObjectKey) bool {
+	c := t.sheet.cells[objectID(k)]
+	return c != nil && len(c.readers) > 0
 }
 
 // formula runs the formula of a cell.
