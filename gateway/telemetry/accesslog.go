@@ -28,9 +28,10 @@ type AccessLogOptions struct {
 	Queue int
 }
 
-// An AccessLog writes one line an exchange. Each loop gathers lines in a
-// buffer of its own; one goroutine writes what the loops hand over, so a slow
-// disk or pipe costs lines, never time on a loop. A nil AccessLog is off.
+// An AccessLog writes one line an exchange, and one a stream. Each loop gathers
+// lines in a buffer of its own; one goroutine writes what the loops hand over,
+// so a slow disk or pipe costs lines, never time on a loop. A nil AccessLog is
+// off.
 type AccessLog struct {
 	format Format
 	lines  *Tally[LogOutcome]
@@ -106,6 +107,11 @@ func (a *AccessLog) Append(loop int, e *Exchanges, r *Record) {
 	} else {
 		b.batch.text = appendText(b.batch.text, &b.clock, e, r)
 	}
+	b.added()
+}
+
+// added counts a line, and hands the buffer over where it is full.
+func (b *lineBuffer) added() {
 	b.batch.lines++
 	if len(b.batch.text) >= batchSize {
 		b.flush()

@@ -153,10 +153,13 @@ func (m *exchangeCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- durationDesc
 	ch <- requestBytesDesc
 	ch <- responseBytesDesc
+	for _, desc := range streamDescs {
+		ch <- desc
+	}
 }
 
 func (m *exchangeCollector) Collect(ch chan<- prometheus.Metric) {
-	counters, histograms := m.snapshot()
+	counters, histograms, streams := m.snapshot()
 	for _, s := range counters {
 		ch <- prometheus.MustNewConstMetric(requestsDesc, prometheus.CounterValue, float64(s.at.sum(0)), s.labels...)
 	}
@@ -167,6 +170,7 @@ func (m *exchangeCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- s.histogram(requestBytesDesc, bytes, byteBuckets, 1)
 		ch <- s.histogram(responseBytesDesc, bytes+byteCells, byteBuckets, 1)
 	}
+	m.collectStreams(ch, streams)
 }
 
 // histogram is one of the histograms of a series: its cells begin at from, and
@@ -185,7 +189,7 @@ func (s *series) histogram(desc *prometheus.Desc, from int, bounds []float64, pe
 
 // snapshot lists the series, so that the lock that loops may want is not held
 // while the page is written.
-func (m *exchangeCollector) snapshot() (counters, histograms []*series) {
+func (m *exchangeCollector) snapshot() (counters, histograms []*series, streams []streamSeries) {
 	t := &m.tables
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -206,5 +210,5 @@ func (m *exchangeCollector) snapshot() (counters, histograms []*series) {
 		}
 		histograms = append(histograms, s)
 	}
-	return counters, histograms
+	return counters, histograms, t.streamSnapshot()
 }

@@ -23,8 +23,9 @@ type Labels struct {
 	Security string
 }
 
-// Exchanges takes the records of one rule and backend. Whoever answers
-// requests has one for each, and one for requests that no rule takes. It is
+// Exchanges takes the records of one rule and backend, of exchanges or of
+// streams. Whoever answers requests has one for each, and one for requests that
+// no rule takes. It is
 // garbage once nobody holds it; what it counted stays in its Metrics.
 type Exchanges struct {
 	metrics *Metrics
@@ -39,6 +40,8 @@ type shard struct {
 	epoch uint32 // of Metrics when rows were resolved
 	next  int    // the row that goes when there is no room
 	rows  []row
+
+	streams []streamRow
 }
 
 // row is one kind of outcome and its series.
@@ -101,8 +104,8 @@ func (e *Exchanges) Observe(loop int, r *Record) {
 	}
 }
 
-// row finds the loop's row of a kind of outcome.
-func (e *Exchanges) row(loop int, kind outcome) *row {
+// shard returns what the loop remembers, without what is out of date.
+func (e *Exchanges) shard(loop int) *shard {
 	s := e.shards[loop]
 	epoch := e.metrics.epoch.Load()
 	if s == nil {
@@ -110,8 +113,14 @@ func (e *Exchanges) row(loop int, kind outcome) *row {
 		e.shards[loop] = s
 	}
 	if s.epoch != epoch {
-		s.epoch, s.rows, s.next = epoch, s.rows[:0], 0
+		*s = shard{epoch: epoch, rows: s.rows[:0], streams: s.streams[:0]}
 	}
+	return s
+}
+
+// row finds the loop's row of a kind of outcome.
+func (e *Exchanges) row(loop int, kind outcome) *row {
+	s := e.shard(loop)
 	for i := range s.rows {
 		if s.rows[i].kind == kind {
 			return &s.rows[i]

@@ -15,8 +15,13 @@ type seriesTable struct {
 	counters   map[counterKey]*series
 	histograms map[histogramKey]*series
 	perHost    map[destination]int // counters of each destination
-	room       room
-	swept      time.Time
+	streams    map[streamKey]*series
+	// Lines of streams on the page: of destinations with their own, and of
+	// the destination "other".
+	streamLines, otherStreamLines int
+
+	room  room
+	swept time.Time
 }
 
 type counterKey struct {
@@ -44,6 +49,8 @@ type room struct {
 	perDestination int // so that one backend with many statuses does not take all
 	histograms     int // of destinations with their own; the two of "other" come on top
 	noHistograms   bool
+	streams        int // lines of destinations with their own
+	otherStreams   int // lines of the destination "other"; four of what has no room there come on top
 }
 
 // overflow is the last resort: the counter of what does not even fit into
@@ -56,23 +63,29 @@ func (t *seriesTable) init(o *Options) {
 	t.counters = make(map[counterKey]*series)
 	t.histograms = make(map[histogramKey]*series)
 	t.perHost = make(map[destination]int)
+	t.streams = make(map[streamKey]*series)
 	t.room = roomFor(o.Series, t.layout.series())
 }
 
-// roomFor splits a number of series: two fifths for counters, the rest for
-// histograms that take cost series each.
+// roomFor splits a number of series: a tenth for streams; of what is left two
+// fifths for counters, the rest for histograms that take cost series each.
 func roomFor(total, cost int) room {
 	const unbounded = 1 << 30
 	if total < 0 {
-		return room{counters: unbounded, otherCounters: unbounded, perDestination: unbounded, histograms: unbounded}
+		return room{counters: unbounded, otherCounters: unbounded, perDestination: unbounded, histograms: unbounded,
+			streams: unbounded, otherStreams: unbounded}
 	}
+	streams := total / 10
+	total -= streams
 	counters := max(total*2/5, 2)
 	histograms := (total - counters) / cost
 	r := room{
 		otherCounters: max(counters/8, 1),
 		histograms:    histograms - 2,
 		noHistograms:  histograms < 2,
+		streams:       streams * 2 / 3,
 	}
+	r.otherStreams = max(streams-r.streams-streamCells, 0)
 	r.counters = counters - r.otherCounters - 1
 	r.perDestination = max(r.counters/8, 1)
 	return r
@@ -176,7 +189,7 @@ func (t *seriesTable) sweep() bool {
 			dropped = true
 		}
 	}
-	return dropped
+	return t.sweepStreams(now) || dropped
 }
 
 // idle reports whether the series has stood at count for longer than after.

@@ -31,22 +31,11 @@ type StreamRecord struct {
 	Flags         Flags
 	BytesReceived int64 // from the client
 	BytesSent     int64 // to the client
-	Attempts      int   // endpoints that were tried
-	Remote        netip.AddrPort
-	Endpoint      netip.AddrPort
-	TLS           bool // terminated here
+	// Datagrams are counted for sessions of UDP.
+	DatagramsReceived int64
+	DatagramsSent     int64
+	Attempts          int // endpoints that were tried
+	Remote            netip.AddrPort
+	Endpoint          netip.AddrPort
+	TLS               bool // terminated here
 }
-
-// OpenStream counts a stream that begins, on the loop with that index.
-func (e *Exchanges) OpenStream(loop int) {}
-
-// StreamBytes counts bytes of a stream that goes on, on the loop with that
-// index: received from the client, and sent to it.
-func (e *Exchanges) StreamBytes(loop int, received, sent int64) {}
-
-// CloseStream counts the end of a stream that OpenStream counted. Its bytes
-// were told to StreamBytes.
-func (e *Exchanges) CloseStream(loop int, r *StreamRecord) {}
-
-// AppendStream adds a line about a stream to the loop's buffer.
-func (a *AccessLog) AppendStream(loop int, e *Exchanges, r *StreamRecord) {}

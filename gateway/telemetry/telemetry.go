@@ -46,12 +46,12 @@ type Options struct {
 	// "cluster.local".
 	ClusterDomain string
 
-	// Series bounds the number of istio_* series. One half is for
-	// istio_requests_total: destinations get series of their own in the order
-	// in which they are first used, and those that come too late share
-	// destination_service="other". The other half is for the histograms, in
-	// the same way. A destination that is idle for Idle makes room for
-	// another. If zero, 720, which keeps the whole page under 1,000 lines; if
+	// Series bounds the number of istio_* series. A tenth is for streams
+	// (istio_tcp_*), of the rest two fifths for istio_requests_total and what
+	// is left for the histograms. In each, destinations get series of their own
+	// in the order in which they are first used, and those that come too late
+	// share destination_service="other". A destination that is idle for Idle
+	// makes room for another. If zero, 720, which keeps the whole page under 1,000 lines; if
 	// negative, there is no bound and each destination has its own.
 	Series int
 
@@ -95,6 +95,8 @@ type Metrics struct {
 	tables   seriesTable
 	loops    *loops
 
+	streamTimes *streamTimes
+
 	mu          sync.Mutex // guards connections
 	connections map[connectionsKey]*Connections
 
@@ -122,6 +124,7 @@ func New(o Options) *Metrics {
 	m.Log = newTally[LogOutcome](m, "fairway_access_log_lines_total",
 		"Access log lines by what became of them.", "outcome", logOutcomeText[:])
 	m.loops = newLoops(m)
+	m.streamTimes = newStreamTimes(m)
 	m.registry.MustRegister(
 		(*exchangeCollector)(m),
 		(*connectionCollector)(m),

@@ -145,7 +145,7 @@ func TestHistogramsOfExchanges(t *testing.T) {
 }
 
 // The budget of the design: under 1,000 series with 5,000 routes, all used,
-// with several outcomes, listeners, and both codecs' refusals.
+// with several outcomes, listeners, streams, and both codecs' refusals.
 func TestFiveThousandRoutesStayUnderAThousandSeries(t *testing.T) {
 	m := New(Options{Loops: 4})
 	for _, codec := range []string{"http1", "http2"} {
@@ -168,26 +168,41 @@ func TestFiveThousandRoutesStayUnderAThousandSeries(t *testing.T) {
 		}
 		e.Observe(0, &Record{Status: 503, GRPCStatus: -1, Flags: NoHealthyUpstream})
 		e.Observe(0, record(200+i%400)) // statuses that backends make up
+		for kind := range numStreamKinds {
+			e.OpenStream(0, kind)
+			e.CloseStream(0, &StreamRecord{Kind: kind, Flags: Flags(i)})
+		}
 	}
 	lines := page(t, m)
 	t.Logf("%d series, %d of them istio_*", len(lines), strings.Count(strings.Join(lines, "\n"), "istio_"))
 	if len(lines) >= 1000 {
 		t.Errorf("%d series, want under 1000", len(lines))
 	}
-	total := 0.0
-	for _, line := range with(lines, "istio_requests_total") {
+	for name, want := range map[string]float64{
+		"istio_requests_total":               5000 * (4*2 + 2),
+		"istio_tcp_connections_opened_total": 5000 * float64(numStreamKinds),
+		"istio_tcp_connections_closed_total": 5000 * float64(numStreamKinds),
+	} {
+		if got := sum(t, lines, name); got != want {
+			t.Errorf("%s sums to %v, want %v: folding must lose nothing", name, got, want)
+		}
+	}
+	if len(with(lines, "istio_requests_total", `destination_service="other"`)) == 0 {
+		t.Error("no destination_service=\"other\": what has no room must be counted there")
+	}
+}
+
+// sum adds up the lines of a metric.
+func sum(t testing.TB, lines []string, name string) (total float64) {
+	t.Helper()
+	for _, line := range with(lines, name) {
 		var n float64
 		if _, err := fmt.Sscan(line[strings.LastIndexByte(line, ' ')+1:], &n); err != nil {
 			t.Fatal(err)
 		}
 		total += n
 	}
-	if want := 5000.0 * (4*2 + 2); total != want {
-		t.Errorf("istio_requests_total sums to %v, want %v: folding must lose nothing", total, want)
-	}
-	if len(with(lines, "istio_requests_total", `destination_service="other"`)) == 0 {
-		t.Error("no destination_service=\"other\": what has no room must be counted there")
-	}
+	return total
 }
 
 func TestSeriesHaveARoomByBudget(t *testing.T) {
@@ -195,9 +210,9 @@ func TestSeriesHaveARoomByBudget(t *testing.T) {
 		total, cost int
 		want        room
 	}{
-		{800, 30, room{counters: 279, otherCounters: 40, perDestination: 34, histograms: 14}},
-		{10, 30, room{counters: 2, otherCounters: 1, perDestination: 1, histograms: -2, noHistograms: true}}, // counters only
-		{100, 30, room{counters: 34, otherCounters: 5, perDestination: 4, histograms: 0}},                    // only those of "other"
+		{800, 30, room{counters: 251, otherCounters: 36, perDestination: 31, histograms: 12, streams: 53, otherStreams: 23}},
+		{10, 30, room{counters: 1, otherCounters: 1, perDestination: 1, histograms: -2, noHistograms: true}}, // counters only
+		{120, 30, room{counters: 37, otherCounters: 5, perDestination: 4, histograms: 0, streams: 8}},        // histograms only of "other"
 	}
 	for _, tt := range tests {
 		if got := roomFor(tt.total, tt.cost); got != tt.want {
@@ -383,6 +398,7 @@ func TestLoopsAndScrapesDoNotRace(t *testing.T) {
 			for i := range rounds {
 				for j, e := range all {
 					e.Observe(loop, record(200+(i+j)%3))
+					e.StreamBytes(loop, StreamTCP, 1, 1)
 				}
 				c.Open(loop)
 				c.Close(loop)
