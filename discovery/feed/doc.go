@@ -1,0 +1,42 @@
+// Package feed brings the Spec from control to the fleet, and brings back
+// what the fleet made of it.
+//
+// # What a pod gets
+//
+// A [Server] takes each change of the whole Spec and keeps a view for each
+// Gateway: its listeners, the routes attached to them (their attachments to
+// other Gateways cut off), the clusters that those routes name with their
+// endpoints, and the certificates that those listeners and clusters name. A
+// pod proves by its certificate whose it is and gets that view, never a part,
+// least of all a key, of another Gateway. A change costs what it touches.
+//
+// # The protocol
+//
+// It is incremental xDS, AggregatedDiscoveryService.DeltaAggregatedResources,
+// with resources of our own. Those of type "type.fairway.dev/v1.Part" are
+// parts of a Spec in JSON, in which fields that are zero are left out:
+//
+//	listener/shop/edge/https     route/HTTPRoute/shop/cart
+//	cluster/shop/cart:8080       endpoints/shop/cart:8080
+//	certificate/shop/tls         generation
+//
+// A resource's version is a hash of its content, the same in all replicas of
+// control, so that a pod that comes back, to whichever replica, is sent the
+// differences. Large changes come as a run of responses, and "generation"
+// closes the run: the pod puts all of it in force at once and then
+// acknowledges. At most one run is under way to a pod; what changes meanwhile
+// is sent after it, once. The generation's version is a hash over the names
+// and versions of the whole view: a pod whose own do not come to it starts
+// over from nothing.
+//
+// A resource that a pod cannot read is refused (NACK) by name, and the rest of
+// its run is put in force. That goes for fields that the pod does not know
+// too, as half of a policy may be worse than none.
+//
+// # What comes back
+//
+// An acknowledgement says which version a pod has in force, and brings the
+// Problems that it has with it, in Node.metadata. Replicas of control tell each
+// other about their pods as resources of type "type.fairway.dev/v1.PodState";
+// [Server.Fleet] is what all of them know.
+package feed

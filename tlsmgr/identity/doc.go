@@ -1,0 +1,16 @@
+// Package identity is who is who in the mesh: SPIFFE identities, the CA that
+// vouches for them, and TLS between those that have one.
+//
+// An [ID] is proved by a certificate with that one URI (X509-SVID) that leads
+// to a root of the [Bundle]; nothing else proves it. [CA] signs such
+// certificates, [Server] offers that to the network as
+// istio.v1.auth.IstioCertificateService, and a [Keeper] holds a process's own:
+// it makes the key, has it signed, and renews it at half of its life.
+//
+// All of it fails closed. A peer without a certificate, with one that is not
+// of the bundle, or with another ID than is wanted, is refused; so is everybody
+// while there is no bundle. TLS is 1.3.
+//
+// The package knows nothing of Kubernetes: who a token belongs to is said by
+// [Server.Authenticate], and where the CA is kept is the caller's matter.
+package identity
