@@ -26,6 +26,8 @@ type settings struct {
 	connectTimeout time.Duration
 	idleTimeout    time.Duration
 	slowStart      time.Duration
+
+	proxyProtocol uint8
 }
 
 // annotations are the ones that a Service may have, without their prefix.
@@ -60,6 +62,17 @@ var annotations = map[string]func(s *settings, value string) error{
 	"connect-timeout":             func(s *settings, v string) error { return parseWait(&s.connectTimeout, v) },
 	"idle-timeout":                func(s *settings, v string) error { return parseWait(&s.idleTimeout, v) },
 	"ejection":                    func(s *settings, v string) error { return parseEjection(&s.ejection, v) },
+	"proxy-protocol": func(s *settings, v string) error {
+		switch v {
+		case "v1":
+			s.proxyProtocol = 1
+		case "v2":
+			s.proxyProtocol = 2
+		default:
+			return fmt.Errorf("%q: want v1 or v2", v)
+		}
+		return nil
+	},
 }
 
 // service reads the annotations of a Service. A bad one is left out, with a

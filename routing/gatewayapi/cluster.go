@@ -191,6 +191,9 @@ func (t *Translator) cluster(r *reading) outcome {
 			c.Protocol = routing.UpstreamAuto
 		}
 	}
+	if target.use != udpUse {
+		c.ProxyProtocol = s.proxyProtocol
+	}
 	if target.use == grpcUse {
 		c.Protocol = routing.UpstreamHTTP2
 	}

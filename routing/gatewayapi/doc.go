@@ -33,6 +33,10 @@
 //     ParentNotFound, and has no status.
 //   - A BackendTLSPolicy that is not valid closes its Service (InvalidBackendTLSPolicy).
 //   - An ExternalName Service is no backend (UnsupportedExternalName).
+//   - Of an EndpointSlice's endpoint the first address counts, as for
+//     kube-proxy; its port's appProtocol, its hints, and names (addressType
+//     FQDN) do not. A pod with an address of each family is one endpoint, by
+//     the family that the Service names first.
 //   - Expressions in a GRPCRoute's method match are compared as paths are:
 //     their length decides, and they come before a service or a method alone.
 //   - A Service whose author says https, in appProtocol or in the port's name,
@@ -56,6 +60,7 @@
 //	fairway.dev/connect-timeout              a duration
 //	fairway.dev/idle-timeout                 a duration, of a pooled connection
 //	fairway.dev/ejection                     off, or some of consecutive=5,base=1s,max=50%
+//	fairway.dev/proxy-protocol               v1 or v2: begin each connection with a PROXY protocol header; not for UDP
 //
 // Durations are GEP-2257's, as in routes: "1h30m", "500ms".
 package gatewayapi

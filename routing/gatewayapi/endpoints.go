@@ -80,15 +80,18 @@ func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
 		if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
 			ep.Workload = e.TargetRef.Name
 		}
-		for j, text := range e.Addresses {
-			addr, err := netip.ParseAddr(text)
-			if err != nil {
-				report.problem(fmt.Sprintf("endpoints[%d].addresses[%d]", i, j), reasonUnsupportedValue,
-					fmt.Sprintf("address %q: want an IP address", text))
-				continue
-			}
-			out.endpoints = append(out.endpoints, sliceEndpoint{addr.Unmap(), ep})
+		if len(e.Addresses) == 0 {
+			continue
 		}
+		// No meaning is defined for more addresses, and kube-proxy does not
+		// look at them either.
+		addr, err := netip.ParseAddr(e.Addresses[0])
+		if err != nil {
+			report.problem(fmt.Sprintf("endpoints[%d].addresses[0]", i), reasonUnsupportedValue,
+				fmt.Sprintf("address %q: want an IP address", e.Addresses[0]))
+			continue
+		}
+		out.endpoints = append(out.endpoints, sliceEndpoint{addr.Unmap(), ep})
 	}
 	return out
 }
@@ -124,8 +127,25 @@ func (t *Translator) endpoints(r *reading) outcome {
 			}
 		}
 	}
-	out.List = merge(out.List)
+	out.List = merge(oneFamily(out.List, svc.Spec.IPFamilies))
 	return outcome{parts: []any{out}}
+}
+
+// oneFamily leaves a pod that has an address of each family with the one of
+// the Service's first family, IPv4 if it names none: it is one endpoint, with
+// one share and one health. What stands in slices without a pod stays, as
+// nothing says which of two addresses are one endpoint's.
+func oneFamily(list []routing.Endpoint, families []corev1.IPFamily) []routing.Endpoint {
+	six := len(families) > 0 && families[0] == corev1.IPv6Protocol
+	preferred := map[string]bool{}
+	for _, e := range list {
+		if e.Workload != "" && e.Addr.Addr().Is6() == six {
+			preferred[e.Workload] = true
+		}
+	}
+	return slices.DeleteFunc(list, func(e routing.Endpoint) bool {
+		return preferred[e.Workload] && e.Addr.Addr().Is6() != six
+	})
 }
 
 // merge sorts endpoints by address and drops duplicates: an endpoint may stand
