@@ -2,17 +2,23 @@
 GO      ?= go
 STATE   ?= .cache/fairway
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+VERSION := $(VERSION)
 FUZZTIME ?= 10s
+
+# The image's name is what the chart asks for; a registry's takes its place by IMAGE=.
+APPVERSION = $(shell sed -n 's/^appVersion: *"\{0,1\}\([^"]*\)"\{0,1\}/\1/p' deploy/chart/Chart.yaml)
+IMAGE      ?= localhost/fairway:$(APPVERSION)
+PLATFORMS  ?= linux/amd64 linux/arm64
 
 export GOTOOLCHAIN = local
 
 # The race detector wants cgo, which Go switches off where there is no C compiler.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test race fuzz check bench clean
+.PHONY: help build run test race fuzz check bench image conformance clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 build: ## build bin/fairway
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/fairway ./gateway
@@ -39,6 +45,24 @@ fuzz: ## run every fuzzer for FUZZTIME
 bench: build ## measure against nginx, HAProxy, Caddy and Traefik; SCENARIO=h1 runs one
 	$(GO) build -o .cache/bench/bench ./bench
 	taskset -c 0 .cache/bench/bench -scenario '$(SCENARIO)'
+
+image: $(PLATFORMS:%=.cache/image/%/fairway) ## write bin/fairway-image.tar: an OCI archive for linux/amd64 and linux/arm64
+	@mkdir -p bin
+	cd deploy/image && $(GO) run . -ref $(IMAGE) -version $(VERSION) -revision $$(git rev-parse HEAD) \
+	  -created $$(git log -1 --format=%ct) -o ../../bin/fairway-image.tar \
+	  $(foreach p,$(PLATFORMS),$(p)=../../.cache/image/$(p)/fairway)
+
+.PHONY: $(PLATFORMS:%=.cache/image/%/fairway)
+$(PLATFORMS:%=.cache/image/%/fairway): .cache/image/%/fairway:
+	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./gateway
+
+# Addresses that the cluster gives to Services of type LoadBalancer, and one that it never gives.
+USABLE_ADDRESS   ?=
+UNUSABLE_ADDRESS ?=
+
+conformance: ## the official Gateway API suite against the cluster of KUBECONFIG; the report goes to deploy/conformance/reports
+	cd deploy/conformance && $(GO) test -count=1 -timeout 2h $(if $(EXEC),-exec '$(EXEC)') . -args \
+	  -version=$(VERSION) -usable-address=$(USABLE_ADDRESS) -unusable-address=$(UNUSABLE_ADDRESS) $(ARGS)
 
 clean: ## remove what the build made
 	rm -rf bin .cache
