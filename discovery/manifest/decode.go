@@ -107,7 +107,8 @@ func (d *document) object(t tree) *entry {
 		return e
 	}
 	t["apiVersion"] = k.apiVersion()
-	o, faults := k.read(t)
+	_, version := splitVersion(apiVersion)
+	o, faults := k.read(t, version)
 	e := &entry{key: k.key(t), faults: faults}
 	if len(faults) == 0 {
 		e.object = o
@@ -137,12 +138,12 @@ func names(t tree) (namespace, name string) {
 	return namespace, name
 }
 
-// read makes an object of t, as the API server would store it, or says why
-// it would not.
-func (k *kind) read(t tree) (object, []fault) {
+// read makes an object of t, which is written in a version of the kind, as the
+// API server would store it, or says why it would not.
+func (k *kind) read(t tree, version string) (object, []fault) {
 	o := k.empty()
-	if k.schema != nil {
-		if faults := k.admit(t); len(faults) > 0 {
+	if k.schemas != nil {
+		if faults := k.admit(t, version); len(faults) > 0 {
 			return nil, faults
 		}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(t, o); err != nil {

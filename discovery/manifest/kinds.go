@@ -12,6 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayxv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
+
+	"fairway.dev/routing/v1alpha1"
 )
 
 // An object is what the World holds: a pointer to an API type.
@@ -24,11 +27,13 @@ type object interface {
 type kind struct {
 	name     string
 	group    string
-	versions []string // that the API serves; all read as the first
+	versions []string // that the API serves; all are read into the types of the first
 	cluster  bool     // its objects have no namespace
 	empty    func() object
 
-	schema *schema // of a kind that is defined by a CustomResourceDefinition
+	// Of a kind that is defined by a CustomResourceDefinition.
+	plural  string
+	schemas map[string]*schema // by version
 
 	// Of a kind that the API server has built in.
 	nameOf   apivalidation.ValidateNameFunc
@@ -36,14 +41,17 @@ type kind struct {
 	validate func(object) field.ErrorList
 }
 
-const gatewayGroup = "gateway.networking.k8s.io"
+const (
+	gatewayGroup      = "gateway.networking.k8s.io"
+	experimentalGroup = "gateway.networking.x-k8s.io"
+)
 
 // kinds are in the order of their names.
-var kinds = []*kind{
+var kinds = withSchemas([]*kind{
 	{
 		name: "BackendTLSPolicy", group: gatewayGroup, versions: []string{"v1", "v1alpha3"},
 		empty:  func() object { return new(gatewayv1.BackendTLSPolicy) },
-		schema: newSchema("backendtlspolicies"),
+		plural: "backendtlspolicies",
 	},
 	{
 		name: "ConfigMap", versions: []string{"v1"},
@@ -61,22 +69,32 @@ var kinds = []*kind{
 	{
 		name: "GRPCRoute", group: gatewayGroup, versions: []string{"v1"},
 		empty:  func() object { return new(gatewayv1.GRPCRoute) },
-		schema: newSchema("grpcroutes"),
+		plural: "grpcroutes",
 	},
 	{
 		name: "Gateway", group: gatewayGroup, versions: []string{"v1", "v1beta1"},
 		empty:  func() object { return new(gatewayv1.Gateway) },
-		schema: newSchema("gateways"),
+		plural: "gateways",
 	},
 	{
 		name: "GatewayClass", group: gatewayGroup, versions: []string{"v1", "v1beta1"}, cluster: true,
 		empty:  func() object { return new(gatewayv1.GatewayClass) },
-		schema: newSchema("gatewayclasses"),
+		plural: "gatewayclasses",
+	},
+	{
+		name: "GatewayParameters", group: v1alpha1.GroupVersion.Group, versions: []string{"v1alpha1"},
+		empty:  func() object { return new(v1alpha1.GatewayParameters) },
+		plural: "gatewayparameters",
 	},
 	{
 		name: "HTTPRoute", group: gatewayGroup, versions: []string{"v1", "v1beta1"},
 		empty:  func() object { return new(gatewayv1.HTTPRoute) },
-		schema: newSchema("httproutes"),
+		plural: "httproutes",
+	},
+	{
+		name: "ListenerSet", group: gatewayGroup, versions: []string{"v1"},
+		empty:  func() object { return new(gatewayv1.ListenerSet) },
+		plural: "listenersets",
 	},
 	{
 		name: "Namespace", versions: []string{"v1"}, cluster: true,
@@ -87,7 +105,7 @@ var kinds = []*kind{
 	{
 		name: "ReferenceGrant", group: gatewayGroup, versions: []string{"v1", "v1beta1"},
 		empty:  func() object { return new(gatewayv1.ReferenceGrant) },
-		schema: newSchema("referencegrants"),
+		plural: "referencegrants",
 	},
 	{
 		name: "Secret", versions: []string{"v1"},
@@ -103,7 +121,27 @@ var kinds = []*kind{
 		defaults: defaultService,
 		validate: validateService,
 	},
-}
+	{
+		name: "TCPRoute", group: gatewayGroup, versions: []string{"v1", "v1alpha2"},
+		empty:  func() object { return new(gatewayv1.TCPRoute) },
+		plural: "tcproutes",
+	},
+	{
+		name: "TLSRoute", group: gatewayGroup, versions: []string{"v1", "v1alpha3", "v1alpha2"},
+		empty:  func() object { return new(gatewayv1.TLSRoute) },
+		plural: "tlsroutes",
+	},
+	{
+		name: "UDPRoute", group: gatewayGroup, versions: []string{"v1", "v1alpha2"},
+		empty:  func() object { return new(gatewayv1.UDPRoute) },
+		plural: "udproutes",
+	},
+	{
+		name: "XBackendTrafficPolicy", group: experimentalGroup, versions: []string{"v1alpha1"},
+		empty:  func() object { return new(gatewayxv1alpha1.XBackendTrafficPolicy) },
+		plural: "xbackendtrafficpolicies",
+	},
+})
 
 // kindOf returns the kind of an object, or nil where the World holds no such
 // objects.

@@ -26,10 +26,10 @@ func TestRulesAgreeWithTheAPIServer(t *testing.T) {
 		apiVersion, _ := tr["apiVersion"].(string)
 		name, _ := tr["kind"].(string)
 		k := kindOf(apiVersion, name)
-		if k == nil || k.schema == nil {
+		if k == nil || k.schemas == nil {
 			continue
 		}
-		c := k.schema.compile()
+		c := k.schemas[k.versions[0]].compile()
 		if oracles[k] == nil {
 			oracles[k] = cel.NewValidator(c.shape, true, celconfig.PerCallLimit)
 		}
@@ -144,26 +144,46 @@ func damageOnce(random *rand.Rand, v any) {
 	}
 }
 
-func TestAllDefinitionsCompile(t *testing.T) {
+// The versions that are read are those that the API server serves, and the
+// definition of each compiles.
+func TestDefinitions(t *testing.T) {
 	for _, k := range kinds {
-		if k.schema == nil {
+		if k.schemas == nil {
 			continue
 		}
-		c, err := compileSchema(k.schema.plural)
+		crd, err := k.definition()
 		if err != nil {
-			t.Errorf("%s: %v", k.name, err)
+			t.Fatalf("%s: %v", k.name, err)
 		}
-		// All that the class's has to say is of changes (oldSelf), and the
-		// grant's has nothing.
-		if none := k.name == "GatewayClass" || k.name == "ReferenceGrant"; (c.rules == nil) != none {
-			t.Errorf("%s: no rules is %v, want %v", k.name, c.rules == nil, none)
+		var served []string
+		for _, v := range crd.Spec.Versions {
+			if v.Served {
+				served = append(served, v.Name)
+			}
+		}
+		if !slices.Equal(slices.Sorted(slices.Values(served)), slices.Sorted(slices.Values(k.versions))) {
+			t.Errorf("%s: versions %v are read, the definition serves %v", k.name, k.versions, served)
+		}
+		if crd.Spec.Names.Kind != k.name || (crd.Spec.Scope == "Cluster") != k.cluster {
+			t.Errorf("%s: the definition is of %s, scope %s", k.name, crd.Spec.Names.Kind, crd.Spec.Scope)
+		}
+		for _, version := range k.versions {
+			c, err := k.compileSchema(version)
+			if err != nil {
+				t.Errorf("%s %s: %v", k.name, version, err)
+			}
+			// All that the class's has to say is of changes (oldSelf), and the
+			// grant's has nothing.
+			if none := k.name == "GatewayClass" || k.name == "ReferenceGrant"; (c.rules == nil) != none {
+				t.Errorf("%s %s: no rules is %v, want %v", k.name, version, c.rules == nil, none)
+			}
 		}
 	}
 }
 
 // What is spent is spent: no later rule runs.
 func TestBudgetOfRules(t *testing.T) {
-	c := kindOf(gatewayGroup+"/v1", "HTTPRoute").schema.compile()
+	c := kindOf(gatewayGroup+"/v1", "HTTPRoute").schemas["v1"].compile()
 	for _, tr := range corpus(t) {
 		if _, name := names(tr); tr["kind"] != "HTTPRoute" || name != "rich" {
 			continue

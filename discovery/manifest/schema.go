@@ -21,10 +21,10 @@ import (
 	"fairway.dev/deploy/crds"
 )
 
-// A schema is what a CustomResourceDefinition says of a kind's objects. It is
-// compiled when the first object asks, and serves any number of goroutines.
+// A schema is what a CustomResourceDefinition says of a kind's objects in one
+// version. It is compiled when the first object asks, and serves any number of
+// goroutines.
 type schema struct {
-	plural  string
 	compile func() compiled
 }
 
@@ -34,22 +34,32 @@ type compiled struct {
 	rules  *rules // nil where there are none
 }
 
-func newSchema(plural string) *schema {
-	return &schema{plural, sync.OnceValue(func() compiled {
-		c, err := compileSchema(plural)
-		if err != nil { // no input can cause it: the file is part of the program
-			panic("bug: " + plural + ": " + err.Error())
+// withSchemas gives the kinds that have definitions their schemas.
+func withSchemas(kinds []*kind) []*kind {
+	for _, k := range kinds {
+		if k.plural == "" {
+			continue
 		}
-		return c
-	})}
+		k.schemas = map[string]*schema{}
+		for _, version := range k.versions {
+			k.schemas[version] = &schema{sync.OnceValue(func() compiled {
+				c, err := k.compileSchema(version)
+				if err != nil { // no input can cause it: the file is part of the program
+					panic("bug: " + k.plural + ": " + err.Error())
+				}
+				return c
+			})}
+		}
+	}
+	return kinds
 }
 
-func compileSchema(plural string) (compiled, error) {
-	data, err := crds.Files.ReadFile(gatewayGroup + "_" + plural + ".yaml")
+func (k *kind) compileSchema(version string) (compiled, error) {
+	crd, err := k.definition()
 	if err != nil {
 		return compiled{}, err
 	}
-	props, err := schemaProps(data)
+	props, err := schemaProps(crd, version)
 	if err != nil {
 		return compiled{}, err
 	}
@@ -69,8 +79,12 @@ func compileSchema(plural string) (compiled, error) {
 	return compiled{shape, values, rules}, err
 }
 
-// schemaProps returns the schema of version v1 in a definition.
-func schemaProps(data []byte) (*apiextensions.JSONSchemaProps, error) {
+// definition returns the kind's CustomResourceDefinition.
+func (k *kind) definition() (*apiextensionsv1.CustomResourceDefinition, error) {
+	data, err := crds.Files.ReadFile(k.group + "_" + k.plural + ".yaml")
+	if err != nil {
+		return nil, err
+	}
 	t, err := parse(data)
 	if err != nil {
 		return nil, err
@@ -79,28 +93,31 @@ func schemaProps(data []byte) (*apiextensions.JSONSchemaProps, error) {
 	if err != nil {
 		return nil, err
 	}
-	var crd apiextensionsv1.CustomResourceDefinition
-	if err := json.Unmarshal(data, &crd); err != nil {
-		return nil, err
-	}
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	return crd, json.Unmarshal(data, crd)
+}
+
+// schemaProps returns the schema of a version in a definition.
+func schemaProps(crd *apiextensionsv1.CustomResourceDefinition, version string) (*apiextensions.JSONSchemaProps, error) {
 	for _, v := range crd.Spec.Versions {
-		if v.Name == "v1" {
+		if v.Name == version {
 			var in apiextensions.CustomResourceValidation
 			err := apiextensionsv1.Convert_v1_CustomResourceValidation_To_apiextensions_CustomResourceValidation(v.Schema, &in, nil)
 			return in.OpenAPIV3Schema, err
 		}
 	}
-	return nil, errors.New("no version v1")
+	return nil, errors.New("no version " + version)
 }
 
 // admit does to t what the API server does to an object that is created with
 // strict field validation: it refuses unknown fields, sets defaults and
-// validates. What is refused may be half changed.
+// validates, by the schema of the version that the object is written in. What
+// is refused may be half changed.
 //
 // Rules about a change of an object (oldSelf) hold nothing here: a folder has
 // no memory of what it once was.
-func (k *kind) admit(t tree) []fault {
-	c := k.schema.compile()
+func (k *kind) admit(t tree, version string) []fault {
+	c := k.schemas[version].compile()
 	meta, faults := c.prune(t)
 	if len(faults) > 0 {
 		return faults
