@@ -86,7 +86,12 @@ func (l *Loop) shut() {
 	l.end()
 	l.runPosted()
 	for _, e := range l.poll.sources {
-		if s, ok := e.src.(*Socket); ok {
+		switch s := e.src.(type) {
+		case *Socket:
+			s.Close()
+		case *UDPSocket:
+			s.Close()
+		case *UDPConn:
 			s.Close()
 		}
 	}
