@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // checkListener says what is wrong with l by itself.
@@ -40,7 +41,7 @@ func checkListener(l *Listener) *Problem {
 // checkCluster says what is wrong with c. What does not hold about its TLS
 // closes it too: its users answer 500.
 func checkCluster(c *Cluster) *Problem {
-	for _, check := range []func(*Cluster) error{checkUpstream, checkBalance, checkLimits, checkUpstreamTLS} {
+	for _, check := range []func(*Cluster) error{checkUpstream, checkBalance, checkLimits, checkRetries, checkUpstreamTLS} {
 		if err := check(c); err != nil {
 			return &Problem{c.Origin, InvalidCluster, err}
 		}
@@ -86,6 +87,21 @@ func checkLimits(c *Cluster) error {
 	if e := c.Ejection; e.Consecutive < 0 || e.Base < 0 || e.MaxPercent < 0 || e.MaxPercent > 100 {
 		return fmt.Errorf("ejection after %d failures for %s of %d %%: want no negative numbers and at most 100 %%",
 			e.Consecutive, e.Base, e.MaxPercent)
+	}
+	return nil
+}
+
+func checkRetries(c *Cluster) error {
+	b := c.Retries
+	switch {
+	case b == nil:
+		return nil
+	case b.Percent < 0 || b.Percent > 100:
+		return fmt.Errorf("retries for %d %% of requests: want 0-100", b.Percent)
+	case b.Interval < time.Second || b.Interval > time.Hour:
+		return fmt.Errorf("retries in an interval of %s: want 1s-1h", b.Interval)
+	case b.Least < 0 || b.Least > 0 && (b.LeastInterval <= 0 || b.LeastInterval > time.Hour):
+		return fmt.Errorf("at least %d retries in %s: want no negative number, and up to 1h", b.Least, b.LeastInterval)
 	}
 	return nil
 }

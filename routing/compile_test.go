@@ -274,6 +274,9 @@ func TestInvalidClustersAreLeftOut(t *testing.T) {
 	tests := map[string]Cluster{
 		`protocol "SPDY"`:           {Protocol: "SPDY"},
 		"TLS with protocol UDP":     {Protocol: UpstreamUDP, TLS: &UpstreamTLS{ServerName: "a.example.com"}},
+		"retries for 101 %":         {Retries: &RetryBudget{Percent: 101, Interval: time.Second}},
+		"retries in an interval":    {Retries: &RetryBudget{Percent: 20, Interval: time.Millisecond}},
+		"at least 1 retries in 0s":  {Retries: &RetryBudget{Percent: 20, Interval: time.Second, Least: 1}},
 		"PROXY protocol version 3":  {Protocol: UpstreamTCP, ProxyProtocol: 3},
 		`balance "fair"`:            {Balance: Balance{Kind: "fair"}},
 		`hash on "moon"`:            {Balance: Balance{HashOn: "moon"}},
@@ -304,6 +307,9 @@ func TestValidClusters(t *testing.T) {
 		{Balance: Balance{Kind: Maglev, HashOn: "query:a b"}},
 		{Balance: Balance{Kind: RingHash, HashOn: "source-ip"}},
 		{Balance: Balance{HashOn: "cookie:c"}, Limits: Limits{Connections: -1}},
+		{Retries: &RetryBudget{Interval: time.Hour}},
+		{Retries: &RetryBudget{Percent: 100, Interval: time.Second, Least: 1, LeastInterval: time.Millisecond}},
+		{Protocol: UpstreamTCP, TLS: &UpstreamTLS{ServerName: "a"}, ProxyProtocol: 2},
 	} {
 		if p := checkCluster(&c); p != nil {
 			t.Errorf("cluster %d: %v, want no problem", i, p)

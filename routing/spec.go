@@ -363,6 +363,7 @@ type Cluster struct {
 	Balance  Balance
 	Limits   Limits
 	Ejection Ejection
+	Retries  *RetryBudget // nil: the default (see proxy)
 
 	ConnectTimeout time.Duration
 	IdleTimeout    time.Duration // of a pooled connection
@@ -424,6 +425,18 @@ type Ejection struct {
 	Consecutive int           // failed exchanges in a row; a refused connection ejects at once
 	Base        time.Duration // of the first ejection; grows with each
 	MaxPercent  int           // of the endpoints that may be out at once
+}
+
+// A RetryBudget bounds how many of the requests to a cluster may be retries, in
+// each gateway pod (RetryConstraint, GEP-3388). A retry that it does not let
+// through is answered with 503.
+type RetryBudget struct {
+	Percent  int           // 0-100: of the requests of the last Interval, retries among them
+	Interval time.Duration // 1 s to 1 h
+	// Least is how many retries in each LeastInterval are let through where
+	// Percent would let less through.
+	Least         int
+	LeastInterval time.Duration // up to 1 h
 }
 
 // Endpoints are the addresses of a cluster. They have a road of their own: a
