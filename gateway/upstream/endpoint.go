@@ -36,6 +36,9 @@ func newEndpoint(c *Cluster, addr netip.AddrPort) *Endpoint {
 // Addr returns the endpoint's address.
 func (ep *Endpoint) Addr() netip.AddrPort { return ep.addr }
 
+// Gone reports whether the endpoint is no longer one of its cluster.
+func (ep *Endpoint) Gone() bool { return ep.gone.Load() }
+
 // A lane is a use of connections that has a pool of its own.
 type lane int
 
@@ -81,6 +84,8 @@ const (
 	// Abandoned: the try says nothing about the endpoint: the client went
 	// away, or a reused connection turned out to be closed.
 	Abandoned
+	// Unreachable: ICMP said that nobody takes datagrams there.
+	Unreachable
 )
 
 // Done ends a try that Pick began, on l.
@@ -93,5 +98,7 @@ func (ep *Endpoint) Done(l *loop.Loop, o Outcome) {
 		}
 	case Failed, Reset, Timeout:
 		ep.failed(l)
+	case Unreachable:
+		ep.unreachable(l)
 	}
 }

@@ -222,6 +222,15 @@ func (ep *Endpoint) refuse(l *loop.Loop) {
 	l.Arm(&pr.timer, refusedFor)
 }
 
+// unreachable takes ep out, at which nobody takes datagrams. A probe by TCP
+// would not tell when somebody does again, so it comes back by itself.
+func (ep *Endpoint) unreachable(l *loop.Loop) {
+	c := ep.cluster
+	if !ep.gone.Load() && ep.health.eject(c.set.instant(l.Now()), c.view.Load().config.ejection.Base) {
+		c.tellEjected(ep, CauseRefused)
+	}
+}
+
 func (h *health) beginRefusing(now instant) (turn int, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -409,3 +409,31 @@ func TestHealthSurvivesEdits(t *testing.T) {
 		t.Errorf("an address that left and came back is %s, want healthy: it is another pod's", got)
 	}
 }
+
+// What takes no connections cannot be probed.
+func TestUnreachableEndpointOfDatagramsComesBackByItself(t *testing.T) {
+	s := newStage(t, 1)
+	c := s.cluster(routing.Cluster{Ejection: routing.Ejection{Off: true}}, 1, 2)
+	ep := s.endpoint(c, 1)
+	s.fail(ep, 2, Unreachable) // two sessions find out
+	if got := s.stat(1); got.Health != Ejected || got.Ejections != 1 {
+		t.Errorf("%+v, want ejected once", got)
+	}
+	if got := s.picks(c, 100, Want{}); got[1] != 0 {
+		t.Errorf("%d of 100 picks went there, want 0", got[1])
+	}
+	s.run(time.Second)
+	if got := s.stat(1); got.Health != Returning || len(s.dials) > 0 {
+		t.Errorf("after a second %s, %d connections; want %s, 0", got.Health, len(s.dials), Returning)
+	}
+	s.fail(ep, 1, Unreachable)
+	s.run(time.Second)
+	if got := s.stat(1); got.Health != Ejected || !slices.Equal(s.ejected, []string{"1 refused", "1 refused"}) {
+		t.Errorf("the second time %s after a second, counted %q; want %s, twice refused", got.Health, s.ejected, Ejected)
+	}
+	s.endpoints(2)
+	s.fail(ep, 1, Unreachable)
+	if !ep.Gone() || len(s.ejected) != 2 {
+		t.Errorf("removed: gone %v, counted %q, want true and nothing more", ep.Gone(), s.ejected)
+	}
+}

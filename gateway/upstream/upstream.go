@@ -28,6 +28,10 @@
 // the only one. [routing.Ejection] changes these numbers; Off ends ejection
 // for failures, refused connections always count.
 //
+// An endpoint of datagrams that ICMP says is not there is left out at once, for
+// as long as one that failed too often, and comes back as that one does: what
+// takes no connections cannot be probed.
+//
 // An endpoint that comes back takes a tenth of its share at first and all of
 // it after as long as it was out, but 1 second at least and 10 at most. With
 // [routing.Cluster.SlowStart] a new endpoint begins the same way. Hashing
