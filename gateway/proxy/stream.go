@@ -14,6 +14,9 @@ type Destination struct {
 	Cluster  *upstream.Cluster // nil: there is none to send to, and Flags say why
 	Flags    telemetry.Flags
 	Tell     *telemetry.Exchanges // who hears of it; never nil
+
+	snap   *routing.Snapshot // that said so
+	target *routing.Target
 }
 
 // Stream returns where a connection of b goes whose ClientHello has that name,
@@ -21,8 +24,8 @@ type Destination struct {
 // of a route's backends one is drawn by weight. It is called on l, whose
 // Handler was made, and does not allocate.
 func (p *Proxy) Stream(l *loop.Loop, b *Bind, name string) Destination {
-	d := Destination{Flags: telemetry.NoRoute, Tell: p.unmatched}
 	snap := p.snap.Load()
+	d := Destination{Flags: telemetry.NoRoute, Tell: p.unmatched, snap: snap}
 	if snap == nil {
 		return d
 	}
@@ -41,9 +44,43 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, name string) Destination {
 		return d
 	}
 	s := res.Target.Prepared.(*rule).draw(p.locals[l.Index()].Load())
+	d.target = res.Target
 	d.Tell, d.Cluster, d.Flags = s.tell(d.Listener), s.cluster, 0
 	if d.Cluster == nil {
 		d.Flags = telemetry.NoCluster
 	}
 	return d
+}
+
+// Holds reports whether a stream that goes where d says may go on there: by
+// the Snapshot in force now too, new streams of b with that name may go to its
+// cluster. It costs next to nothing while the Snapshot is the same.
+func (p *Proxy) Holds(b *Bind, name string, d *Destination) bool {
+	snap := p.snap.Load()
+	if snap == d.snap {
+		return true
+	}
+	port := b.in(snap)
+	if port == nil {
+		return false
+	}
+	res := port.MatchStream(name)
+	if res.Target == nil || res.Listener.Name != d.Listener.Name ||
+		res.Target != d.target && !res.Target.Prepared.(*rule).sharesWith(d.Cluster) {
+		return false
+	}
+	d.snap, d.target = snap, res.Target
+	return true
+}
+
+// sharesWith reports whether r may send anything to c.
+func (r *rule) sharesWith(c *upstream.Cluster) bool {
+	before := uint64(0)
+	for i := range r.shares {
+		if r.shares[i].cluster == c && r.limits[i] > before {
+			return true
+		}
+		before = r.limits[i]
+	}
+	return false
 }

@@ -56,3 +56,32 @@ func TestStreamsShareByWeight(t *testing.T) {
 		t.Errorf("Stream allocates %v times, want 0", n)
 	}
 }
+
+func TestStreamsGoOnWhileTheirClusterHasAShare(t *testing.T) {
+	shares := func(list ...routing.Backend) routing.Rule {
+		return routing.Rule{Action: routing.Action{Backends: list}}
+	}
+	tests := []struct {
+		name string
+		then []routing.Rule
+		want bool
+	}{
+		{"a smaller share", []routing.Rule{shares(routing.Backend{Cluster: "b", Weight: 9}, routing.Backend{Cluster: "a", Weight: 1})}, true},
+		{"no share", []routing.Rule{shares(routing.Backend{Cluster: "a"}, routing.Backend{Cluster: "b", Weight: 1})}, false},
+		{"another cluster", []routing.Rule{shares(routing.Backend{Cluster: "b", Weight: 1})}, false},
+		{"no route", nil, false},
+	}
+	for _, tt := range tests {
+		s := newStageWith(t, Options{}, shares(routing.Backend{Cluster: "a", Weight: 1}))
+		d := s.proxy.Stream(s.loop, s.bind, "")
+		if !s.proxy.Holds(s.bind, "", &d) {
+			t.Error("does not hold before the edit")
+		}
+		s.serve(tt.then...)
+		for range 2 {
+			if got := s.proxy.Holds(s.bind, "", &d); got != tt.want {
+				t.Errorf("%s: holds %v, want %v", tt.name, got, tt.want)
+			}
+		}
+	}
+}
