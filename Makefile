@@ -15,7 +15,7 @@ export GOTOOLCHAIN = local
 # The race detector wants cgo, which Go switches off where there is no C compiler.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test race fuzz check bench image conformance clean
+.PHONY: help build run test race fuzz check bench image manifests conformance clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -55,6 +55,16 @@ image: $(PLATFORMS:%=.cache/image/%/fairway) ## write bin/fairway-image.tar: an 
 .PHONY: $(PLATFORMS:%=.cache/image/%/fairway)
 $(PLATFORMS:%=.cache/image/%/fairway): .cache/image/%/fairway:
 	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./gateway
+
+HELM = $(GO) -C deploy/tools tool helm
+
+manifests: ## check the chart and write deploy/install.yaml: what it installs by default, for kubectl
+	$(HELM) lint --strict --quiet $(CURDIR)/deploy/chart
+	@{ printf '# Written by "make manifests" from deploy/chart with its defaults. After deploy/crds:\n'; \
+	   printf '#   kubectl apply --server-side -f deploy/install.yaml\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: fairway-system\n'; \
+	   printf '  labels:\n    pod-security.kubernetes.io/enforce: restricted\n'; \
+	   $(HELM) template fairway $(CURDIR)/deploy/chart --namespace fairway-system 2>/dev/null; } >deploy/install.yaml.new
+	@grep -q 'kind: GatewayClass' deploy/install.yaml.new && mv deploy/install.yaml.new deploy/install.yaml
 
 # Addresses that the cluster gives to Services of type LoadBalancer, and one that it never gives.
 USABLE_ADDRESS   ?=
