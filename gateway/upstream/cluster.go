@@ -26,7 +26,7 @@ type Cluster struct {
 
 func newCluster(s *Set, spec *routing.Cluster) *Cluster {
 	c := &Cluster{set: s, name: spec.Name}
-	c.view.Store(newView(newConfig(spec, s.newWay(spec, nil)), nil, len(s.o.Loops)))
+	c.view.Store(newView(newConfig(spec, s.newWay(spec, nil), s.newBudget(spec, nil)), nil, len(s.o.Loops)))
 	c.warnOfTLS()
 	return c
 }
@@ -83,7 +83,7 @@ func (c *Cluster) Pick(l *loop.Loop, want *Want) (*Endpoint, error) {
 // configure puts new settings in force.
 func (c *Cluster) configure(spec *routing.Cluster) {
 	old := c.view.Load()
-	cfg := newConfig(spec, c.set.newWay(spec, old.config.way))
+	cfg := newConfig(spec, c.set.newWay(spec, old.config.way), c.set.newBudget(spec, old.config.budget))
 	if old.config.spec.Balance == spec.Balance {
 		next := *old
 		next.config = cfg

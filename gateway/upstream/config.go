@@ -23,8 +23,9 @@ const unlimited = math.MaxInt64
 // A config is a cluster's settings with the defaults filled in. It never
 // changes.
 type config struct {
-	spec *routing.Cluster
-	way  *way
+	spec   *routing.Cluster
+	way    *way
+	budget *budget // nil: none
 
 	requests, pending      int64 // in the cluster
 	connections            int64 // to each endpoint
@@ -34,9 +35,9 @@ type config struct {
 	ejection               routing.Ejection
 }
 
-func newConfig(c *routing.Cluster, w *way) *config {
+func newConfig(c *routing.Cluster, w *way, b *budget) *config {
 	return &config{
-		spec: c, way: w,
+		spec: c, way: w, budget: b,
 		requests:       limit(c.Limits.Requests, defaultRequests),
 		pending:        limit(c.Limits.Pending, defaultPending),
 		connections:    limit(c.Limits.Connections, unlimited),
