@@ -22,6 +22,7 @@ func TestWorldTellsWhatChanges(t *testing.T) {
 	k, first := service("shop", "cart", 80)
 	_, equal := service("shop", "cart", 80)
 	_, other := service("shop", "cart", 81)
+	_, same := service("shop", "cart", 81)
 	if got := w.Get(k); got != nil {
 		t.Errorf("Get in an empty World = %v, want nil", got)
 	}
@@ -36,6 +37,7 @@ func TestWorldTellsWhatChanges(t *testing.T) {
 		{"set the same", func() bool { return w.Set(k, first) }, false, first},
 		{"set an equal one", func() bool { return w.Set(k, equal) }, false, first}, // the old one stays: who has it need not look again
 		{"set another", func() bool { return w.Set(k, other) }, true, other},
+		{"put an equal one", func() bool { w.Put(k, same); return true }, true, same}, // who puts does not ask
 		{"delete", func() bool { return w.Delete(k) }, true, nil},
 		{"delete again", func() bool { return w.Delete(k) }, false, nil},
 	}
