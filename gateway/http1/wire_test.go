@@ -25,6 +25,7 @@ func (w *wire) CloseWrite()      {}
 func (w *wire) Finish()          {}
 func (w *wire) Close()           {}
 func (w *wire) Reset()           { w.reset = true }
+func (w *wire) Abort()           { w.reset = true }
 
 func (w *wire) Flush() {
 	w.flushed = append(w.flushed[:0], len(w.out))

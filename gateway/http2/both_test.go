@@ -247,6 +247,7 @@ func (w *wire) CloseWrite()      {}
 func (w *wire) Finish()          {}
 func (w *wire) Close()           {}
 func (w *wire) Reset()           {}
+func (w *wire) Abort()           {}
 
 // to hands what was written to h.
 func (w *wire) to(h loop.Handler) bool {

@@ -25,6 +25,10 @@ type Conn interface {
 	// discards for a short while so that the peer gets it all, and closes.
 	// The Handler hears only Closed.
 	Finish()
+	// Abort sends what is queued, gives the peer a short while to take it, and
+	// resets: what came was whole, what should have followed will not come. The
+	// Handler hears only Closed.
+	Abort()
 	// Close closes at once, with a reset if bytes were left unsent or unread.
 	// The Handler hears nothing more.
 	Close()

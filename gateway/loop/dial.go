@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"time"
@@ -18,10 +19,18 @@ type Dialed func(s *Socket, alpn string, err error)
 // ErrRefused is wrapped by dial errors that mean that nothing listens there.
 var ErrRefused error = unix.ECONNREFUSED
 
-// Dial connects to addr, with TLS where config is not nil, within timeout.
+// An Opening is how a connection that we make begins.
+type Opening struct {
+	// First is sent before all else, TLS too: a header of the PROXY protocol.
+	// It is short, and does not change.
+	First []byte
+	TLS   *tls.Config // nil: plain
+}
+
+// Dial connects to addr, and opens the connection as said, within timeout.
 // done is called once, from a later event; never after the returned cancel.
-func (l *Loop) Dial(addr netip.AddrPort, config *tls.Config, timeout time.Duration, done Dialed) (cancel func()) {
-	d := &dial{loop: l, addr: addr, config: config, timeout: timeout, done: done, begun: l.now}
+func (l *Loop) Dial(addr netip.AddrPort, how Opening, timeout time.Duration, done Dialed) (cancel func()) {
+	d := &dial{loop: l, addr: addr, how: how, timeout: timeout, done: done, begun: l.now}
 	if err := d.start(); err != nil {
 		l.Defer(func() { d.end(nil, "", err) })
 	}
@@ -31,7 +40,7 @@ func (l *Loop) Dial(addr netip.AddrPort, config *tls.Config, timeout time.Durati
 type dial struct {
 	loop    *Loop
 	addr    netip.AddrPort
-	config  *tls.Config
+	how     Opening
 	timeout time.Duration
 	begun   time.Time
 	done    Dialed
@@ -80,14 +89,31 @@ func (s *Socket) finishConnect(events uint32) {
 }
 
 func (d *dial) connected() {
-	if d.config == nil {
+	if err := d.greet(); err != nil {
+		d.s.fail(err)
+		return
+	}
+	if d.how.TLS == nil {
 		d.end(d.s, "", nil)
 		return
 	}
 	left := max(d.timeout-d.loop.now.Sub(d.begun), time.Millisecond)
-	d.s.connectTLS(d.config, left, func(state tls.ConnectionState, err error) {
+	d.s.connectTLS(d.how.TLS, left, func(state tls.ConnectionState, err error) {
 		d.end(d.s, state.NegotiatedProtocol, err)
 	})
+}
+
+// greet sends what comes first. A connection that is new has room for it.
+func (d *dial) greet() error {
+	first := d.how.First
+	if len(first) == 0 {
+		return nil
+	}
+	n, err := d.s.send(first)
+	if err == nil && n < len(first) {
+		err = io.ErrShortWrite
+	}
+	return err
 }
 
 func (d *dial) end(s *Socket, alpn string, err error) {

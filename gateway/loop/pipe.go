@@ -24,6 +24,7 @@ type PipeConn struct {
 	eof      bool // CloseWrite or Finish came after what is in out
 	eofSent  bool
 	finished bool
+	aborted  bool // finished, and the end is a reset
 	closed   bool
 	moving   bool
 }
@@ -74,6 +75,13 @@ func (c *PipeConn) Finish() {
 	c.CloseWrite()
 }
 
+// Abort hands over what is queued, then closes so that the other end hears of
+// a reset.
+func (c *PipeConn) Abort() {
+	c.aborted = true
+	c.Finish()
+}
+
 // Close closes both directions at once: what was not taken is lost, as with a reset.
 func (c *PipeConn) Close() {
 	if c.closed {
@@ -120,7 +128,10 @@ func (c *PipeConn) move() {
 func (c *PipeConn) deliver() {
 	c.moving = false
 	p := c.peer
-	if c.closed || p.closed || c.blocked || p.paused || p.handler == nil {
+	if c.closed || p.closed || c.blocked || p.handler == nil {
+		return
+	}
+	if p.paused && !(c.aborted && len(c.out) == 0) { // a reset is heard of in any case
 		return
 	}
 	if out := c.out; len(out) > 0 {
@@ -137,9 +148,14 @@ func (c *PipeConn) deliver() {
 		c.move()
 		return
 	}
-	if c.eof && !c.eofSent {
+	if c.eof && !c.eofSent || c.aborted {
 		c.eofSent = true
-		if p.handler != nil && !p.closed && !p.finished {
+		switch {
+		case p.closed:
+		case c.aborted:
+			p.closed = true
+			p.handler.Closed(&message.Error{Reason: message.Gone})
+		case !p.finished:
 			p.handler.EOF()
 		}
 		if c.finished && !c.closed {

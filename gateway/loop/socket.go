@@ -61,6 +61,7 @@ const (
 	shaking          // in a TLS handshake, which a worker drives
 	open
 	finishing // sends what is left, then discards until the peer closes
+	aborting  // sends what is left, then resets
 	closed
 )
 
@@ -271,7 +272,7 @@ func (s *Socket) Queued() int {
 
 // Flush sends what waits, as far as the kernel takes it.
 func (s *Socket) Flush() {
-	if s.state != open && s.state != finishing || s.broken != nil {
+	if s.state != open && s.state != finishing && s.state != aborting || s.broken != nil {
 		return
 	}
 	if s.tls != nil {
@@ -419,7 +420,7 @@ func (s *Socket) Reset() {
 	case shaking:
 		s.tls.abandon()
 	default:
-		unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		s.resetOnClose()
 		s.release()
 	}
 }

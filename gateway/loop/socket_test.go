@@ -198,7 +198,7 @@ func TestDialTLS(t *testing.T) {
 	}()
 	done := make(chan []byte, 1)
 	l.Post(func() {
-		l.Dial(ln.Addr().(*net.TCPAddr).AddrPort(), client, 5*time.Second, func(s *Socket, _ string, err error) {
+		l.Dial(ln.Addr().(*net.TCPAddr).AddrPort(), Opening{TLS: client}, 5*time.Second, func(s *Socket, _ string, err error) {
 			if err != nil {
 				t.Error(err)
 				close(done)
@@ -223,7 +223,7 @@ func TestDialRefused(t *testing.T) {
 	ln.Close()
 	failed := make(chan error, 1)
 	l.Post(func() {
-		l.Dial(addr, nil, time.Second, func(_ *Socket, _ string, err error) { failed <- err })
+		l.Dial(addr, Opening{}, time.Second, func(_ *Socket, _ string, err error) { failed <- err })
 	})
 	if err := <-failed; !errors.Is(err, ErrRefused) {
 		t.Errorf("got %v, want ErrRefused", err)

@@ -130,7 +130,7 @@ func TestServerThatSpeaksFirstIsHeard(t *testing.T) {
 	defer ln.Close()
 	h := &events{heard: make(chan any, 16)}
 	l.Post(func() {
-		l.Dial(ln.Addr().(*net.TCPAddr).AddrPort(), nil, 5*time.Second, func(s *Socket, _ string, err error) {
+		l.Dial(ln.Addr().(*net.TCPAddr).AddrPort(), Opening{}, 5*time.Second, func(s *Socket, _ string, err error) {
 			if err != nil {
 				t.Error(err)
 				return

@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -154,7 +153,7 @@ func to(cluster routing.ClusterName) routing.Action {
 	return routing.Action{Backends: []routing.Backend{{Cluster: cluster, Weight: 1}}}
 }
 
-func (s *stage) dial(l *loop.Loop, to netip.AddrPort, _ *tls.Config, _ time.Duration,
+func (s *stage) dial(l *loop.Loop, to netip.AddrPort, _ loop.Opening, _ time.Duration,
 	done func(upstream.Conn, string, error)) func() {
 	cancelled := false
 	if !s.hang[to.Port()] {

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"crypto/tls"
 	"net/netip"
 	"strings"
 	"testing"
@@ -64,7 +63,7 @@ func (w *wire) connect(proto message.Proto) {
 }
 
 func (w *wire) dial(proto message.Proto) upstream.DialFunc {
-	return func(l *loop.Loop, _ netip.AddrPort, _ *tls.Config, _ time.Duration,
+	return func(l *loop.Loop, _ netip.AddrPort, _ loop.Opening, _ time.Duration,
 		done func(upstream.Conn, string, error)) func() {
 		l.Defer(func() {
 			ours, theirs := loop.Pipe(l)

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"crypto/tls"
 	"net/netip"
 	"testing"
 	"time"
@@ -31,7 +30,7 @@ func (b *backend) answer() {
 }
 
 func (b *backend) dial(proto message.Proto) DialFunc {
-	return func(l *loop.Loop, _ netip.AddrPort, _ *tls.Config, _ time.Duration, done func(Conn, string, error)) func() {
+	return func(l *loop.Loop, _ netip.AddrPort, _ loop.Opening, _ time.Duration, done func(Conn, string, error)) func() {
 		l.Defer(func() {
 			ours, theirs := loop.Pipe(l)
 			var codec interface {

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"crypto/tls"
 	"net/netip"
 	"time"
 
@@ -15,16 +14,16 @@ type Conn interface {
 	Handle(loop.Handler)
 }
 
-// A DialFunc connects to addr on l, with TLS where config is not nil. It calls
+// A DialFunc connects to addr on l, and opens the connection as said. It calls
 // done once, on l, from a later event; never after cancel was called. alpn is
 // what TLS agreed on.
-type DialFunc func(l *loop.Loop, addr netip.AddrPort, config *tls.Config, timeout time.Duration,
+type DialFunc func(l *loop.Loop, addr netip.AddrPort, how loop.Opening, timeout time.Duration,
 	done func(conn Conn, alpn string, err error)) (cancel func())
 
 // dialLoop is the DialFunc of real sockets.
-func dialLoop(l *loop.Loop, addr netip.AddrPort, config *tls.Config, timeout time.Duration,
+func dialLoop(l *loop.Loop, addr netip.AddrPort, how loop.Opening, timeout time.Duration,
 	done func(conn Conn, alpn string, err error)) (cancel func()) {
-	return l.Dial(addr, config, timeout, func(s *loop.Socket, alpn string, err error) {
+	return l.Dial(addr, how, timeout, func(s *loop.Socket, alpn string, err error) {
 		if err != nil {
 			done(nil, "", err) // not a nil *Socket in an interface
 			return

@@ -103,6 +103,7 @@ type fakeDial struct {
 	loop      *loop.Loop
 	addr      netip.AddrPort
 	config    *tls.Config
+	first     string
 	timeout   time.Duration
 	at        time.Time
 	conn      *loop.PipeConn // nil while there is none
@@ -110,9 +111,9 @@ type fakeDial struct {
 	end       func()
 }
 
-func (s *stage) dial(l *loop.Loop, addr netip.AddrPort, config *tls.Config, timeout time.Duration,
+func (s *stage) dial(l *loop.Loop, addr netip.AddrPort, how loop.Opening, timeout time.Duration,
 	done func(Conn, string, error)) func() {
-	d := &fakeDial{loop: l, addr: addr, config: config, timeout: timeout, at: l.Now()}
+	d := &fakeDial{loop: l, addr: addr, config: how.TLS, first: string(how.First), timeout: timeout, at: l.Now()}
 	s.dials = append(s.dials, d)
 	d.end = func() {
 		if d.cancelled {

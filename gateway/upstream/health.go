@@ -282,7 +282,7 @@ func (pr *prober) probe() {
 	if ep.gone.Load() || !ep.health.refuses(pr.turn) {
 		return
 	}
-	ep.cluster.set.o.Dial(pr.loop, ep.addr, nil, probeTimeout, func(conn Conn, _ string, err error) {
+	ep.cluster.set.o.Dial(pr.loop, ep.addr, loop.Opening{}, probeTimeout, func(conn Conn, _ string, err error) {
 		if err != nil {
 			pr.loop.Arm(&pr.timer, probeInterval)
 			return

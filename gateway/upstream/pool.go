@@ -243,7 +243,7 @@ func (p *pool) dial() {
 	d := &dial{pool: p, way: p.way, begun: p.now()}
 	p.dials = append(p.dials, d)
 	set := p.endpoint.cluster.set
-	d.cancel = set.o.Dial(p.loop, p.endpoint.addr, p.tls, p.config().connectTimeout, d.done)
+	d.cancel = set.o.Dial(p.loop, p.endpoint.addr, loop.Opening{TLS: p.tls}, p.config().connectTimeout, d.done)
 }
 
 func (d *dial) done(c Conn, alpn string, err error) {

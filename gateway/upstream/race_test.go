@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -106,7 +105,7 @@ func TestLoopsAndEditsRunSideBySide(t *testing.T) {
 	set := NewSet(Options{
 		Loops: loops,
 		Now:   func() time.Time { return time.Unix(1, 0) },
-		Dial: func(l *loop.Loop, addr netip.AddrPort, _ *tls.Config, _ time.Duration, done func(Conn, string, error)) func() {
+		Dial: func(l *loop.Loop, addr netip.AddrPort, _ loop.Opening, _ time.Duration, done func(Conn, string, error)) func() {
 			cancelled := false
 			l.Defer(func() {
 				switch {
