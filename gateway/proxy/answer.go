@@ -23,6 +23,7 @@ var (
 	misdirected = answer{421, telemetry.NoRoute, "host belongs to another listener\n"}
 	overloaded  = answer{503, telemetry.Overload, "gateway overloaded\n"}
 	overflowed  = answer{503, telemetry.UpstreamOverflow, "too many requests to the backend\n"}
+	budgetSpent = answer{503, telemetry.UpstreamOverflow, "too many retries to the backend\n"}
 	noEndpoint  = answer{503, telemetry.NoHealthyUpstream, "no endpoint\n"}
 	timedOut    = answer{504, 0, "request timed out\n"}
 	backendSlow = answer{504, 0, "backend stood still for too long\n"}

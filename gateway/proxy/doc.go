@@ -61,7 +61,7 @@
 //	502 UPE  the backend's response is not valid
 //	503 UH   the cluster has no endpoint
 //	503 UF   no connection could be had
-//	503 UO   a limit of the cluster is reached
+//	503 UO   a limit of the cluster is reached; with URX its retry budget
 //	503 UC   the backend closed the connection before it answered
 //	503 UR   the backend reset the request, or refused it
 //	503 OM   over MaxExchanges
@@ -102,6 +102,11 @@
 // its body were sent, or its response has begun to pass. Of the requests of one
 // share on one loop a fifth may be retrying, but three always (else URX). The
 // last response is what the client gets, with URX in its record.
+//
+// A cluster with a RetryBudget has that in place of the fifth: it holds over
+// all routes and loops, and a retry that it does not let through is answered
+// with 503, whatever the last response was. Either way the retry counts as
+// limit "retries" in fairway_limits_total.
 //
 // # Sessions
 //

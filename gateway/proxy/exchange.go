@@ -54,6 +54,7 @@ type life struct {
 	token    token // of the session
 	retries  int
 	retrying bool // counted in the share's use
+	broke    bool // another try is wanted, and the cluster's retry budget is spent
 
 	replayable bool           // body is all of the request's so far
 	body       []byte         // what the next try is sent first
@@ -172,6 +173,7 @@ func (e *exchange) forward() {
 	}
 	e.begun = true
 	s.uses[e.on.index].active++
+	s.cluster.CountRequest(e.on.loop)
 	e.want.Hash, e.want.HasHash = s.cluster.Hash(e.req, e.peer)
 	e.replayable = e.rule.retry.attempts > 0
 	if len(s.mirrors) > 0 {

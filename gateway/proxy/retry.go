@@ -128,6 +128,10 @@ func (e *exchange) fail(f *failure) {
 	if e.mayRepeat(f) && e.again(f.cause, f.unbegun || f.cause == telemetry.RetryUnused) {
 		return
 	}
+	if e.broke {
+		e.answer(&budgetSpent)
+		return
+	}
 	e.answer(&f.answer)
 }
 
@@ -230,8 +234,16 @@ const (
 	minRetries = 3 // or so many
 )
 
-// spend counts the exchange against the budget.
+// spend counts a retry against the budget: the cluster's own, or where it has
+// none the one that each share has on each loop.
 func (e *exchange) spend() bool {
+	if ok, budgeted := e.share.cluster.SpendRetry(e.on.loop); budgeted {
+		if !ok {
+			e.broke = true
+			e.on.proxy.o.Metrics.Limits.Add(e.on.index, telemetry.LimitRetries, 1)
+		}
+		return ok
+	}
 	u := &e.share.uses[e.on.index]
 	if e.retrying {
 		return true

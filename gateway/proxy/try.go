@@ -123,6 +123,13 @@ func (t *try) finalHead(resp *message.Response, last bool) {
 		t.discard(last)
 		return
 	}
+	if e.broke {
+		// "additional retries to the backend MUST return a 503 response to
+		// the client" (BackendTrafficPolicySpec.retryConstraint).
+		t.discard(last)
+		e.answer(&budgetSpent)
+		return
+	}
 	e.respond(t, resp, last)
 }
 
