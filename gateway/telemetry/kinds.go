@@ -75,6 +75,7 @@ const (
 	LimitUpstreamWait                     // a request waited too long for a connection
 	LimitRetries                          // retries under way
 	LimitMirrors                          // mirrored requests under way
+	LimitUDPSessions                      // sessions of datagrams on a port: the one idle for longest went
 	numLimits
 )
 
@@ -82,6 +83,7 @@ var limitText = [numLimits]string{
 	LimitConnections: "connections", LimitUpstreamConnections: "upstream_connections",
 	LimitUpstreamRequests: "upstream_requests", LimitUpstreamPending: "upstream_pending",
 	LimitUpstreamWait: "upstream_wait", LimitRetries: "retries", LimitMirrors: "mirrors",
+	LimitUDPSessions: "udp_sessions",
 }
 
 // An Ejection is why an endpoint was left out for a while.

@@ -84,6 +84,7 @@ type Workload struct {
 type Metrics struct {
 	Config   *Config   // what is in force
 	Upstream *Upstream // what happens towards backends
+	UDP      *UDP      // datagrams
 	Log      *Tally[LogOutcome]
 
 	// Handshakes counts TLS handshakes with clients by outcome.
@@ -117,6 +118,7 @@ func New(o Options) *Metrics {
 	m.epoch.Store(1) // a loop's zero value knows nothing yet
 	m.Config = newConfig(m.registry)
 	m.Upstream = newUpstream(m)
+	m.UDP = newUDP(m)
 	m.Handshakes = newTally[Handshake](m, "fairway_tls_handshakes_total",
 		"TLS handshakes with clients by outcome.", "outcome", handshakeText[:])
 	m.Limits = newTally[Limit](m, "fairway_limits_total",
