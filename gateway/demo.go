@@ -18,13 +18,18 @@ var demoBackends = []struct{ name, addr string }{
 }
 
 // demo runs the quickstart's backends until ctx ends. When the gateway is
-// ready it prints what to try.
+// ready it prints what to try. With -backend it is one backend in a pod.
 func demo(ctx context.Context, args []string, out io.Writer) error {
 	f := flags("demo", "[flags]")
 	admin := f.String("admin", "127.0.0.1:9090", "the gateway's admin `address`: print what to try once it is ready")
 	ca := f.String("ca", "", "the `file` of the gateway's local CA, for the curl line that verifies TLS")
+	backend := f.String("backend", "", "be one backend of this `name` in a pod: HTTP and datagrams on port 8080, HTTPS on 8443 with -certificate")
+	certificate := f.String("certificate", "", "the `folder` of the backend's tls.crt and tls.key")
 	if err := parse(f, args); err != nil {
 		return err
+	}
+	if *backend != "" {
+		return demoPod(ctx, *backend, *certificate)
 	}
 	var servers []*http.Server
 	failed := make(chan error, len(demoBackends))
