@@ -1,0 +1,159 @@
+package identity
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	issueTimeout = 30 * time.Second
+	firstRetry   = 200 * time.Millisecond
+	slowestRetry = 30 * time.Second
+)
+
+// Issue has a certificate request (PEM) signed and returns the chain in PEM,
+// the leaf first.
+type Issue func(ctx context.Context, csr []byte) ([]byte, error)
+
+// Local returns the Issue of a CA in this process, which always claims c; ca
+// returns nil while there is none.
+func Local(ca func() *CA, c Claim) Issue {
+	return func(_ context.Context, csr []byte) ([]byte, error) {
+		signer := ca()
+		if signer == nil {
+			return nil, errors.New("no CA yet")
+		}
+		chain, err := signer.Sign(csr, c)
+		return bytes.Join(chain, nil), err
+	}
+}
+
+// A Keeper holds the certificate of this process. Its keys never leave memory.
+type Keeper struct {
+	issue   Issue
+	log     *slog.Logger
+	current atomic.Pointer[tls.Certificate]
+	ready   chan struct{}
+	first   sync.Once
+}
+
+// NewKeeper returns a Keeper that has nothing before Run.
+func NewKeeper(issue Issue, log *slog.Logger) *Keeper {
+	return &Keeper{issue: issue, log: log, ready: make(chan struct{})}
+}
+
+// Ready is closed when the Keeper has its first certificate.
+func (k *Keeper) Ready() <-chan struct{} { return k.ready }
+
+// Certificate returns the certificate to show, or an error while there is
+// none that is valid. It is an [Own].
+func (k *Keeper) Certificate() (*tls.Certificate, error) {
+	cert := k.current.Load()
+	if cert == nil {
+		return nil, errors.New("no certificate of the mesh yet")
+	}
+	if now := time.Now(); now.After(cert.Leaf.NotAfter) {
+		return nil, fmt.Errorf("certificate of the mesh expired at %s", cert.Leaf.NotAfter.Format(time.RFC3339))
+	}
+	return cert, nil
+}
+
+// Run gets the first certificate and renews it at half of its life, until ctx
+// ends. While that does not succeed, the one at hand is served on.
+func (k *Keeper) Run(ctx context.Context) {
+	retry := firstRetry
+	for {
+		wait, err := k.renew(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			k.log.Warn("no certificate of the mesh, trying again", "err", err)
+			wait = jitter(retry)
+			retry = min(2*retry, slowestRetry)
+		} else {
+			retry = firstRetry
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// renew gets a certificate for a new key and returns when to do so again.
+func (k *Keeper) renew(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, issueTimeout)
+	defer cancel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return 0, err
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return 0, err
+	}
+	chain, err := k.issue(ctx, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+	if err != nil {
+		return 0, err
+	}
+	cert, err := pair(chain, key)
+	if err != nil {
+		return 0, fmt.Errorf("what was issued: %w", err)
+	}
+	id, err := OfCertificate(cert.Leaf)
+	if err != nil {
+		return 0, fmt.Errorf("what was issued: %w", err)
+	}
+	left := time.Until(cert.Leaf.NotAfter)
+	if left <= 0 {
+		return 0, fmt.Errorf("what was issued expired at %s", cert.Leaf.NotAfter.Format(time.RFC3339))
+	}
+	k.current.Store(cert)
+	k.first.Do(func() { close(k.ready) })
+	k.log.Info("certificate of the mesh issued", "peer", id.String())
+	return jitter(left / 2), nil
+}
+
+// pair puts a chain and the key that it was asked for together. A root at the
+// end is left out: peers have it.
+func pair(chain []byte, key *ecdsa.PrivateKey) (*tls.Certificate, error) {
+	certs, err := parseCertificates(chain)
+	if err != nil {
+		return nil, err
+	}
+	if len(certs) == 0 {
+		return nil, errors.New("no certificate")
+	}
+	if !key.PublicKey.Equal(certs[0].PublicKey) {
+		return nil, errors.New("a certificate for another key")
+	}
+	cert := &tls.Certificate{PrivateKey: key, Leaf: certs[0]}
+	for i, c := range certs {
+		if i > 0 && c.CheckSignatureFrom(c) == nil {
+			continue
+		}
+		cert.Certificate = append(cert.Certificate, c.Raw)
+	}
+	return cert, nil
+}
+
+// jitter returns d give or take a tenth, so that a fleet that began together
+// does not come back together.
+func jitter(d time.Duration) time.Duration {
+	return d - d/10 + mathrand.N(d/5+1)
+}

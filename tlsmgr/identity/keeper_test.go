@@ -1,0 +1,149 @@
+package identity
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// issuer counts what it is asked and what it issues, and fails while it is away.
+type issuer struct {
+	ca            *CA
+	asked, issued atomic.Int64
+	away          atomic.Bool
+}
+
+func (i *issuer) issue(ctx context.Context, csr []byte) ([]byte, error) {
+	i.asked.Add(1)
+	if i.away.Load() {
+		return nil, errors.New("away")
+	}
+	i.issued.Add(1)
+	return Local(func() *CA { return i.ca }, Claim{ID: edge})(ctx, csr)
+}
+
+func runKeeper(t *testing.T, i *issuer) *Keeper {
+	t.Helper()
+	i.ca = newTestCA(t)
+	k := NewKeeper(i.issue, quiet)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { k.Run(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done })
+	synctest.Wait()
+	return k
+}
+
+func TestKeeperRenewsAtHalfLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &issuer{}
+		k := runKeeper(t, i)
+		first, err := k.Certificate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-k.Ready():
+		default:
+			t.Error("not ready with a certificate")
+		}
+		time.Sleep(10 * time.Hour)
+		synctest.Wait()
+		if n := i.issued.Load(); n != 1 {
+			t.Errorf("issued %d within 10 of 24 hours, want 1", n)
+		}
+		time.Sleep(4 * time.Hour)
+		synctest.Wait()
+		second, err := k.Certificate()
+		if n := i.issued.Load(); err != nil || n != 2 {
+			t.Fatalf("issued %d within 14 of 24 hours (%v), want 2", n, err)
+		}
+		if first.PrivateKey == second.PrivateKey {
+			t.Error("renewed with the old key, want a new one")
+		}
+		if len(second.Certificate) != 1 {
+			t.Errorf("shows %d certificates, want the leaf without its root", len(second.Certificate))
+		}
+	})
+}
+
+func TestKeeperServesTheOldOneUntilItExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &issuer{}
+		k := runKeeper(t, i)
+		i.away.Store(true)
+		time.Sleep(23*time.Hour + 59*time.Minute)
+		if _, err := k.Certificate(); err != nil {
+			t.Errorf("a minute before it expires: %v", err)
+		}
+		if n := i.asked.Load(); n < 100 {
+			t.Errorf("asked %d times in 12 hours, want again and again", n)
+		}
+		time.Sleep(2 * time.Minute)
+		if _, err := k.Certificate(); err == nil {
+			t.Error("an expired certificate is shown")
+		}
+		i.away.Store(false)
+		time.Sleep(time.Minute)
+		if _, err := k.Certificate(); err != nil {
+			t.Errorf("a minute after the CA came back: %v", err)
+		}
+	})
+}
+
+func TestKeeperBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &issuer{}
+		i.away.Store(true)
+		k := runKeeper(t, i)
+		if _, err := k.Certificate(); err == nil {
+			t.Error("a certificate from nowhere")
+		}
+		select {
+		case <-k.Ready():
+			t.Error("ready without a certificate")
+		default:
+		}
+		time.Sleep(time.Second)
+		before := i.asked.Load()
+		if before < 2 || before > 4 {
+			t.Errorf("asked %d times in the first second, want a few", before)
+		}
+		time.Sleep(10 * time.Minute)
+		if n := i.asked.Load() - before; n < 15 || n > 40 {
+			t.Errorf("asked %d times in 10 minutes, want about every 30 seconds", n)
+		}
+	})
+}
+
+func TestKeeperRefusesWhatIsNotItsOwn(t *testing.T) {
+	ca := newTestCA(t)
+	foreign := request(t, newTestKey(t), &x509.CertificateRequest{})
+	tests := []struct {
+		name  string
+		issue Issue
+	}{
+		{"another's certificate", func(ctx context.Context, _ []byte) ([]byte, error) {
+			return Local(func() *CA { return ca }, Claim{ID: edge})(ctx, foreign)
+		}},
+		{"nothing", func(context.Context, []byte) ([]byte, error) { return nil, nil }},
+		{"garbage", func(context.Context, []byte) ([]byte, error) { return []byte("garbage"), nil }},
+		{"no CA yet", Local(func() *CA { return nil }, Claim{ID: edge})},
+	}
+	for _, tt := range tests {
+		k := NewKeeper(tt.issue, quiet)
+		if _, err := k.renew(t.Context()); err == nil {
+			t.Errorf("%s: kept", tt.name)
+		}
+		if _, err := k.Certificate(); err == nil {
+			t.Errorf("%s: shown", tt.name)
+		}
+	}
+}
