@@ -92,6 +92,7 @@ func (l *local) startMirror(c *upstream.Cluster, e *exchange) *mirror {
 		return m
 	}
 	m.ep = ep
+	m.wait.Client = e.peer
 	c.Connect(l.loop, ep, &m.wait)
 	return m
 }

@@ -57,7 +57,10 @@ func (e *exchange) startTry() {
 	e.try, e.last = t, ep
 	e.rec.Attempts++
 	e.rec.Endpoint, e.rec.Upstream = ep.Addr(), 0
-	t.wait.Upgrade = e.req.Upgrade != ""
+	t.wait.Use, t.wait.Client = upstream.Requests, e.peer
+	if e.req.Upgrade != "" {
+		t.wait.Use = upstream.Upgrades
+	}
 	e.share.cluster.Connect(l.loop, ep, &t.wait)
 }
 

@@ -161,11 +161,7 @@ func (c *Cluster) eachPool(eps []*Endpoint, f func(*pool)) {
 	for i, l := range c.set.o.Loops {
 		l.Post(func() {
 			for _, ep := range eps {
-				for _, p := range ep.pools[i*lanes : (i+1)*lanes] {
-					if p != nil {
-						f(p)
-					}
-				}
+				ep.poolsOn(i, f)
 			}
 		})
 	}

@@ -13,7 +13,8 @@ type Endpoint struct {
 	cluster  *Cluster
 	addr     netip.AddrPort
 	identity uint64
-	pools    []*pool     // by loop and lane: each is made and used on its loop alone
+	pools    []*pool     // by loop and use: each is made and used on its loop alone
+	private  []privates  // by loop, the same
 	gone     atomic.Bool // no longer an endpoint of its cluster
 
 	health health
@@ -28,7 +29,8 @@ type Endpoint struct {
 }
 
 func newEndpoint(c *Cluster, addr netip.AddrPort) *Endpoint {
-	ep := &Endpoint{cluster: c, addr: addr, identity: identityOf(addr), pools: make([]*pool, lanes*len(c.set.o.Loops))}
+	ep := &Endpoint{cluster: c, addr: addr, identity: identityOf(addr),
+		pools: make([]*pool, uses*len(c.set.o.Loops)), private: make([]privates, len(c.set.o.Loops))}
 	ep.health.init()
 	return ep
 }
@@ -39,31 +41,25 @@ func (ep *Endpoint) Addr() netip.AddrPort { return ep.addr }
 // Gone reports whether the endpoint is no longer one of its cluster.
 func (ep *Endpoint) Gone() bool { return ep.gone.Load() }
 
-// A lane is a use of connections that has a pool of its own.
-type lane int
-
-const (
-	ordinary lane = iota
-	upgrades      // in way.upgrade
-	lanes    = iota
-)
-
-// pool returns the connections to ep on l, for a lane.
-func (ep *Endpoint) pool(l *loop.Loop, ln lane) *pool {
-	i := l.Index()*lanes + int(ln)
+// pool returns the connections to ep on l, for a use, that anybody may use.
+func (ep *Endpoint) pool(l *loop.Loop, use Use) *pool {
+	i := l.Index()*uses + int(use)
 	if ep.pools[i] == nil {
-		ep.pools[i] = newPool(ep, l, i)
+		ep.pools[i] = newPool(ep, l, use)
 	}
 	return ep.pools[i]
 }
 
-// post runs f for the pool at that index of pools, on its loop, if it is there.
-func (ep *Endpoint) post(index int, f func(*pool)) {
-	ep.cluster.set.o.Loops[index/lanes].Post(func() {
-		if p := ep.pools[index]; p != nil {
+// poolsOn runs f for the pools of the loop with that index, on which it is called.
+func (ep *Endpoint) poolsOn(index int, f func(*pool)) {
+	for _, p := range ep.pools[index*uses : (index+1)*uses] {
+		if p != nil {
 			f(p)
 		}
-	})
+	}
+	for _, p := range ep.private[index] {
+		f(p)
+	}
 }
 
 // An Outcome is how a try ended. It feeds the endpoint's health.

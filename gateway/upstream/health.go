@@ -282,7 +282,8 @@ func (pr *prober) probe() {
 	if ep.gone.Load() || !ep.health.refuses(pr.turn) {
 		return
 	}
-	ep.cluster.set.o.Dial(pr.loop, ep.addr, loop.Opening{}, probeTimeout, func(conn Conn, _ string, err error) {
+	how := loop.Opening{First: ep.cluster.view.Load().config.way.header(nil)}
+	ep.cluster.set.o.Dial(pr.loop, ep.addr, how, probeTimeout, func(conn Conn, _ string, err error) {
 		if err != nil {
 			pr.loop.Arm(&pr.timer, probeInterval)
 			return

@@ -11,12 +11,13 @@ import (
 	"fairway.dev/gateway/message"
 )
 
-// A pool is one loop's connections to an endpoint, in one lane. All of it
+// A pool is one loop's connections to an endpoint, for one use. All of it
 // happens on the loop.
 type pool struct {
 	endpoint *Endpoint
 	loop     *loop.Loop
-	index    int         // in endpoint.pools
+	use      Use
+	client   *client     // whose they are alone; nil: anybody's
 	way      *way        // of all connections but those that are draining
 	tls      *tls.Config // way's, with a session cache of the endpoint's own
 
@@ -33,8 +34,8 @@ type pool struct {
 	kept     int        // exchanges since another pool began to starve
 }
 
-func newPool(ep *Endpoint, l *loop.Loop, index int) *pool {
-	p := &pool{endpoint: ep, loop: l, index: index}
+func newPool(ep *Endpoint, l *loop.Loop, use Use) *pool {
+	p := &pool{endpoint: ep, loop: l, use: use}
 	p.patience.Fire = p.losePatience
 	p.serveNow = p.serve
 	return p
@@ -46,14 +47,11 @@ func (p *pool) now() instant { return p.endpoint.cluster.set.instant(p.loop.Now(
 
 // follow sees to it that the pool talks the way that the cluster says.
 func (p *pool) follow() {
-	w := p.config().way
-	if lane(p.index%lanes) == upgrades && w.upgrade != nil {
-		w = w.upgrade
-	}
+	w := p.config().way.of(p.use)
 	if p.way == w {
 		return
 	}
-	p.way, p.room, p.tls = w, w.room(), nil
+	p.way, p.room, p.tls = w, w.room(p.use), nil
 	if w.tls != nil {
 		p.tls = w.tls.Clone()
 		// Sessions are cached by server name: one endpoint's would be
@@ -132,7 +130,7 @@ func (p *pool) list(cn *conn) {
 	}
 	cn.listed = true
 	p.free = append(p.free, cn)
-	p.loop.Arm(&cn.idle, p.config().idleTimeout)
+	p.loop.Arm(&cn.idle, p.idleTimeout())
 }
 
 func (p *pool) unlist(cn *conn) {
@@ -155,7 +153,7 @@ func (cn *conn) freed() {
 		return
 	}
 	if cn.listed {
-		p.loop.Arm(&cn.idle, p.config().idleTimeout)
+		p.loop.Arm(&cn.idle, p.idleTimeout())
 	}
 	p.list(cn)
 	if p.waiting > 0 && !p.serving {
@@ -211,6 +209,7 @@ func (cn *conn) closed(error) {
 	p.conns = slices.Delete(p.conns, i, i+1)
 	p.vacate()
 	p.grow()
+	p.forgetIfEmpty()
 }
 
 // A dial is a connection that is being opened.
@@ -243,7 +242,7 @@ func (p *pool) dial() {
 	d := &dial{pool: p, way: p.way, begun: p.now()}
 	p.dials = append(p.dials, d)
 	set := p.endpoint.cluster.set
-	d.cancel = set.o.Dial(p.loop, p.endpoint.addr, loop.Opening{TLS: p.tls}, p.config().connectTimeout, d.done)
+	d.cancel = set.o.Dial(p.loop, p.endpoint.addr, p.opening(), p.config().connectTimeout, d.done)
 }
 
 func (d *dial) done(c Conn, alpn string, err error) {
@@ -255,6 +254,10 @@ func (d *dial) done(c Conn, alpn string, err error) {
 		return
 	}
 	p.endpoint.reachable(p.loop)
+	if p.use.isStream() {
+		p.handOver(c)
+		return
+	}
 	p.add(c, d.way.proto(alpn))
 	p.serve()
 }
@@ -281,6 +284,7 @@ func (p *pool) dialFailed(d *dial, err error) {
 		p.fail(err)
 	}
 	p.grow()
+	p.forgetIfEmpty()
 }
 
 // concerned returns how many of the first in the queue fail with a dial that

@@ -365,7 +365,7 @@ func TestUpgradesGetHTTP1WhereALPNChooses(t *testing.T) {
 		s := newStage(t, 1)
 		c := s.cluster(tt.cluster, 1)
 		up := &try{}
-		up.Waiter, up.Upgrade = up, true
+		up.Waiter, up.Use = up, Upgrades
 		c.Connect(s.loops[0], s.endpoint(c, 1), &up.Wait)
 		s.settle()
 		var offers []string
@@ -389,7 +389,7 @@ func TestUpgradesAndTheRestShareTheLimit(t *testing.T) {
 	}, 1)
 	x := s.get(c, s.loops[0])
 	up := &try{}
-	up.Waiter, up.Upgrade = up, true
+	up.Waiter, up.Use = up, Upgrades
 	c.Connect(s.loops[0], s.endpoint(c, 1), &up.Wait)
 	s.settle()
 	if up.heard != 0 {

@@ -21,7 +21,7 @@ type places struct {
 	starved atomic.Int32 // len(queue), for a look without the lock
 
 	mu    sync.Mutex
-	queue []int // indices of pools, the first to starve first
+	queue []*pool // the first to starve first
 }
 
 // take takes a place if fewer than limit are taken.
@@ -37,33 +37,33 @@ func (s *places) take(limit int64) bool {
 	}
 }
 
-func (s *places) enqueue(pool int) {
+func (s *places) enqueue(p *pool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue = append(s.queue, pool)
+	s.queue = append(s.queue, p)
 	s.starved.Store(int32(len(s.queue)))
 }
 
-func (s *places) dequeue(pool int) {
+func (s *places) dequeue(p *pool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := slices.Index(s.queue, pool); i >= 0 {
+	if i := slices.Index(s.queue, p); i >= 0 {
 		s.queue = slices.Delete(s.queue, i, i+1)
 		s.starved.Store(int32(len(s.queue)))
 	}
 }
 
 // next takes the first pool out of the queue.
-func (s *places) next() (pool int, ok bool) {
+func (s *places) next() *pool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) == 0 {
-		return 0, false
+		return nil
 	}
-	pool = s.queue[0]
+	p := s.queue[0]
 	s.queue = slices.Delete(s.queue, 0, 1)
 	s.starved.Store(int32(len(s.queue)))
-	return pool, true
+	return p
 }
 
 // reserve takes a place for a connection that is about to be opened.
@@ -78,17 +78,16 @@ func (p *pool) reserve() bool {
 		return false
 	}
 	p.starving = true
-	places.enqueue(p.index)
+	places.enqueue(p)
 	if places.take(limit) { // one was given up before we stood in the queue
 		p.fed()
 		return true
 	}
-	ep := p.endpoint
-	for i := range ep.pools {
-		if i != p.index {
-			ep.post(i, (*pool).giveUp)
+	p.endpoint.cluster.eachPool([]*Endpoint{p.endpoint}, func(q *pool) {
+		if q != p {
+			q.giveUp()
 		}
-	}
+	})
 	return false
 }
 
@@ -98,8 +97,8 @@ func (p *pool) vacate() {
 	places.taken.Add(-1)
 	// Looking for who starves comes after: see reserve for the other order.
 	for places.starved.Load() > 0 && places.take(p.config().connections) {
-		if next, ok := places.next(); ok {
-			p.endpoint.post(next, (*pool).inherit)
+		if next := places.next(); next != nil {
+			next.loop.Post(next.inherit)
 			return
 		}
 		places.taken.Add(-1)
@@ -120,7 +119,7 @@ func (p *pool) inherit() {
 func (p *pool) fed() {
 	if p.starving {
 		p.starving = false
-		p.endpoint.places.dequeue(p.index)
+		p.endpoint.places.dequeue(p)
 	}
 }
 

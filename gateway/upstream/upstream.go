@@ -55,6 +55,17 @@
 // Options.OnOverflow. At the limit of connections tries wait for one to become
 // free; a loop that has none is given one by a loop that has.
 //
+// # Streams
+//
+// A stream counts as a request, to its end. It has a connection of its own
+// ([Wait.Stream]), which is one of those that Limits.Connections bounds, and
+// outlives changes of its cluster.
+//
+// Where [routing.Cluster.ProxyProtocol] is set, a connection begins with a
+// header that names the client. So requests of HTTP share it with those of the
+// same client's connection only, and it may be idle for 15 s at most. Probes
+// begin with a header that says that they are the gateway's own.
+//
 // The package does not know routes, retries or what a request means.
 package upstream
 

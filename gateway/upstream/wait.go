@@ -24,12 +24,15 @@ type Waiter interface {
 // what waits, so that waiting allocates nothing; it may be used again once
 // the Waiter has heard, or Cancel was called.
 type Wait struct {
-	Waiter Waiter
-	// Upgrade says that the request asks to switch protocols: where ALPN is
-	// to choose, the connection is an HTTP/1.1 one.
-	Upgrade bool
+	Waiter Waiter       // of a request
+	Stream StreamWaiter // of a stream: exactly one of the two
+	Use    Use
+	// Client is who the connection is for, where clusters may ask for PROXY
+	// protocol headers. If nil, the gateway itself.
+	Client *message.Peer
 
 	pool       *pool // in whose queue it stands, or nil
+	held       *pool // whose place the connection has that Opened handed over
 	next, prev *Wait
 	since      instant
 	until      instant
@@ -48,11 +51,16 @@ func (w *Wait) Cancel() {
 // overflows; later otherwise, unless it is cancelled first.
 func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
 	cfg := c.view.Load().config
-	ln := ordinary
-	if w.Upgrade && cfg.way.upgrade != nil {
-		ln = upgrades
+	use := w.Use
+	if use == Upgrades && cfg.way.upgrade == nil {
+		use = Requests
 	}
-	p := ep.pool(l, ln)
+	var p *pool
+	if cfg.way.proxy != 0 && w.Client != nil {
+		p = ep.privatePool(l, use, w.Client)
+	} else {
+		p = ep.pool(l, use)
+	}
 	p.follow()
 	if p.waiting == 0 {
 		if cn := p.take(); cn != nil {
@@ -61,13 +69,13 @@ func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
 		}
 	}
 	if p.way.err != nil {
-		w.Waiter.ConnectFailed(p.way.err)
+		w.fail(p.way.err)
 		return
 	}
 	if c.pending.Add(1) > cfg.pending {
 		c.pending.Add(-1)
 		c.overflow(LimitPending)
-		w.Waiter.ConnectFailed(ErrOverflow)
+		w.fail(ErrOverflow)
 		return
 	}
 	p.join(w, cfg.connectTimeout+dialGrace)
@@ -138,7 +146,15 @@ func (p *pool) leave(w *Wait) {
 func (p *pool) fail(err error) {
 	w := p.first
 	p.leave(w)
-	w.Waiter.ConnectFailed(err)
+	w.fail(err)
+}
+
+func (w *Wait) fail(err error) {
+	if w.Stream != nil {
+		w.Stream.ConnectFailed(err)
+	} else {
+		w.Waiter.ConnectFailed(err)
+	}
 }
 
 // armPatience arms the timer for the first in the queue, who is also the

@@ -21,27 +21,52 @@ type way struct {
 	tls      *tls.Config // nil: plain, or err says why there is none
 	// err is why the TLS settings cannot work. Every connect fails with it:
 	// what asked for TLS is never sent plain, nor unverified.
-	err error
+	err   error
+	proxy uint8 // version of the PROXY protocol header that comes first; 0: none
+
 	// upgrade is the way for requests that switch protocols, where it is
 	// another: HTTP/1.1, if ALPN might choose HTTP/2. Few backends take
 	// RFC 8441's WebSockets, and none says so before it is connected.
 	upgrade *way
+	// stream and opaque are the ways for streams, where they are others:
+	// without ALPN, as their protocol is not known, and without TLS.
+	stream, opaque *way
+}
+
+// of returns the way for a use.
+func (w *way) of(u Use) *way {
+	other := [uses]*way{Upgrades: w.upgrade, Streams: w.stream, Opaque: w.opaque}[u]
+	if other != nil {
+		return other
+	}
+	return w
 }
 
 // newWay returns the way that c asks for: old where it is the same.
 func (s *Set) newWay(c *routing.Cluster, old *way) *way {
-	if old != nil && old.protocol == c.Protocol && sameTLS(old.spec, c.TLS) {
+	if old != nil && old.protocol == c.Protocol && old.proxy == c.ProxyProtocol && sameTLS(old.spec, c.TLS) {
 		return old
 	}
-	w := &way{protocol: c.Protocol, spec: c.TLS}
+	w := &way{protocol: c.Protocol, spec: c.TLS, proxy: c.ProxyProtocol}
 	if c.TLS == nil {
 		return w
 	}
-	if w.tls, w.err = s.clientTLS(c.TLS, c.Protocol); w.err == nil && c.Protocol == routing.UpstreamAuto {
-		w.upgrade = &way{protocol: routing.UpstreamHTTP1, spec: c.TLS, tls: w.tls.Clone()}
-		w.upgrade.tls.NextProtos = nextProtos(routing.UpstreamHTTP1)
+	w.opaque = &way{proxy: c.ProxyProtocol}
+	if w.tls, w.err = s.clientTLS(c.TLS, c.Protocol); w.err != nil {
+		return w
+	}
+	w.stream = w.speaking("", nil)
+	if c.Protocol == routing.UpstreamAuto {
+		w.upgrade = w.speaking(routing.UpstreamHTTP1, nextProtos(routing.UpstreamHTTP1))
 	}
 	return w
+}
+
+// speaking returns w, which has TLS, with another protocol.
+func (w *way) speaking(protocol routing.Upstream, alpn []string) *way {
+	other := &way{protocol: protocol, spec: w.spec, tls: w.tls.Clone(), proxy: w.proxy}
+	other.tls.NextProtos = alpn
+	return other
 }
 
 func sameTLS(a, b *routing.UpstreamTLS) bool {
@@ -63,8 +88,10 @@ func (w *way) proto(alpn string) message.Proto {
 
 // room returns how many exchanges one connection is thought to carry at a
 // time before it has said so; 0 where its protocol is not known.
-func (w *way) room() int {
+func (w *way) room(u Use) int {
 	switch {
+	case u.isStream():
+		return 1
 	case w.protocol == routing.UpstreamHTTP2:
 		return 100
 	case w.protocol == routing.UpstreamAuto && w.tls != nil:
