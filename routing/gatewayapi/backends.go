@@ -13,7 +13,8 @@ import (
 // A resolution is what a reference to a backend comes to: a cluster, or a
 // reason why there is none.
 type resolution struct {
-	cluster cellID // of clusterCell
+	cluster cellID                        // of clusterCell
+	session *gatewayv1.SessionPersistence // which a policy wants for it; nil: none
 	reason  routing.Reason
 	message string
 }
@@ -79,7 +80,10 @@ func (r *reading) backendOf(to target) resolution {
 	if to.use == grpcUse && says.protocol == routing.UpstreamHTTP2 {
 		to.use = httpUse // the same cluster
 	}
-	return resolution{cluster: cellID{clusterCell, ns, name, to.part()}}
+	return resolution{
+		cluster: cellID{clusterCell, ns, name, to.part()},
+		session: r.traffic(to).session,
+	}
 }
 
 func printPorts(svc *corev1.Service) string {

@@ -21,6 +21,9 @@ const (
 	udpUse  use = "#udp"  // datagrams, to the port of that protocol
 )
 
+// isStream reports whether what is sent is not looked at.
+func (u use) isStream() bool { return u == tcpUse || u == udpUse }
+
 // uses are those of the kinds of routes.
 var uses = map[string]use{
 	"HTTPRoute": httpUse,
@@ -172,6 +175,7 @@ func (t *Translator) cluster(r *reading) outcome {
 		Balance:        s.balance,
 		Limits:         s.limits,
 		Ejection:       s.ejection,
+		Retries:        r.traffic(target).retries,
 		ConnectTimeout: s.connectTimeout,
 		IdleTimeout:    s.idleTimeout,
 		SlowStart:      s.slowStart,

@@ -237,6 +237,20 @@ func TestConditions(t *testing.T) {
 		{"policy beside one for a port", edge + cart + attachedRoute + policy("p", 2, "cart", "web", "wellKnownCACertificates: System") + policy("q", 1, "cart", "", "wellKnownCACertificates: System"), "BackendTLSPolicy shop/q", "ancestor 0", "Accepted=True Accepted", ""},
 		{"policy for no port", edge + cart + attachedRoute + policy("p", 1, "cart", "nope", "wellKnownCACertificates: System"), "BackendTLSPolicy shop/p", "ancestor 0", "Accepted=False TargetNotFound", "nope"},
 		{"policy for no Service", edge + attachedRoute + policy("p", 1, "cart", "", "wellKnownCACertificates: System"), "BackendTLSPolicy shop/p", "ancestor 0", "Accepted=False TargetNotFound", "Service shop/cart"},
+
+		{"traffic policy", edge + cart + attachedRoute + trafficPolicyDoc("p", 1, "cart", "retryConstraint: {}"), "XBackendTrafficPolicy shop/p", "ancestor 0", "Accepted=True Accepted", ""},
+		{"traffic policy of a GRPCRoute", edge + cart + strings.Replace(attachedRoute, "HTTPRoute", "GRPCRoute", 1) + trafficPolicyDoc("p", 1, "cart", ""), "XBackendTrafficPolicy shop/p", "ancestor 0", "Accepted=True Accepted", ""},
+		{"younger traffic policy", edge + cart + attachedRoute + trafficPolicyDoc("p", 2, "cart", "") + trafficPolicyDoc("q", 1, "cart", ""), "XBackendTrafficPolicy shop/p", "ancestor 0", "Accepted=False Conflicted", "shop/q"},
+		{"older traffic policy", edge + cart + attachedRoute + trafficPolicyDoc("p", 2, "cart", "") + trafficPolicyDoc("q", 1, "cart", ""), "XBackendTrafficPolicy shop/q", "ancestor 0", "Accepted=True Accepted", ""},
+		{"traffic policy beside an older one that is not valid", edge + cart + attachedRoute + trafficPolicyDoc("p", 2, "cart", "") + trafficPolicyDoc("q", 1, "cart", "retryConstraint: {budget: {percent: -1}}"), "XBackendTrafficPolicy shop/p", "ancestor 0", "Accepted=True Accepted", ""},
+		{"traffic policy for no Service", edge + attachedRoute + trafficPolicyDoc("p", 1, "cart", ""), "XBackendTrafficPolicy shop/p", "ancestor 0", "Accepted=False TargetNotFound", "Service shop/cart"},
+		{"retry percent", edge + cart + attachedRoute + trafficPolicyDoc("p", 1, "cart", "retryConstraint: {budget: {percent: 101}}"), "XBackendTrafficPolicy shop/p", "ancestor 0", "Accepted=False Invalid", "101 percent"},
+		{"retry interval", edge + cart + attachedRoute + trafficPolicyDoc("p", 1, "cart", "retryConstraint: {budget: {interval: 500ms}}"), "XBackendTrafficPolicy shop/p", "ancestor 0", "Accepted=False Invalid", "want 1s to 1h"},
+		{"retry interval that is none", edge + cart + attachedRoute + trafficPolicyDoc("p", 1, "cart", "retryConstraint: {budget: {interval: 1d}}"), "XBackendTrafficPolicy shop/p", "ancestor 0", "Accepted=False Invalid", "GEP-2257"},
+		{"least retries", edge + cart + attachedRoute + trafficPolicyDoc("p", 1, "cart", "retryConstraint: {minRetryRate: {count: 0}}"), "XBackendTrafficPolicy shop/p", "ancestor 0", "Accepted=False Invalid", "0 retries"},
+		{"least retries in no time", edge + cart + attachedRoute + trafficPolicyDoc("p", 1, "cart", "retryConstraint: {minRetryRate: {interval: 0s}}"), "XBackendTrafficPolicy shop/p", "ancestor 0", "Accepted=False Invalid", "want 1ms to 1h"},
+		{"session of a policy", edge + cart + attachedRoute + trafficPolicyDoc("p", 1, "cart", "sessionPersistence: {type: Magic}"), "XBackendTrafficPolicy shop/p", "ancestor 0", "Accepted=False Invalid", "Magic"},
+		{"session of a policy leaves the route alone", edge + cart + attachedRoute + trafficPolicyDoc("p", 1, "cart", "sessionPersistence: {type: Magic}"), "HTTPRoute shop/r", "parent 0", "no PartiallyInvalid", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -279,6 +293,12 @@ func policy(name string, created int, service, section, validation string) strin
 	return "\n---\nkind: BackendTLSPolicy\nmetadata: {namespace: shop, name: " + name +
 		", creationTimestamp: '" + day(created).Format("2006-01-02T15:04:05Z") + "'}\nspec: {targetRefs: [{group: '', kind: Service, name: " +
 		service + section + "}], validation: {hostname: x.y, " + validation + "}}"
+}
+
+func trafficPolicyDoc(name string, created int, service, fields string) string {
+	return "\n---\nkind: XBackendTrafficPolicy\nmetadata: {namespace: shop, name: " + name +
+		", creationTimestamp: '" + day(created).Format("2006-01-02T15:04:05Z") + "'}\nspec: {targetRefs: [{group: '', kind: Service, name: " +
+		service + "}], " + fields + "}"
 }
 
 // conditionsOf finds a list of conditions in a report.

@@ -32,6 +32,16 @@
 //   - A parentRef to a Gateway that does not exist is a Problem of the route,
 //     ParentNotFound, and has no status.
 //   - A BackendTLSPolicy that is not valid closes its Service (InvalidBackendTLSPolicy).
+//   - A TLSRoute, TCPRoute or UDPRoute without a backend that can be used
+//     refuses what comes to it. One without rules does too, and of several
+//     rules the first alone is in force: no other would get anything.
+//   - BackendTLSPolicies hold for TCPRoutes as for TLSRoutes on listeners that
+//     terminate TLS: a backend that wants TLS is sent nothing in plain text.
+//   - Of the XBackendTrafficPolicies of a Service the oldest that is valid
+//     counts, as a whole. A retry budget is kept for each port and in each
+//     gateway pod. A session that a policy asks for on any Service of a rule
+//     holds for all backends of the rule, unless the rule has one of its own;
+//     its cookie's name gets a mark of the rule, as no two rules may share one.
 //   - An ExternalName Service is no backend (UnsupportedExternalName).
 //   - Of an EndpointSlice's endpoint the first address counts, as for
 //     kube-proxy; its port's appProtocol, its hints, and names (addressType

@@ -8,6 +8,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayxv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"fairway.dev/routing"
 )
@@ -41,7 +42,7 @@ func (c chance) edit(w world) routing.ObjectKey {
 		return k
 	}
 	draw := pick(c, c.class, c.gateway, c.gateway, c.httpRoute, c.httpRoute, c.httpRoute, c.grpcRoute, c.grpcRoute,
-		c.service, c.service, c.slice, c.slice, c.grant, c.policy, c.secret, c.configMap, c.namespace)
+		c.service, c.service, c.slice, c.slice, c.grant, c.policy, c.trafficPolicy, c.secret, c.configMap, c.namespace)
 	kind, o := draw()
 	return w.put(kind, o)
 }
@@ -230,6 +231,24 @@ func (c chance) policy() (string, metav1.Object) {
 		o.Spec.Validation.WellKnownCACertificates = some[gatewayv1.WellKnownCACertificatesType](c, "System")
 	}
 	return "BackendTLSPolicy", o
+}
+
+func (c chance) trafficPolicy() (string, metav1.Object) {
+	o := &gatewayxv1alpha1.XBackendTrafficPolicy{ObjectMeta: c.meta(c.ns(), "p1", "p2", "p3")}
+	for range 1 + c.IntN(2) {
+		o.Spec.TargetRefs = append(o.Spec.TargetRefs, gatewayv1.LocalPolicyTargetReference{
+			Kind: pick[gatewayv1.Kind](c, "Service", "Service", "Bucket"), Name: pick[gatewayv1.ObjectName](c, "s1", "s2"),
+		})
+	}
+	if c.IntN(2) == 0 {
+		o.Spec.SessionPersistence = &gatewayv1.SessionPersistence{SessionName: some(c, "n", "m", "a b")}
+	}
+	if c.IntN(2) == 0 {
+		o.Spec.RetryConstraint = &gatewayxv1alpha1.RetryConstraint{
+			Budget: &gatewayxv1alpha1.BudgetDetails{Percent: some(c, 5, 101), Interval: some[gatewayv1.Duration](c, "2s", "x")},
+		}
+	}
+	return "XBackendTrafficPolicy", o
 }
 
 func (c chance) secret() (string, metav1.Object) {

@@ -1,6 +1,7 @@
 package gatewayapi
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -84,15 +85,16 @@ type ruleBuilder struct {
 	set     ruleSet
 
 	// Of the rule at hand.
-	index  int
-	prefix bool // all its matches are by path prefix
-	flaws  []string
-	reason gatewayv1.RouteConditionReason // of the first flaw
+	index   int
+	prefix  bool                          // all its matches are by path prefix
+	session *gatewayv1.SessionPersistence // of the first of its Services for which a policy wants one
+	flaws   []string
+	reason  gatewayv1.RouteConditionReason // of the first flaw
 }
 
 func (b *ruleBuilder) rule(i int, src *ruleSource) {
 	field := "spec.rules[" + itoa(i) + "]"
-	b.index, b.flaws, b.reason = i, nil, ""
+	b.index, b.session, b.flaws, b.reason = i, nil, nil, ""
 	matches, ok := src.matches(b, field)
 	if !ok {
 		b.conclude("")
@@ -222,6 +224,7 @@ func (b *ruleBuilder) backends(field string, refs []gatewayv1.HTTPBackendRef) (l
 			out.Status, out.Reason = b.failure, to.reason
 		default:
 			out.Cluster = clusterName(to.cluster)
+			b.session = cmp.Or(b.session, to.session)
 		}
 		list = append(list, out)
 	}

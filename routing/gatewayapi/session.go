@@ -10,39 +10,49 @@ import (
 	"fairway.dev/routing"
 )
 
-// checkSession reports whether a sessionPersistence can be done.
+// checkSession reports whether the sessionPersistence of a rule can be done.
 func (b *ruleBuilder) checkSession(field string, s *gatewayv1.SessionPersistence) bool {
 	if s == nil {
 		return true
 	}
 	before := len(b.flaws)
+	checkSession(s, func(at, format string, args ...any) { b.unsupported(field+"."+at, format, args...) })
+	return len(b.flaws) == before
+}
+
+// checkSession tells what of a sessionPersistence cannot be done.
+func checkSession(s *gatewayv1.SessionPersistence, wrong complain) {
 	if s.SessionName != nil && !isToken(*s.SessionName) {
-		b.unsupported(field+".sessionName", "session name %q: want a token", *s.SessionName)
+		wrong("sessionName", "session name %q: want a token", *s.SessionName)
 	}
 	switch kind := or(s.Type, gatewayv1.CookieBasedSessionPersistence); kind {
 	case gatewayv1.CookieBasedSessionPersistence, gatewayv1.HeaderBasedSessionPersistence:
 	default:
-		b.unsupported(field+".type", "type %s: want Cookie or Header", kind)
+		wrong("type", "type %s: want Cookie or Header", kind)
 	}
 	if s.AbsoluteTimeout != nil {
 		if _, err := parseDuration(*s.AbsoluteTimeout); err != nil {
-			b.unsupported(field+".absoluteTimeout", "%v", err)
+			wrong("absoluteTimeout", "%v", err)
 		}
 	}
 	if s.CookieConfig != nil {
 		switch life := or(s.CookieConfig.LifetimeType, gatewayv1.SessionCookieLifetimeType); {
 		case life == gatewayv1.PermanentCookieLifetimeType && s.AbsoluteTimeout == nil:
-			b.unsupported(field+".cookieConfig.lifetimeType", "lifetimeType Permanent: want an absoluteTimeout")
+			wrong("cookieConfig.lifetimeType", "lifetimeType Permanent: want an absoluteTimeout")
 		case life != gatewayv1.PermanentCookieLifetimeType && life != gatewayv1.SessionCookieLifetimeType:
-			b.unsupported(field+".cookieConfig.lifetimeType", "lifetimeType %s: want Session or Permanent", life)
+			wrong("cookieConfig.lifetimeType", "lifetimeType %s: want Session or Permanent", life)
 		}
 	}
-	return len(b.flaws) == before
 }
 
-// sessionFor translates a sessionPersistence that has been checked, for a rule
-// that sends to backends.
-func (b *ruleBuilder) sessionFor(rule *routing.Rule, s *gatewayv1.SessionPersistence) *routing.Session {
+// sessionFor translates the sessionPersistence of a rule that sends to
+// backends: its own, or that which a policy asks for on one of its Services.
+// Both have been checked.
+func (b *ruleBuilder) sessionFor(rule *routing.Rule, own *gatewayv1.SessionPersistence) *routing.Session {
+	s := own
+	if s == nil {
+		s = b.session
+	}
 	if s == nil || len(rule.Action.Backends) == 0 {
 		return nil
 	}
@@ -50,8 +60,13 @@ func (b *ruleBuilder) sessionFor(rule *routing.Rule, s *gatewayv1.SessionPersist
 		Name:   or(s.SessionName, ""),
 		Header: or(s.Type, gatewayv1.CookieBasedSessionPersistence) == gatewayv1.HeaderBasedSessionPersistence,
 	}
-	if out.Name == "" {
-		out.Name = b.sessionName(rule.Name)
+	switch {
+	case out.Name == "":
+		out.Name = "fairway-session-" + b.mark(rule.Name)
+	case own == nil && !out.Header:
+		// "Route rules referencing the same service MUST NOT share persistent
+		// sessions (i.e. the same cookie)" (GEP-1619).
+		out.Name += "-" + b.mark(rule.Name)
 	}
 	if s.AbsoluteTimeout != nil {
 		d, err := parseDuration(*s.AbsoluteTimeout)
@@ -68,16 +83,15 @@ func (b *ruleBuilder) sessionFor(rule *routing.Rule, s *gatewayv1.SessionPersist
 	return out
 }
 
-// sessionName makes a name where the author gave none. It stays as it is while
-// other rules come and go if the rule has a name, and never is that of another
-// rule, whose endpoints would not be this one's.
-func (b *ruleBuilder) sessionName(rule string) string {
+// mark tells a rule from all others, whose sessions are not its own. It stays
+// as it is while other rules come and go, if the rule has a name.
+func (b *ruleBuilder) mark(rule string) string {
 	if rule == "" {
 		rule = itoa(b.index)
 	}
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s/%s/%s/%s", b.r.id.part, b.r.id.ns, b.r.id.name, rule)
-	return fmt.Sprintf("fairway-session-%016x", h.Sum64())
+	return fmt.Sprintf("%016x", h.Sum64())
 }
 
 // sharedPath returns the path that all requests of a rule lie under, for the

@@ -37,34 +37,38 @@ const (
 	objectCell cellKind = iota // an object of the world; part is its kind
 
 	// Bags hold what cells of a lower rank than their readers have given them.
-	grantsIn   // the ReferenceGrants of a namespace
-	slicesOf   // the EndpointSlices of a Service
-	policiesOn // the BackendTLSPolicies that target a Service
-	claimsOn   // the listeners of all Gateways that want a port
-	routesAt   // the listeners of a Gateway, as often as a route is attached
-	usersOf    // the Gateways that send requests to a Service
+	grantsIn          // the ReferenceGrants of a namespace
+	slicesOf          // the EndpointSlices of a Service
+	policiesOn        // the BackendTLSPolicies that target a Service
+	trafficPoliciesOn // the XBackendTrafficPolicies that target a Service
+	claimsOn          // the listeners of all Gateways that want a port
+	routesAt          // the listeners of a Gateway, as often as a route is attached
+	usersOf           // the Gateways that send requests to a Service
 
-	classCell        // GatewayClass
-	grantCell        // ReferenceGrant
-	permitCell       // may one kind in a namespace name an object in another
-	sliceCell        // EndpointSlice
-	keyPairCell      // Secret
-	policyCell       // BackendTLSPolicy: what it asks for
-	policyOrderCell  // of a Service: which policy counts for which port
-	serviceCell      // Service: its annotations
-	endpointsCell    // of a cluster
-	clusterCell      // a cluster: Service, port, mark
-	backendCell      // what a backendRef comes to
-	gatewayCell      // Gateway: what stands in it
-	doorsCell        // of a Gateway: what matters to routes
-	portCell         // a port: who has it
-	listenersCell    // of a Gateway: what comes of them
-	openCell         // of a Gateway: the listeners that are in force
-	rulesCell        // of a route
-	attachCell       // of a route: its parents
-	routeCell        // a route: its part and its report
-	gatewayStateCell // Gateway: its report
-	policyStateCell  // BackendTLSPolicy: its report
+	classCell              // GatewayClass
+	grantCell              // ReferenceGrant
+	permitCell             // may one kind in a namespace name an object in another
+	sliceCell              // EndpointSlice
+	keyPairCell            // Secret
+	policyCell             // BackendTLSPolicy: what it asks for
+	policyOrderCell        // of a Service: which policy counts for which port
+	trafficPolicyCell      // XBackendTrafficPolicy: what it asks for
+	trafficCell            // of a Service: what counts of them
+	serviceCell            // Service: its annotations
+	endpointsCell          // of a cluster
+	clusterCell            // a cluster: Service, port, mark
+	backendCell            // what a backendRef comes to
+	gatewayCell            // Gateway: what stands in it
+	doorsCell              // of a Gateway: what matters to routes
+	portCell               // a port: who has it
+	listenersCell          // of a Gateway: what comes of them
+	openCell               // of a Gateway: the listeners that are in force
+	rulesCell              // of a route
+	attachCell             // of a route: its parents
+	routeCell              // a route: its part and its report
+	gatewayStateCell       // Gateway: its report
+	policyStateCell        // BackendTLSPolicy: its report
+	trafficPolicyStateCell // XBackendTrafficPolicy: its report
 
 	cellKinds
 )

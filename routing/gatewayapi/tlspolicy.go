@@ -1,21 +1,17 @@
 package gatewayapi
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/routing"
 )
-
-// maxAncestors is how many entries PolicyStatus.ancestors may have.
-const maxAncestors = 16
 
 // A tlsPolicy is what a BackendTLSPolicy asks for.
 type tlsPolicy struct {
@@ -28,9 +24,6 @@ type tlsPolicy struct {
 	resolved   verdict
 	problems   []note
 }
-
-// A policyTarget is a Service, or the one of its ports that section names.
-type policyTarget struct{ field, service, section string }
 
 // policy reads a BackendTLSPolicy and what it refers to.
 func (t *Translator) policy(r *reading) outcome {
@@ -47,14 +40,14 @@ func (t *Translator) policy(r *reading) outcome {
 	}
 	out := outcome{value: p}
 	for i, ref := range o.Spec.TargetRefs {
-		field := fmt.Sprintf("spec.targetRefs[%d]", i)
-		if ref.Group != "" || ref.Kind != "Service" {
-			p.problems = append(p.problems, no(string(gatewayv1.PolicyReasonTargetNotFound),
-				"%s %s: want a Service", printKind(ref.Group, ref.Kind), ref.Name).at(field))
+		target, bad := serviceTarget(i, ref.LocalPolicyTargetReference)
+		if bad != nil {
+			p.problems = append(p.problems, *bad)
 			continue
 		}
-		p.targets = append(p.targets, policyTarget{field, string(ref.Name), string(or(ref.SectionName, ""))})
-		out.gifts = append(out.gifts, gift{cellID{kind: policiesOn, ns: r.id.ns, name: string(ref.Name)}, r.id.name})
+		target.section = string(or(ref.SectionName, ""))
+		p.targets = append(p.targets, target)
+		out.gifts = append(out.gifts, gift{cellID{kind: policiesOn, ns: r.id.ns, name: target.service}, r.id.name})
 	}
 	p.validate(r, &o.Spec)
 	return out
@@ -212,58 +205,25 @@ func (t *Translator) policyState(r *reading) outcome {
 	}
 	report := newReport("BackendTLSPolicy", o)
 	report.problems(p.problems)
-	states := map[parentName]verdict{}
-	for _, target := range p.targets {
-		v := policyAt(r, p, target)
-		if !v.ok() {
-			report.problems([]note{v.at(target.field)})
+	states := r.judge(p.targets, report, func(at policyTarget) verdict { return r.policyAt(p, at) })
+	report.Ancestors = t.ancestors(p.generation, states, func(v verdict) []metav1.Condition {
+		if !p.accepted.ok() {
+			v = p.accepted
 		}
-		for user := range r.bag(cellID{kind: usersOf, ns: r.id.ns, name: target.service}) {
-			// One target that works makes the policy work for a Gateway.
-			if best, ok := states[user.(parentName)]; !ok || !best.ok() {
-				states[user.(parentName)] = v
-			}
-		}
-	}
-	report.Ancestors = t.ancestors(p, states)
+		return []metav1.Condition{v.as("Accepted"), p.resolved.as("ResolvedRefs")}
+	})
 	return outcome{report: report}
 }
 
 // policyAt says whether a policy counts at one of its targets.
-func policyAt(r *reading, p *tlsPolicy, at policyTarget) verdict {
-	svc := object[corev1.Service](r, "Service", r.id.ns, at.service)
-	if svc == nil {
-		return no(string(gatewayv1.PolicyReasonTargetNotFound), "Service %s/%s: not found", r.id.ns, at.service)
-	}
-	if at.section != "" && !slices.ContainsFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == at.section }) {
-		return no(string(gatewayv1.PolicyReasonTargetNotFound),
-			"Service %s/%s: no port named %s", r.id.ns, at.service, at.section)
+func (r *reading) policyAt(p *tlsPolicy, at policyTarget) verdict {
+	v := r.found(at)
+	if !v.ok() {
+		return v
 	}
 	winners := r.value(cellID{kind: policyOrderCell, ns: r.id.ns, name: at.service}).(map[string]string)
 	if winner := winners[at.section]; winner != p.name {
 		return no(string(gatewayv1.PolicyReasonConflicted), "BackendTLSPolicy %s/%s is older", r.id.ns, winner)
 	}
-	return yes(string(gatewayv1.PolicyReasonAccepted))
-}
-
-func (t *Translator) ancestors(p *tlsPolicy, states map[parentName]verdict) []gatewayv1.PolicyAncestorStatus {
-	gateways := slices.SortedFunc(maps.Keys(states), func(a, b parentName) int {
-		return cmp.Or(strings.Compare(a.ns, b.ns), strings.Compare(a.name, b.name))
-	})
-	var out []gatewayv1.PolicyAncestorStatus
-	for _, gw := range gateways[:min(len(gateways), maxAncestors)] {
-		accepted := p.accepted
-		if accepted.ok() {
-			accepted = states[gw]
-		}
-		group, kind, ns := gatewayv1.Group(gatewayv1.GroupName), gatewayv1.Kind("Gateway"), gatewayv1.Namespace(gw.ns)
-		out = append(out, gatewayv1.PolicyAncestorStatus{
-			AncestorRef: gatewayv1.ParentReference{
-				Group: &group, Kind: &kind, Namespace: &ns, Name: gatewayv1.ObjectName(gw.name),
-			},
-			ControllerName: t.opts.controllerName(),
-			Conditions:     conditions(p.generation, accepted.as("Accepted"), p.resolved.as("ResolvedRefs")),
-		})
-	}
-	return out
+	return v
 }

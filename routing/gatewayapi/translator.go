@@ -13,7 +13,8 @@ const DefaultControllerName = "fairway.dev/gateway-controller"
 type Objects interface {
 	// Get returns the object: a *gatewayv1.GatewayClass, Gateway, HTTPRoute,
 	// GRPCRoute, TLSRoute, TCPRoute, UDPRoute, ReferenceGrant or
-	// BackendTLSPolicy, a *corev1.Namespace, Service, Secret or ConfigMap,
+	// BackendTLSPolicy, a *gatewayxv1alpha1.XBackendTrafficPolicy,
+	// a *corev1.Namespace, Service, Secret or ConfigMap,
 	// a *discoveryv1.EndpointSlice; nil where there is none. What it returns
 	// never changes: an edit is another object.
 	Get(routing.ObjectKey) any
@@ -71,16 +72,17 @@ func New(objs Objects, opts Options) *Translator {
 // plants are the cells that an object of a kind has for itself. Objects of
 // other kinds are read when somebody names them.
 var plants = map[string][]cellKind{
-	"GatewayClass":     {classCell},
-	"Gateway":          {gatewayCell, gatewayStateCell},
-	"HTTPRoute":        {attachCell, routeCell},
-	"GRPCRoute":        {attachCell, routeCell},
-	"TLSRoute":         {attachCell, routeCell},
-	"TCPRoute":         {attachCell, routeCell},
-	"UDPRoute":         {attachCell, routeCell},
-	"BackendTLSPolicy": {policyCell, policyStateCell},
-	"EndpointSlice":    {sliceCell},
-	"ReferenceGrant":   {grantCell},
+	"GatewayClass":          {classCell},
+	"Gateway":               {gatewayCell, gatewayStateCell},
+	"HTTPRoute":             {attachCell, routeCell},
+	"GRPCRoute":             {attachCell, routeCell},
+	"TLSRoute":              {attachCell, routeCell},
+	"TCPRoute":              {attachCell, routeCell},
+	"UDPRoute":              {attachCell, routeCell},
+	"BackendTLSPolicy":      {policyCell, policyStateCell},
+	"XBackendTrafficPolicy": {trafficPolicyCell, trafficPolicyStateCell},
+	"EndpointSlice":         {sliceCell},
+	"ReferenceGrant":        {grantCell},
 }
 
 // Update translates what the changed objects touch: added, edited and removed
@@ -131,6 +133,10 @@ func (t *Translator) formula(r *reading) outcome {
 		return t.policy(r)
 	case policyOrderCell:
 		return t.policyOrder(r)
+	case trafficPolicyCell:
+		return t.trafficPolicy(r)
+	case trafficCell:
+		return t.trafficTo(r)
 	case serviceCell:
 		return t.service(r)
 	case endpointsCell:
@@ -159,6 +165,8 @@ func (t *Translator) formula(r *reading) outcome {
 		return t.gatewayState(r)
 	case policyStateCell:
 		return t.policyState(r)
+	case trafficPolicyStateCell:
+		return t.trafficPolicyState(r)
 	}
 	panic("bug: a cell without a formula")
 }

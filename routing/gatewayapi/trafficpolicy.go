@@ -1,0 +1,168 @@
+package gatewayapi
+
+import (
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayxv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
+
+	"fairway.dev/routing"
+)
+
+// A trafficPolicy is what an XBackendTrafficPolicy asks for.
+type trafficPolicy struct {
+	name       string
+	created    time.Time
+	generation int64
+	targets    []policyTarget
+	traffic    traffic
+	accepted   verdict
+	problems   []note
+}
+
+// A traffic is what policies say of the traffic to a Service.
+type traffic struct {
+	policy  string                        // its name; empty: nobody says anything
+	session *gatewayv1.SessionPersistence // nil: none
+	retries *routing.RetryBudget          // nil: the default
+}
+
+// trafficPolicy reads an XBackendTrafficPolicy.
+func (t *Translator) trafficPolicy(r *reading) outcome {
+	o := object[gatewayxv1alpha1.XBackendTrafficPolicy](r, "XBackendTrafficPolicy", r.id.ns, r.id.name)
+	if o == nil {
+		return outcome{gone: true}
+	}
+	p := &trafficPolicy{
+		name:       o.Name,
+		created:    o.CreationTimestamp.Time,
+		generation: o.Generation,
+		traffic:    traffic{policy: o.Name, session: o.Spec.SessionPersistence},
+		accepted:   yes(string(gatewayv1.PolicyReasonAccepted)),
+	}
+	out := outcome{value: p}
+	for i, ref := range o.Spec.TargetRefs {
+		target, bad := serviceTarget(i, ref)
+		if bad != nil {
+			p.problems = append(p.problems, *bad)
+			continue
+		}
+		p.targets = append(p.targets, target)
+		out.gifts = append(out.gifts, gift{cellID{kind: trafficPoliciesOn, ns: r.id.ns, name: target.service}, r.id.name})
+	}
+	if s := o.Spec.SessionPersistence; s != nil {
+		checkSession(s, p.invalid("spec.sessionPersistence"))
+	}
+	if c := o.Spec.RetryConstraint; c != nil {
+		p.traffic.retries = retryBudget(c, p.invalid("spec.retryConstraint"))
+	}
+	return out
+}
+
+// invalid returns what to call with what is wrong below a field. A policy that
+// is not valid is not in force as a whole.
+func (p *trafficPolicy) invalid(below string) complain {
+	return func(field, format string, args ...any) {
+		v := no(string(gatewayv1.PolicyReasonInvalid), format, args...)
+		if p.accepted.ok() {
+			p.accepted = v
+		}
+		p.problems = append(p.problems, v.at(below+"."+field))
+	}
+}
+
+// complain takes what is wrong with a field.
+type complain func(field, format string, args ...any)
+
+// retryBudget reads a RetryConstraint, with the CRD's defaults filled in.
+func retryBudget(c *gatewayxv1alpha1.RetryConstraint, wrong complain) *routing.RetryBudget {
+	out := &routing.RetryBudget{Percent: 20, Interval: 10 * time.Second, Least: 10, LeastInterval: time.Second}
+	if b := c.Budget; b != nil {
+		if out.Percent = or(b.Percent, out.Percent); out.Percent < 0 || out.Percent > 100 {
+			wrong("budget.percent", "%d percent: want 0-100", out.Percent)
+		}
+		interval(b.Interval, &out.Interval, time.Second, "budget.interval", wrong)
+	}
+	if m := c.MinRetryRate; m != nil {
+		if out.Least = or(m.Count, out.Least); out.Least < 1 || out.Least > 1000000 {
+			wrong("minRetryRate.count", "%d retries: want 1-1000000", out.Least)
+		}
+		interval(m.Interval, &out.LeastInterval, time.Millisecond, "minRetryRate.interval", wrong)
+	}
+	return out
+}
+
+// interval reads a duration of least to an hour.
+func interval(text *gatewayv1.Duration, to *time.Duration, least time.Duration, field string, wrong complain) {
+	if text == nil {
+		return
+	}
+	d, err := parseDuration(*text)
+	switch {
+	case err != nil:
+		wrong(field, "%v", err)
+	case d < least || d > time.Hour:
+		wrong(field, "interval %s: want %s to 1h", *text, least)
+	}
+	*to = d
+}
+
+// trafficTo decides which policy counts for a Service: the oldest that is
+// valid. Its value is a traffic.
+func (t *Translator) trafficTo(r *reading) outcome {
+	var all []*trafficPolicy
+	for name := range r.bag(cellID{kind: trafficPoliciesOn, ns: r.id.ns, name: r.id.name}) {
+		p, _ := r.value(cellID{kind: trafficPolicyCell, ns: r.id.ns, name: name.(string)}).(*trafficPolicy)
+		if p != nil && p.accepted.ok() {
+			all = append(all, p)
+		}
+	}
+	if len(all) == 0 {
+		return outcome{value: traffic{}}
+	}
+	oldest := slices.MinFunc(all, func(a, b *trafficPolicy) int {
+		return compareAge(a.created, b.created, a.name, b.name)
+	})
+	return outcome{value: oldest.traffic}
+}
+
+// traffic returns what policies say of the Service that the cell is for. Of
+// streams they have nothing to say.
+func (r *reading) traffic(t target) traffic {
+	if t.use.isStream() {
+		return traffic{}
+	}
+	return r.value(cellID{kind: trafficCell, ns: r.id.ns, name: r.id.name}).(traffic)
+}
+
+// trafficPolicyState reports an XBackendTrafficPolicy to each Gateway of ours
+// that sends requests to what it targets.
+func (t *Translator) trafficPolicyState(r *reading) outcome {
+	o := object[gatewayxv1alpha1.XBackendTrafficPolicy](r, "XBackendTrafficPolicy", r.id.ns, r.id.name)
+	p, _ := r.value(cellID{kind: trafficPolicyCell, ns: r.id.ns, name: r.id.name}).(*trafficPolicy)
+	if o == nil || p == nil {
+		return outcome{gone: true}
+	}
+	report := newReport("XBackendTrafficPolicy", o)
+	report.problems(p.problems)
+	states := r.judge(p.targets, report, func(at policyTarget) verdict {
+		v := r.found(at)
+		if !v.ok() || !p.accepted.ok() {
+			return v
+		}
+		winner := r.value(cellID{kind: trafficCell, ns: r.id.ns, name: at.service}).(traffic).policy
+		if winner != p.name {
+			return no(string(gatewayv1.PolicyReasonConflicted), "XBackendTrafficPolicy %s/%s is older", r.id.ns, winner)
+		}
+		return v
+	})
+	report.Ancestors = t.ancestors(p.generation, states, func(v verdict) []metav1.Condition {
+		if !p.accepted.ok() {
+			v = p.accepted
+		}
+		return []metav1.Condition{v.as("Accepted")}
+	})
+	return outcome{report: report}
+}
