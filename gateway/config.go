@@ -108,15 +108,21 @@ func (c *config) placed(p *routing.Problem) *routing.Problem {
 
 // summary names what changed, in few words where it is much.
 func summary(keys []routing.ObjectKey) string {
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = k.String()
+	}
+	return listed(names)
+}
+
+// listed returns names as a text, and how many more there are.
+func listed(names []string) string {
 	const most = 5
-	var words []string
-	for _, k := range keys[:min(len(keys), most)] {
-		words = append(words, k.String())
+	text := strings.Join(names[:min(len(names), most)], ", ")
+	if more := len(names) - most; more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
 	}
-	if more := len(keys) - most; more > 0 {
-		words = append(words, fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(words, ", ")
+	return text
 }
 
 func compareKeys(a, b routing.ObjectKey) int {

@@ -88,9 +88,9 @@ func newGateway(o *serveFlags, log *slog.Logger) (*gateway, error) {
 			return nil, fmt.Errorf("-bind: %w", err)
 		}
 	}
-	ca, err := tlsmgr.OpenLocalCA(o.state)
+	ca, err := o.localCA()
 	if err != nil {
-		return nil, fmt.Errorf("local CA: %w", err)
+		return nil, err
 	}
 	if g.server, err = server.New(server.Options{
 		Loops: loops, Bind: bind, Metrics: g.metrics, AccessLog: g.accessLog, LocalCA: ca,
@@ -99,6 +99,19 @@ func newGateway(o *serveFlags, log *slog.Logger) (*gateway, error) {
 		return nil, err
 	}
 	return g, g.listenAdmin()
+}
+
+// localCA returns the CA for listeners that ask for it. A fleet has none: each
+// pod's would be another.
+func (o *serveFlags) localCA() (*tlsmgr.LocalCA, error) {
+	if o.fleet.control != "" {
+		return nil, nil
+	}
+	ca, err := tlsmgr.OpenLocalCA(o.state)
+	if err != nil {
+		return nil, fmt.Errorf("local CA: %w", err)
+	}
+	return ca, nil
 }
 
 // maxConnections bounds client connections so that each can have one to a

@@ -24,7 +24,7 @@ type command struct {
 }
 
 var commands = []command{
-	{"serve", "-manifests DIR", "serve the Gateways of a folder of manifests", serve},
+	{"serve", "-manifests DIR", "serve the Gateways of a folder of manifests (or, as a pod of a fleet, with -control)", serve},
 	{"check", "PATH...", "compile manifests offline and say what would not be in force", check},
 	{"explain", "METHOD URL", "say which rule takes a request, and why no other does", explain},
 	{"demo", "", "run the quickstart's backends", demo},

@@ -14,6 +14,7 @@ import (
 // serveFlags are what `fairway serve` can be told.
 type serveFlags struct {
 	manifests   string
+	fleet       fleetFlags
 	bind        string
 	admin       string
 	state       string
@@ -27,12 +28,13 @@ type serveFlags struct {
 }
 
 func parseServe(args []string) (*serveFlags, error) {
-	f := flags("serve", "-manifests DIR [flags]")
+	f := flags("serve", "-manifests DIR | -control ADDRESS -control-id ID -gateway NAMESPACE/NAME [flags]")
 	o := &serveFlags{}
 	f.StringVar(&o.manifests, "manifests", "", "the `folder` of manifests to serve")
+	o.fleet.register(f)
 	f.StringVar(&o.bind, "bind", "", "the `address` of Gateways that have none in spec.addresses (default: all addresses)")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:9090", "the `address` of the admin port: health, metrics, debug pages")
-	f.StringVar(&o.state, "state", defaultState(), "the `folder` for what must outlive a restart: the local CA")
+	f.StringVar(&o.state, "state", defaultState(), "the `folder` for what must outlive a restart: the local CA, or the last good configuration")
 	f.StringVar(&o.accessLog, "access-log", "stdout", "where access log lines go: stdout, stderr, off, or a `file`")
 	f.StringVar(&o.logFormat, "log-format", "json", "access log lines as json or `text`")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "what is logged: debug, info, warn or error")
@@ -43,7 +45,7 @@ func parseServe(args []string) (*serveFlags, error) {
 	if err := parse(f, args); err != nil {
 		return nil, err
 	}
-	if o.manifests == "" || f.NArg() > 0 {
+	if (o.manifests == "") == (o.fleet.control == "") || f.NArg() > 0 {
 		f.Usage()
 		return nil, errUsage
 	}
@@ -61,21 +63,34 @@ func defaultState() string {
 	return ".fairway"
 }
 
-// serve serves the Gateways of a folder of manifests until ctx ends.
+// serve serves the Gateways of a folder of manifests, or one that the control
+// plane has, until ctx ends.
 func serve(ctx context.Context, args []string, _ io.Writer) error {
 	o, err := parseServe(args)
 	if err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
-	if info, err := os.Stat(o.manifests); err != nil {
+	src, err := o.source(log)
+	if err != nil {
 		return err
-	} else if !info.IsDir() {
-		return fmt.Errorf("manifests %s: want a folder", o.manifests)
 	}
 	g, err := newGateway(o, log)
 	if err != nil {
 		return err
 	}
-	return g.run(ctx, newConfig([]string{o.manifests}, log))
+	return g.run(ctx, src)
+}
+
+// source returns where the configuration comes from.
+func (o *serveFlags) source(log *slog.Logger) (source, error) {
+	if o.fleet.control != "" {
+		return newMember(&o.fleet, o.state, log)
+	}
+	if info, err := os.Stat(o.manifests); err != nil {
+		return nil, err
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("manifests %s: want a folder", o.manifests)
+	}
+	return newConfig([]string{o.manifests}, log), nil
 }

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"google.golang.org/grpc/credentials"
+
+	"fairway.dev/discovery/feed"
+	"fairway.dev/routing"
+	"fairway.dev/tlsmgr/identity"
+)
+
+// fleetFlags are what `fairway serve` has to know where it is a pod of a
+// Gateway's fleet.
+type fleetFlags struct {
+	control   string
+	controlID string
+	gateway   string
+	token     string
+	roots     string
+}
+
+func (o *fleetFlags) register(f *flag.FlagSet) {
+	f.StringVar(&o.control, "control", "", "the `address` of the control plane, instead of a folder of manifests")
+	f.StringVar(&o.controlID, "control-id", "", "with -control: the SPIFFE `identity` that the control plane has to prove")
+	f.StringVar(&o.gateway, "gateway", "", "with -control: the Gateway to serve, as `namespace/name`")
+	f.StringVar(&o.token, "token", "/var/run/secrets/fairway/token", "with -control: the `file` with the token of the pod's service account")
+	f.StringVar(&o.roots, "roots", "/var/run/secrets/fairway/root-cert.pem", "with -control: the `file` with the roots that the control plane is verified with")
+}
+
+// A member is the source of a pod of a fleet: what the control plane says.
+type member struct {
+	options   *fleetFlags
+	state     string
+	control   identity.Known
+	roots     *identity.BundleFile
+	log       *slog.Logger
+	client    atomic.Pointer[feed.Client]
+	pod, node string
+}
+
+// newMember returns the source that o describes. State is a folder for the
+// last good configuration, which holds keys.
+func newMember(o *fleetFlags, state string, log *slog.Logger) (*member, error) {
+	if o.gateway == "" || o.controlID == "" {
+		return nil, errors.New("-control: want -gateway and -control-id, too")
+	}
+	id, err := identity.Parse(o.controlID)
+	if err != nil {
+		return nil, fmt.Errorf("-control-id: %w", err)
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	m := &member{options: o, state: state, control: identity.Only(id), log: log, pod: hostname, node: os.Getenv("NODE_NAME")}
+	if name := os.Getenv("POD_NAME"); name != "" {
+		m.pod = os.Getenv("POD_NAMESPACE") + "/" + name
+	}
+	m.roots = identity.NewBundleFile(o.roots, log)
+	return m, nil
+}
+
+// run serves the last good configuration, and what the control plane sends.
+func (m *member) run(ctx context.Context, apply func(change) []*routing.Problem) {
+	var keeper *identity.Keeper
+	own := func() (*tls.Certificate, error) { return keeper.Certificate() }
+	issuer := &identity.Client{Address: m.options.control, TokenFile: m.options.token, Roots: m.roots.Bundle, Server: m.control, Own: own}
+	keeper = identity.NewKeeper(issuer.Issue, m.log)
+	client := feed.NewClient(feed.ClientOptions{
+		Control:     m.options.control,
+		Credentials: credentials.NewTLS(identity.ClientConfig(own, m.roots.Bundle, m.control)),
+		Gateway:     m.options.gateway, Pod: m.pod, Node: m.node,
+		Apply: func(d *routing.Delta) []*routing.Problem { return apply(change{d, describe(d)}) },
+		Dir:   filepath.Clean(m.state),
+		Log:   m.log,
+	})
+	m.client.Store(client)
+	go keeper.Run(ctx)
+	client.Run(ctx)
+}
+
+func (m *member) problems(compiled []*routing.Problem) []*routing.Problem { return compiled }
+func (m *member) logged() []*routing.Problem                              { return nil }
+
+// stand tells the control plane what stands now.
+func (m *member) stand(problems []*routing.Problem) {
+	if c := m.client.Load(); c != nil {
+		c.Report(problems)
+	}
+}
+
+// describe names what a change touches, in few words where it is much.
+func describe(d *routing.Delta) string {
+	var names []string
+	for _, l := range d.Listeners {
+		names = append(names, "listener "+string(l.Name))
+	}
+	for _, r := range d.Routes {
+		names = append(names, string(r.Name))
+	}
+	for _, c := range d.Clusters {
+		names = append(names, "cluster "+string(c.Name))
+	}
+	for _, e := range d.Endpoints {
+		names = append(names, "endpoints "+string(e.Cluster))
+	}
+	for _, c := range d.Certificates {
+		names = append(names, "certificate "+string(c.Name))
+	}
+	removed := d.Removed
+	names = appendRemoved(names, "listener ", removed.Listeners)
+	names = appendRemoved(names, "", removed.Routes)
+	names = appendRemoved(names, "cluster ", removed.Clusters)
+	names = appendRemoved(names, "certificate ", removed.Certificates)
+	return listed(names)
+}
+
+func appendRemoved[K ~string](names []string, kind string, removed []K) []string {
+	for _, name := range removed {
+		names = append(names, "-"+kind+string(name))
+	}
+	return names
+}
