@@ -2,37 +2,54 @@
 // watch the kinds that Fairway reads, and what arrives goes through one queue
 // into one [discovery.World], trimmed to what is read of it.
 //
-// The law: between two calls of apply the World stands still, and each call
-// names every key whose object a translation would read differently from
-// before. While the API server is away the World stays as it is; when it is
-// back only real differences are reported.
+// The law: while apply runs the World stands still, and each call of it names
+// every key whose object a translation would read differently from before.
+// While the API server is away the World stays as it is; when it is back only
+// real differences are reported.
+//
+// Gateway API's kinds are there when their definitions are: a line of the log
+// says which are not, and one that appears later is watched from then on. Of
+// the versions of a kind the best that the API server serves is read, older
+// ones into the types of the first. An object that the types cannot hold, of a
+// definition newer than they are, is left as it was before; others around it
+// are read.
+//
+// Of Secrets and ConfigMaps only those that somebody reads are fetched and
+// held; of all others it is known that there are such objects.
 //
 // The package decides nothing about routes, and writes nothing.
 package cluster
 
 import (
-	"context"
+	"cmp"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 
+	"fairway.dev/discovery"
 	"fairway.dev/routing"
 )
 
 // Options are what a Source may be told.
 type Options struct {
 	// Wanted says whether anything reads a Secret or a ConfigMap. The content
-	// of others is not fetched, and not held. It is called from Run only, and
-	// not while apply runs. If nil, none is.
+	// of others is not fetched, and not held for longer than a minute. It is
+	// called from Run's goroutine only: between calls of apply, and by
+	// Pending. If nil, none is.
 	Wanted func(routing.ObjectKey) bool
 
 	// Version of the program, for the User-Agent: "fairway-control/VERSION".
 	Version string
 
 	// Patience is how long, after the first kind is there, the first Change
-	// waits for kinds that cannot be listed. If zero, 30 seconds.
+	// waits for kinds that we may not list, and ten times as long for others
+	// that the API server fails to list. While it cannot be reached at all
+	// there is no first Change. If zero, 30 seconds.
 	Patience time.Duration
 
 	// Log gets what happens. If nil, nothing is logged.
@@ -58,40 +75,135 @@ type Change struct {
 
 // A Source is the World of a cluster.
 type Source struct {
+	opts    Options
+	log     *slog.Logger
+	backoff wait.Backoff
+	wire    *wire
+	inbox   *inbox
+	work    sync.WaitGroup // all goroutines but that of Run
+
+	mu    sync.RWMutex // of world, which only Run's goroutine changes
+	world discovery.World
+
+	missed struct { // contents that Get did not find
+		mu   sync.Mutex
+		keys map[routing.ObjectKey]bool
+	}
+
+	// Of Run's goroutine.
+	lines    []*line
+	lookout  lookout
+	contents contents
+	counting bool // patience began
+	patience int  // how often it has run out
+	begun    bool // the first Change was given
+	owed     bool // a Change without More is to follow
+
+	state sync.Mutex // of what Kinds, Synced and Resource say
+	ready bool       // a Change without More was given
+	away  bool       // the API server cannot be reached
 }
 
 // New returns a Source of the cluster that config leads to. It does not
 // connect yet.
 func New(config *rest.Config, opts Options) (*Source, error) {
-	return &Source{}, nil
-}
-
-// Run watches the cluster until ctx ends, and calls apply for each Change,
-// from one goroutine. What gathers while apply runs is one Change.
-func (s *Source) Run(ctx context.Context, apply func(Change)) error {
-	<-ctx.Done()
-	return nil
+	wire, err := newWire(config, "fairway-control/"+cmp.Or(opts.Version, "unknown"))
+	if err != nil {
+		return nil, fmt.Errorf("client of the API server: %w", err)
+	}
+	s := &Source{opts: opts, log: opts.Log, backoff: backoff, wire: wire, inbox: newInbox(), contents: newContents()}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	for _, k := range kinds {
+		s.lines = append(s.lines, &line{kind: k})
+	}
+	return s, nil
 }
 
 // Get returns the object, a pointer to its API type, or nil where there is
-// none. Nobody changes it. A Secret or ConfigMap that there is, but whose
-// content is not held, is fetched if it is wanted once apply has returned.
-// Any goroutine may call Get.
-func (s *Source) Get(k routing.ObjectKey) any { return nil }
+// none; of a Node and a CustomResourceDefinition it is a
+// *metav1.PartialObjectMetadata. Nobody changes it. A Secret or ConfigMap that
+// there is, but whose content is not held, is fetched if it is wanted once
+// apply has returned. Any goroutine may call Get.
+//
+// Objects have no TypeMeta, and of their metadata what identifies and selects
+// them; annotations only of fairway.dev, gateway.networking.k8s.io and
+// service.kubernetes.io.
+func (s *Source) Get(k routing.ObjectKey) any {
+	s.mu.RLock()
+	o := s.world.Get(k)
+	s.mu.RUnlock()
+	if o == nil && (k.Kind == "Secret" || k.Kind == "ConfigMap") {
+		s.missed.mu.Lock()
+		if s.missed.keys == nil {
+			s.missed.keys = map[routing.ObjectKey]bool{}
+		}
+		s.missed.keys[k] = true
+		s.missed.mu.Unlock()
+	}
+	return o
+}
 
 // Pending returns how many contents were asked for and are on their way. In
-// apply, after a translation, it says what the translation missed.
-func (s *Source) Pending() int { return 0 }
+// apply, from where alone it may be called, it counts what a translation has
+// missed a moment ago; a Change without More follows when all have come.
+func (s *Source) Pending() int {
+	n := s.contents.waiting
+	s.missed.mu.Lock()
+	defer s.missed.mu.Unlock()
+	for k := range s.missed.keys {
+		if s.contents.held[k] == nil && s.contents.version(k) != "" && s.wanted(k) {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *Source) wanted(k routing.ObjectKey) bool { return s.opts.Wanted != nil && s.opts.Wanted(k) }
 
 // Resource returns where the API server has the objects of a kind, in the
 // version that it serves of those that Fairway reads; false where it has none.
+// Any goroutine may call it.
 func (s *Source) Resource(kind string) (schema.GroupVersionResource, bool) {
-	return schema.GroupVersionResource{}, false
+	l := s.line(kind)
+	if l == nil {
+		return schema.GroupVersionResource{}, false
+	}
+	s.state.Lock()
+	defer s.state.Unlock()
+	return l.kind.resource(l.version), l.version != ""
 }
 
-// Synced reports whether the first Change was given, and what is not there
-// yet or cannot be listed, for people.
-func (s *Source) Synced() (bool, []string) { return false, nil }
+// line returns the line of a kind, or nil.
+func (s *Source) line(kind string) *line {
+	for _, l := range s.lines {
+		if l.kind.name == kind {
+			return l
+		}
+	}
+	return nil
+}
+
+// Synced reports whether a Change without More was given, and what is not
+// there yet or cannot be watched, for people. Any goroutine may call it.
+func (s *Source) Synced() (ready bool, unfinished []string) {
+	s.state.Lock()
+	defer s.state.Unlock()
+	for _, l := range s.lines {
+		switch {
+		case l.version == "" || l.synced && l.err == nil:
+		case l.err != nil:
+			unfinished = append(unfinished, l.kind.name+": "+l.err.Error())
+		default:
+			unfinished = append(unfinished, l.kind.name+": not listed yet")
+		}
+	}
+	if !s.ready && unfinished == nil {
+		unfinished = []string{"objects are being read"}
+	}
+	return s.ready, unfinished
+}
 
 // A KindState is how the watch of one kind goes, for metrics and debug pages.
 type KindState struct {
@@ -99,10 +211,23 @@ type KindState struct {
 	Version  string // that is watched; empty while the API server has none
 	Synced   bool   // listed once; it stays while the API server is away
 	Err      error  // why the watch is down; nil while it is up
-	Objects  int
-	Events   uint64 // added, modified and deleted ones, since the start
-	Restarts uint64 // lists and watches begun, but for the first
+	Objects  int    // that there are
+	Unread   int    // of them that the types cannot hold
+	Events   uint64 // objects that were added, modified and deleted
+	Restarts uint64 // watches that followed another one
 }
 
-// Kinds returns the state of each kind, in order of names.
-func (s *Source) Kinds() []KindState { return nil }
+// Kinds returns the state of each kind, in order of names. Any goroutine may
+// call it.
+func (s *Source) Kinds() []KindState {
+	s.state.Lock()
+	defer s.state.Unlock()
+	states := make([]KindState, 0, len(s.lines))
+	for _, l := range s.lines {
+		states = append(states, KindState{
+			Kind: l.kind.name, Version: l.version, Synced: l.synced, Err: l.err, Objects: l.objects, Unread: l.unreadable,
+			Events: l.events.Load(), Restarts: max(l.watches.Load(), 1) - 1,
+		})
+	}
+	return states
+}

@@ -1,0 +1,277 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"fairway.dev/routing"
+)
+
+// Run watches the cluster until ctx ends, and calls apply for each Change,
+// from one goroutine. What gathers while apply runs is one Change. It is
+// called once, and returns nil when all that it began has ended.
+func (s *Source) Run(ctx context.Context, apply func(Change)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer s.work.Wait()
+	defer cancel()
+	for _, l := range s.lines {
+		if !l.kind.defined() {
+			s.watch(ctx, l, l.kind.versions[0])
+		}
+	}
+	s.look(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.inbox.wake:
+		}
+		d := s.open(ctx, s.inbox.take())
+		if !s.begun {
+			if !s.complete() {
+				continue
+			}
+			d = s.all()
+		}
+		s.report(ctx, d, apply)
+	}
+}
+
+// A difference is the keys of what is not as it was.
+type difference struct {
+	keys     []routing.ObjectKey // a translation reads it differently
+	statuses []routing.ObjectKey // it does not
+}
+
+// report gives a Change, if there is one to give, and sees to what was missed
+// meanwhile.
+func (s *Source) report(ctx context.Context, d difference, apply func(Change)) {
+	for first := !s.begun; ; first = false {
+		more := first || s.contents.waiting > 0
+		if !first && d.keys == nil && d.statuses == nil && (more || !s.owed) {
+			return
+		}
+		apply(Change{Keys: sorted(d.keys), Statuses: sorted(d.statuses), More: more})
+		s.begun, s.owed = true, more
+		if !more {
+			s.state.Lock()
+			s.ready = true
+			s.state.Unlock()
+		}
+		s.considerMissed(ctx)
+		if s.contents.waiting > 0 {
+			s.owed = true
+			return
+		}
+		d = difference{}
+	}
+}
+
+// open takes in what has arrived.
+func (s *Source) open(ctx context.Context, m mail) (d difference) {
+	for w, b := range m.batches {
+		if w.line.watcher == w { // it may have been stopped
+			s.takeBatch(ctx, w.line, b, &d)
+		}
+	}
+	for _, f := range m.fetched {
+		if s.takeFetched(ctx, f) {
+			d.keys = append(d.keys, f.key)
+		}
+	}
+	if m.looked != nil {
+		s.takeLooked(ctx, m.looked, &d)
+	}
+	s.heed(ctx, m.alarms)
+	return d
+}
+
+// heed does what it is time for.
+func (s *Source) heed(ctx context.Context, a alarms) {
+	if a.look {
+		s.look(ctx)
+	}
+	if a.patience {
+		s.patience++
+		if s.patience == 1 {
+			s.alarm(9*s.waitsFor(), func(a *alarms) { a.patience = true })
+		}
+	}
+	if a.sweep {
+		s.sweep()
+	}
+	if c := &s.contents; !c.sweeping && len(c.held) > 0 {
+		c.sweeping = true
+		s.alarm(sweepAfter, func(a *alarms) { a.sweep = true })
+	}
+}
+
+// alarm sends mail after a while.
+func (s *Source) alarm(after time.Duration, set func(*alarms)) *time.Timer {
+	return time.AfterFunc(after, func() { s.inbox.put(func(m *mail) { set(&m.alarms) }) })
+}
+
+func (s *Source) waitsFor() time.Duration {
+	if s.opts.Patience == 0 {
+		return 30 * time.Second
+	}
+	return s.opts.Patience
+}
+
+// complete reports whether all is there that the first Change waits for.
+func (s *Source) complete() bool {
+	if !s.lookout.done {
+		return false
+	}
+	without := map[string]error{}
+	s.state.Lock()
+	defer s.state.Unlock()
+	for _, l := range s.lines {
+		if l.watcher == nil || l.synced {
+			continue
+		}
+		refused := apierrors.IsForbidden(l.err) || apierrors.IsMethodNotSupported(l.err)
+		if s.patience < 1 || s.patience < 2 && !refused || l.err == nil || isAway(l.err) {
+			return false
+		}
+		without[l.kind.name] = l.err
+	}
+	for _, kind := range slices.Sorted(maps.Keys(without)) {
+		s.log.Error("going on without a kind that cannot be listed", "origin", kind, "err", without[kind])
+	}
+	return true
+}
+
+// all returns the keys of all objects.
+func (s *Source) all() (d difference) {
+	for _, l := range s.lines {
+		s.world.Each(l.kind.name, func(k routing.ObjectKey, _ any) { d.keys = append(d.keys, k) })
+	}
+	return d
+}
+
+// takeBatch takes in what a line's watcher has seen.
+func (s *Source) takeBatch(ctx context.Context, l *line, b *batch, d *difference) {
+	if b.whole {
+		for _, k := range s.keysOf(l.kind) {
+			if b.objects[k] == nil {
+				b.objects[k] = nil
+			}
+		}
+		if !l.synced && !s.begun && !s.counting {
+			s.counting = true
+			s.alarm(s.waitsFor(), func(a *alarms) { a.patience = true })
+		}
+	}
+	for k, o := range b.objects {
+		s.takeObject(ctx, l, k, o, d)
+	}
+	s.state.Lock()
+	l.synced = l.synced || b.whole
+	l.objects, l.unreadable = s.count(l.kind), len(l.unread)
+	s.state.Unlock()
+}
+
+// takeObject takes in one object; nil is that it is gone.
+func (s *Source) takeObject(ctx context.Context, l *line, k routing.ObjectKey, o object, d *difference) {
+	if p, ok := o.(*parcel); ok {
+		if l.unread[k] != p.ResourceVersion {
+			s.log.Warn("object cannot be read: it stays as it was", "origin", k, "err", p.err)
+		}
+		if l.unread == nil {
+			l.unread = map[routing.ObjectKey]string{}
+		}
+		l.unread[k] = p.ResourceVersion
+		return
+	}
+	delete(l.unread, k)
+	switch {
+	case l.kind.content != nil:
+		version := ""
+		if o != nil {
+			version = o.GetResourceVersion()
+		}
+		if s.noteVersion(ctx, k, version) {
+			d.keys = append(d.keys, k)
+		}
+		return
+	case l.kind.name == definitions && !isDefinition(k):
+		return
+	}
+	if s.place(l.kind, k, o, d) && l.kind.name == definitions {
+		s.lookAgain(ctx)
+	}
+}
+
+// place puts an object where it belongs in the World, and reports whether a
+// translation reads that differently.
+func (s *Source) place(kind *kind, k routing.ObjectKey, o object, d *difference) bool {
+	old, _ := s.world.Get(k).(object)
+	switch {
+	case o == nil && old == nil:
+		return false
+	case o == nil:
+		s.remove(k)
+	case old != nil && kind.defined() && alike(old, o):
+		if old.GetResourceVersion() != o.GetResourceVersion() {
+			s.put(k, o)
+			d.statuses = append(d.statuses, k)
+		}
+		return false
+	case old != nil && reflect.DeepEqual(old, o):
+		return false
+	default:
+		s.put(k, o)
+	}
+	d.keys = append(d.keys, k)
+	return true
+}
+
+// put and remove change the World, which others may be reading.
+
+func (s *Source) put(k routing.ObjectKey, o object) {
+	s.mu.Lock()
+	s.world.Put(k, o)
+	s.mu.Unlock()
+}
+
+func (s *Source) remove(k routing.ObjectKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.world.Delete(k)
+}
+
+// keysOf returns the keys of all objects of a kind that there are.
+func (s *Source) keysOf(k *kind) []routing.ObjectKey {
+	if k.content != nil {
+		return slices.Collect(maps.Keys(s.contents.versions[k.name]))
+	}
+	var list []routing.ObjectKey
+	s.world.Each(k.name, func(key routing.ObjectKey, _ any) { list = append(list, key) })
+	return list
+}
+
+func (s *Source) count(k *kind) int {
+	if k.content != nil {
+		return len(s.contents.versions[k.name])
+	}
+	return s.world.Len(k.name)
+}
+
+func isDefinition(key routing.ObjectKey) bool {
+	return slices.ContainsFunc(kinds, func(k *kind) bool { return k.defined() && k.definition() == key })
+}
+
+// sorted returns keys in order, each once.
+func sorted(keys []routing.ObjectKey) []routing.ObjectKey {
+	slices.SortFunc(keys, func(a, b routing.ObjectKey) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return slices.Compact(keys)
+}

@@ -1,0 +1,134 @@
+package cluster
+
+import (
+	"maps"
+	"reflect"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// trimCustom leaves a custom resource its spec, its status, which who writes
+// status must keep for others, and of its metadata what identifies, dates and
+// selects it.
+func trimCustom(o object) {
+	o.SetManagedFields(nil)
+	o.SetOwnerReferences(nil)
+	o.SetFinalizers(nil)
+	o.SetGenerateName("")
+	o.SetAnnotations(annotationsRead(o))
+}
+
+// alike reports whether a translation reads two custom resources of one key
+// alike: the API server counts the versions of a spec.
+func alike(a, b object) bool {
+	return a.GetUID() == b.GetUID() && a.GetGeneration() == b.GetGeneration() &&
+		a.GetDeletionTimestamp().Equal(b.GetDeletionTimestamp()) &&
+		maps.Equal(a.GetLabels(), b.GetLabels()) && maps.Equal(a.GetAnnotations(), b.GetAnnotations())
+}
+
+// annotationsRead returns the annotations that anything here may read. Those
+// of other tools come and go without a meaning for us, and kubectl's hold the
+// whole object once more.
+func annotationsRead(o object) map[string]string {
+	all := o.GetAnnotations()
+	maps.DeleteFunc(all, func(name, _ string) bool {
+		domain, _, _ := strings.Cut(name, "/")
+		return domain != "fairway.dev" && domain != gatewayGroup && domain != "service.kubernetes.io"
+	})
+	if len(all) == 0 {
+		return nil
+	}
+	return all
+}
+
+// The kinds below have no status of ours: without the resourceVersion, equal
+// objects are equal.
+
+func trimService(o object) {
+	s := o.(*corev1.Service)
+	s.ObjectMeta = metav1.ObjectMeta{
+		Namespace: s.Namespace, Name: s.Name, CreationTimestamp: s.CreationTimestamp,
+		Labels: s.Labels, Annotations: annotationsRead(s),
+	}
+	s.Status = corev1.ServiceStatus{}
+}
+
+func trimEndpointSlice(o object) {
+	s := o.(*discoveryv1.EndpointSlice)
+	s.ObjectMeta = metav1.ObjectMeta{
+		Namespace: s.Namespace, Name: s.Name, Labels: pick(s.Labels, discoveryv1.LabelServiceName),
+	}
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		e.Hostname, e.NodeName, e.DeprecatedTopology = nil, nil, nil
+		if e.TargetRef != nil {
+			e.TargetRef = &corev1.ObjectReference{Kind: e.TargetRef.Kind, Name: e.TargetRef.Name}
+		}
+	}
+}
+
+func trimNamespace(o object) {
+	n := o.(*corev1.Namespace)
+	n.ObjectMeta = metav1.ObjectMeta{Name: n.Name, Labels: n.Labels}
+	n.Spec, n.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
+}
+
+// trimNode leaves where the node is.
+func trimNode(o object) {
+	n := o.(*metav1.PartialObjectMetadata)
+	n.ObjectMeta = metav1.ObjectMeta{
+		Name: n.Name, Labels: pick(n.Labels, corev1.LabelTopologyZone, corev1.LabelTopologyRegion),
+	}
+}
+
+// trimDefinition leaves the bundle's version and channel.
+func trimDefinition(o object) {
+	d := o.(*metav1.PartialObjectMetadata)
+	d.ObjectMeta = metav1.ObjectMeta{
+		Name: d.Name, UID: d.UID, Generation: d.Generation, Annotations: annotationsRead(d),
+	}
+}
+
+// trimContent leaves a Secret or ConfigMap its content, and what is watched of
+// it the resourceVersion alone: annotations may hold the content too.
+func trimContent(o object) {
+	meta := metav1.ObjectMeta{Namespace: o.GetNamespace(), Name: o.GetName(), ResourceVersion: o.GetResourceVersion()}
+	switch o := o.(type) {
+	case *metav1.PartialObjectMetadata:
+		o.ObjectMeta = meta
+	case *corev1.Secret:
+		o.ObjectMeta = meta
+	case *corev1.ConfigMap:
+		o.ObjectMeta = meta
+	}
+}
+
+// sameContent reports whether two Secrets or ConfigMaps hold the same.
+func sameContent(a, b object) bool {
+	switch a := a.(type) {
+	case *corev1.Secret:
+		b, ok := b.(*corev1.Secret)
+		return ok && a.Type == b.Type && reflect.DeepEqual(a.Data, b.Data)
+	case *corev1.ConfigMap:
+		b, ok := b.(*corev1.ConfigMap)
+		return ok && reflect.DeepEqual(a.Data, b.Data) && reflect.DeepEqual(a.BinaryData, b.BinaryData)
+	}
+	return false
+}
+
+// pick returns some of the labels.
+func pick(labels map[string]string, names ...string) map[string]string {
+	var some map[string]string
+	for _, name := range names {
+		if value, ok := labels[name]; ok {
+			if some == nil {
+				some = map[string]string{}
+			}
+			some[name] = value
+		}
+	}
+	return some
+}
