@@ -27,20 +27,34 @@ func (s *Server) applyPorts() {
 		return
 	}
 	snap := s.Snapshot()
+	s.markPorts(snap)
+	s.reportUnbound(append(s.applyConnections(snap), s.applyDatagrams(snap)...))
+}
+
+// markPorts sees to it that each port has its mark: the same while it stays.
+func (s *Server) markPorts(snap *routing.Snapshot) {
+	for key := range s.binds {
+		if snap.Port(key) == nil {
+			delete(s.binds, key)
+		}
+	}
+	for _, p := range snap.Ports() {
+		if s.binds[p.Key] == nil {
+			s.binds[p.Key] = &proxy.Bind{Key: p.Key}
+		}
+	}
+}
+
+// applyConnections opens and closes the ports that take connections, and
+// returns the Problems of those that could not be bound.
+func (s *Server) applyConnections(snap *routing.Snapshot) []*routing.Problem {
 	var ports []listen.Port
 	var sources []*routing.Port
-	wanted := map[routing.PortKey]bool{}
 	for _, p := range snap.Ports() {
 		if p.Protocol != routing.HTTP && p.Protocol != routing.HTTPS {
 			continue
 		}
-		wanted[p.Key] = true
-		bind := s.binds[p.Key]
-		if bind == nil {
-			bind = &proxy.Bind{Key: p.Key}
-			s.binds[p.Key] = bind
-		}
-		port := listen.Port{Addr: s.bindAddr(p.Key), Mark: bind}
+		port := listen.Port{Addr: s.bindAddr(p.Key), Mark: s.binds[p.Key]}
 		protocol := "http"
 		if p.Protocol == routing.HTTPS {
 			protocol = "https"
@@ -51,13 +65,14 @@ func (s *Server) applyPorts() {
 		ports = append(ports, port)
 		sources = append(sources, p)
 	}
-	for key := range s.binds {
-		if !wanted[key] {
-			delete(s.binds, key)
-		}
-	}
+	return unavailable(sources, s.ports.Apply(ports))
+}
+
+// unavailable makes Problems of the errors of binding ports, of which sources
+// are what they stand for.
+func unavailable(sources []*routing.Port, errs []error) []*routing.Problem {
 	var unbound []*routing.Problem
-	for i, err := range s.ports.Apply(ports) {
+	for i, err := range errs {
 		if err == nil {
 			continue
 		}
@@ -65,7 +80,7 @@ func (s *Server) applyPorts() {
 			unbound = append(unbound, &routing.Problem{Origin: l.Origin.At(l.Origin.Field + ".port"), Reason: PortUnavailable, Err: err})
 		}
 	}
-	s.reportUnbound(unbound)
+	return unbound
 }
 
 // reportUnbound keeps the Problems of ports, and tries those again in a while.
@@ -85,7 +100,7 @@ func (s *Server) reportUnbound(unbound []*routing.Problem) {
 		}
 	}
 	wait := retryBind
-	if s.ports.Leaving() {
+	if s.ports.Leaving() || s.udp.Leaving() {
 		wait = retrySoon
 	}
 	s.retryBinds = time.AfterFunc(wait, func() {

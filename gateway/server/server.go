@@ -22,6 +22,7 @@ import (
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/proxy"
+	"fairway.dev/gateway/stream"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/upstream"
 	"fairway.dev/routing"
@@ -64,6 +65,7 @@ type Server struct {
 	options  Options
 	loops    []*loop.Loop
 	ports    *listen.Set
+	udp      *stream.UDP
 	clusters *upstream.Set
 	proxy    *proxy.Proxy
 	handlers []message.Handler // by loop
@@ -113,6 +115,7 @@ func New(o Options) (*Server, error) {
 		Loops: s.loops, Log: o.Log, MaxConnections: o.MaxConnections,
 		HTTP1: s.http1Codecs(), HTTP2: s.http2Codecs(), Events: s.connectionEvents(),
 	})
+	s.udp = s.newUDP()
 	for _, l := range s.loops {
 		o.Metrics.Watch(l)
 		if o.AccessLog != nil {
@@ -152,7 +155,7 @@ func (s *Server) Unbound() []*routing.Problem { return *s.unbound.Load() }
 // Clusters returns the clusters' state.
 func (s *Server) Clusters() []upstream.ClusterStats { return s.clusters.Stats() }
 
-// Addrs returns the addresses that are bound.
+// Addrs returns the addresses that are bound and take connections.
 func (s *Server) Addrs() []netip.AddrPort { return s.ports.Addrs() }
 
 // Ready reports whether the server takes traffic, and what it waits for if not.
@@ -167,16 +170,17 @@ func (s *Server) Ready() (ready bool, unfinished []string) {
 }
 
 // Drain stops accepting, lets what is under way finish, and returns when all
-// connections are closed or ctx ends.
+// connections are closed, and the ports for datagrams quiet, or ctx ends.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
 	s.mu.Lock()
 	s.stopRetrying()
 	s.ports.Drain()
+	s.udp.Drain()
 	s.mu.Unlock()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for !s.ports.Drained() {
+	for !s.ports.Drained() || s.udp.Leaving() {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%d connections left: %w", s.ports.Open(), ctx.Err())
@@ -192,6 +196,7 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	s.stopRetrying()
 	s.ports.Apply(nil)
+	s.udp.Apply(nil)
 	s.mu.Unlock()
 	for _, l := range s.loops {
 		l.Stop()
