@@ -13,11 +13,13 @@ import (
 	"fairway.dev/routing"
 )
 
-// Doors are what a Gateway lets routes know: an edit of the rest of it costs
-// no route anything.
+// Doors are what a holder lets routes know: an edit of the rest of it costs no
+// route anything.
 type doors struct {
-	ours bool
-	list []door
+	gateway parentName
+	ours    bool
+	list    []door
+	closed  string // why nobody is let in; empty where somebody may be
 }
 
 // A door is a listener as a route sees it.
@@ -30,16 +32,24 @@ type door struct {
 	selector labels.Selector
 }
 
-// doors sums up a Gateway for its routes. Where there is no Gateway its value
-// is nil. Listeners that are not accepted are doors too: status does not keep
-// a route from being attached.
+// doors sums up a holder for its routes. Where there is none, or no Gateway for
+// it, its value is nil. Listeners that are not accepted are doors too: status
+// does not keep a route from being attached.
 func (t *Translator) doors(r *reading) outcome {
-	g, _ := r.value(cellID{kind: gatewayCell, ns: r.id.ns, name: r.id.name}).(*gateway)
-	if g == nil {
+	h := holderOf(r.id)
+	o := r.roster(h)
+	if o == nil {
 		return outcome{}
 	}
-	d := &doors{ours: g.ours}
-	for _, l := range g.listeners {
+	f := r.frame(o.gateway)
+	if f == nil {
+		return outcome{}
+	}
+	d := &doors{gateway: o.gateway, ours: f.ours}
+	if f.ours && !o.admitted {
+		d.closed = fmt.Sprintf("Gateway %s does not allow %s", o.gateway, h)
+	}
+	for _, l := range o.listeners {
 		d.list = append(d.list, door{l.name, l.port, pattern(l.hostname), l.kinds, l.from, l.selector})
 	}
 	return outcome{value: d}
@@ -54,12 +64,13 @@ type attachment struct {
 	claims bool
 }
 
-// A parent is what a parentRef to a Gateway comes to. Those to Gateways of
-// others, and to other kinds, leave no trace.
+// A parent is what a parentRef to a Gateway or a ListenerSet comes to. Those to
+// Gateways of others, and to other kinds, leave no trace.
 type parent struct {
-	ref      int // the index in spec.parentRefs
-	gateway  parentName
-	absent   bool // there is no such Gateway
+	ref      int        // the index in spec.parentRefs
+	at       holder     // that it names
+	gateway  parentName // that at belongs to
+	absent   bool       // there is no such object
 	accepted verdict
 	entries  []entry
 }
@@ -80,17 +91,17 @@ func (t *Translator) attach(r *reading) outcome {
 	a := &attachment{created: o.meta.CreationTimestamp.Time}
 	for i := range o.refs {
 		ref := &o.refs[i]
-		if or(ref.Group, gatewayv1.GroupName) != gatewayv1.GroupName || or(ref.Kind, "Gateway") != "Gateway" {
+		h := holder{string(or(ref.Kind, "Gateway")), string(or(ref.Namespace, gatewayv1.Namespace(r.id.ns))), string(ref.Name)}
+		if or(ref.Group, gatewayv1.GroupName) != gatewayv1.GroupName || h.kind != "Gateway" && h.kind != "ListenerSet" {
 			continue
 		}
-		gw := parentName{string(or(ref.Namespace, gatewayv1.Namespace(r.id.ns))), string(ref.Name)}
-		d, _ := r.value(cellID{kind: doorsCell, ns: gw.ns, name: gw.name}).(*doors)
+		d, _ := r.value(h.cell(doorsCell)).(*doors)
 		switch {
 		case d == nil:
-			a.parents = append(a.parents, parent{ref: i, gateway: gw, absent: true})
+			a.parents = append(a.parents, parent{ref: i, at: h, absent: true})
 		case d.ours:
-			p := parent{ref: i, gateway: gw}
-			p.accepted, p.entries = r.enter(o, ref, gw, d)
+			p := parent{ref: i, at: h, gateway: d.gateway}
+			p.accepted, p.entries = r.enter(o, ref, h, d)
 			a.parents = append(a.parents, p)
 			a.claims = a.claims || len(p.entries) > 0
 		}
@@ -103,8 +114,11 @@ func (t *Translator) attach(r *reading) outcome {
 	return outcome{value: a}
 }
 
-// enter tries the doors of a Gateway, and says at which test the last failed.
-func (r *reading) enter(o *routeObject, ref *gatewayv1.ParentReference, gw parentName, d *doors) (verdict, []entry) {
+// enter tries the doors of a holder, and says at which test the last failed.
+func (r *reading) enter(o *routeObject, ref *gatewayv1.ParentReference, h holder, d *doors) (verdict, []entry) {
+	if d.closed != "" {
+		return no(string(gatewayv1.RouteReasonNoMatchingParent), "%s", d.closed), nil
+	}
 	named, allowed := false, false
 	var entries []entry
 	for i := range d.list {
@@ -113,23 +127,23 @@ func (r *reading) enter(o *routeObject, ref *gatewayv1.ParentReference, gw paren
 			continue
 		}
 		named = true
-		if !r.allows(door, gw) {
+		if !r.allows(door, h) {
 			continue
 		}
 		allowed = true
 		if hosts := hostsAt(door.host, o.hosts); len(hosts) > 0 {
-			entries = append(entries, entry{listenerName(gw, door.name), door.name, hosts})
+			entries = append(entries, entry{h.listener(door.name), door.name, hosts})
 		}
 	}
 	switch {
 	case !named:
-		return no(string(gatewayv1.RouteReasonNoMatchingParent), "Gateway %s has no listener %s", gw, printSection(ref)), nil
+		return no(string(gatewayv1.RouteReasonNoMatchingParent), "%s has no listener %s", h, printSection(ref)), nil
 	case !allowed:
 		return no(string(gatewayv1.RouteReasonNotAllowedByListeners),
-			"no listener of Gateway %s allows %ss of namespace %s", gw, r.id.part, r.id.ns), nil
+			"no listener of %s allows %ss of namespace %s", h, r.id.part, r.id.ns), nil
 	case entries == nil:
 		return no(string(gatewayv1.RouteReasonNoMatchingListenerHostname),
-			"no listener of Gateway %s has a hostname in common with %s", gw, printHosts(o.hosts)), nil
+			"no listener of %s has a hostname in common with %s", h, printHosts(o.hosts)), nil
 	}
 	return yes(string(gatewayv1.RouteReasonAccepted)), entries
 }
@@ -151,7 +165,7 @@ func printHosts(hosts []gatewayv1.Hostname) string {
 }
 
 // allows reports whether a listener's allowedRoutes let the cell's route in.
-func (r *reading) allows(d *door, gw parentName) bool {
+func (r *reading) allows(d *door, h holder) bool {
 	if !slices.ContainsFunc(d.kinds, func(k gatewayv1.RouteGroupKind) bool { return string(k.Kind) == r.id.part }) {
 		return false
 	}
@@ -159,7 +173,7 @@ func (r *reading) allows(d *door, gw parentName) bool {
 	case gatewayv1.NamespacesFromAll:
 		return true
 	case gatewayv1.NamespacesFromSame:
-		return r.id.ns == gw.ns
+		return r.id.ns == h.ns
 	case gatewayv1.NamespacesFromSelector:
 		return d.selector.Matches(namespaceLabels(object[corev1.Namespace](r, "Namespace", "", r.id.ns), r.id.ns))
 	}

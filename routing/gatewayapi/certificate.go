@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/routing"
 )
@@ -49,6 +50,47 @@ func checkKeyPair(s *corev1.Secret) error {
 	}
 	_, err := tls.X509KeyPair(chain, key)
 	return err
+}
+
+// certificate finds the key pair that a reference in an object names. reason is
+// why one is not in order that may be named.
+func (r *reading) certificate(of holder, ref *gatewayv1.SecretObjectReference, reason string) (routing.CertificateName, verdict) {
+	ns, name := string(or(ref.Namespace, gatewayv1.Namespace(of.ns))), string(ref.Name)
+	if group, kind := or(ref.Group, ""), or(ref.Kind, "Secret"); group != "" || kind != "Secret" {
+		return "", no(reason, "%s %s: want a Secret", printKind(group, kind), name)
+	}
+	if !r.permitted(of.kind, of.ns, "Secret", ns, name) {
+		return "", no(string(gatewayv1.ListenerReasonRefNotPermitted),
+			"Secret %s/%s: no ReferenceGrant allows %ss of namespace %s", ns, name, of.kind, of.ns)
+	}
+	pair := r.value(cellID{kind: keyPairCell, ns: ns, name: name}).(keyPair)
+	if pair.problem != "" {
+		return "", no(reason, "%s", pair.problem)
+	}
+	return pair.name, yes("")
+}
+
+// An identity is the certificate that a Gateway shows to backends that it
+// speaks TLS to (GatewayBackendTLS).
+type identity struct {
+	certificate routing.CertificateName // empty: none
+	resolved    verdict                 // ResolvedRefs of the Gateway
+	problems    []note
+}
+
+// identity finds the certificate that a Gateway shows to backends. One that is
+// not in order is not shown: backends that want one turn the Gateway away.
+func (t *Translator) identity(r *reading) outcome {
+	out := identity{resolved: yes(string(gatewayv1.GatewayReasonResolvedRefs))}
+	f := r.frame(parentName{r.id.ns, r.id.name})
+	if f != nil && f.client != nil {
+		name, v := r.certificate(holder{"Gateway", r.id.ns, r.id.name}, f.client, string(gatewayv1.GatewayReasonInvalidClientCertificateRef))
+		if out.certificate = name; !v.ok() {
+			out.resolved = v
+			out.problems = []note{v.at("spec.tls.backend.clientCertificateRef")}
+		}
+	}
+	return outcome{value: out}
 }
 
 // checkRoots reports an error unless data is PEM with certificates, all of

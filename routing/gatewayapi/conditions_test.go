@@ -47,15 +47,18 @@ func route(fields string) string {
 
 func listeners(list string) string { return gatewayDoc + "  listeners: [" + list + "]\n---" }
 
+// A conditionTest is a world, and a condition that is reported in it.
+type conditionTest struct {
+	name   string
+	world  string
+	object string // "HTTPRoute shop/r"
+	of     string // "" the object itself, "listener http", "parent 0", "ancestor 0"
+	want   string // "Accepted=False NoMatchingParent"; "no PartiallyInvalid"
+	says   string // part of the message
+}
+
 func TestConditions(t *testing.T) {
-	tests := []struct {
-		name   string
-		world  string
-		object string // "HTTPRoute shop/r"
-		of     string // "" the object itself, "listener http", "parent 0", "ancestor 0"
-		want   string // "Accepted=False NoMatchingParent"; "no PartiallyInvalid"
-		says   string // part of the message
-	}{
+	tests := []conditionTest{
 		{"class", "kind: GatewayClass\nmetadata: {name: x}\nspec: {controllerName: fairway.dev/gateway-controller}",
 			"GatewayClass x", "", "Accepted=True Accepted", ""},
 		{"class with parameters", "kind: GatewayClass\nmetadata: {name: x}\nspec: {controllerName: fairway.dev/gateway-controller, parametersRef: {group: '', kind: ConfigMap, name: y}}",
@@ -82,7 +85,7 @@ func TestConditions(t *testing.T) {
 		{"unresolved listener", listeners("{name: a, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: x}]}}"),
 			"Gateway shop/edge", "", "ResolvedRefs=False ListenersNotResolved", "Secret shop/x"},
 
-		{"protocol", listeners("{name: a, port: 1, protocol: UDP}"), "Gateway shop/edge", "listener a", "Accepted=False UnsupportedProtocol", "UDP"},
+		{"protocol", listeners("{name: a, port: 1, protocol: SCTP}"), "Gateway shop/edge", "listener a", "Accepted=False UnsupportedProtocol", "SCTP"},
 		{"port", listeners("{name: a, port: 70000, protocol: HTTP}"), "Gateway shop/edge", "listener a", "Accepted=False UnsupportedValue", "70000"},
 		{"kinds", listeners("{name: a, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: TCPRoute}]}}"),
 			"Gateway shop/edge", "listener a", "ResolvedRefs=False InvalidRouteKinds", "TCPRoute"},
@@ -95,7 +98,7 @@ func TestConditions(t *testing.T) {
 		{"same hostname", listeners("{name: a, port: 80, protocol: HTTP, hostname: x.y}, {name: b, port: 80, protocol: HTTP, hostname: X.y}"),
 			"Gateway shop/edge", "listener a", "Conflicted=True HostnameConflict", "listener b"},
 		{"same hostname, accepted", listeners("{name: a, port: 80, protocol: HTTP, hostname: x.y}, {name: b, port: 80, protocol: HTTP, hostname: X.y}"),
-			"Gateway shop/edge", "listener b", "Accepted=False Invalid", "listener a"},
+			"Gateway shop/edge", "listener b", "Accepted=False HostnameConflict", "listener a"},
 		{"two protocols", listeners("{name: a, port: 80, protocol: HTTP, hostname: x.y}, {name: b, port: 80, protocol: HTTPS, hostname: z.y, tls: {options: {fairway.dev/certificate: local-ca}}}"),
 			"Gateway shop/edge", "listener a", "Conflicted=True ProtocolConflict", "HTTPS"},
 		{"no conflict", edge, "Gateway shop/edge", "listener http", "Conflicted=False NoConflicts", ""},
@@ -126,7 +129,7 @@ func TestConditions(t *testing.T) {
 			"Gateway shop/edge", "listener a", "Programmed=True Programmed", ""},
 		{"tls on HTTP", listeners("{name: a, port: 80, protocol: HTTP, tls: {}}"), "Gateway shop/edge", "listener a", "Accepted=False UnsupportedValue", "want HTTPS"},
 		{"client certificates", gatewayDoc + "  tls: {frontend: {default: {validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: x}]}}}}\n  listeners: [{name: a, port: 443, protocol: HTTPS, tls: {options: {fairway.dev/certificate: local-ca}}}]",
-			"Gateway shop/edge", "listener a", "Accepted=False UnsupportedValue", "client certificates"},
+			"Gateway shop/edge", "listener a", "Accepted=False NoValidCACertificate", "ConfigMap shop/x: not found"},
 		{"client certificate for backends", gatewayDoc + "  tls: {backend: {clientCertificateRef: {name: x}}}\n  listeners: [{name: a, port: 80, protocol: HTTP}]",
 			"Gateway shop/edge", "listener a", "Programmed=True Programmed", ""},
 		{"two listeners of one name", listeners("{name: a, port: 80, protocol: HTTP}, {name: a, port: 81, protocol: HTTP}"),
@@ -253,36 +256,39 @@ func TestConditions(t *testing.T) {
 		{"session of a policy leaves the route alone", edge + cart + attachedRoute + trafficPolicyDoc("p", 1, "cart", "sessionPersistence: {type: Magic}"), "HTTPRoute shop/r", "parent 0", "no PartiallyInvalid", ""},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			w := world{}
-			w.load(t, tt.world)
-			r := w.translate(Options{DefaultClass: "fairway"})
-			kind, name, _ := strings.Cut(tt.object, " ")
-			ns, name, found := strings.Cut(name, "/")
-			if !found {
-				ns, name = "", ns
-			}
-			report, ok := r.reports[routing.ObjectKey{Kind: kind, Namespace: ns, Name: name}]
-			if !ok {
-				t.Fatalf("no report of %s in\n%s", tt.object, r.dump())
-			}
-			list := conditionsOf(report, tt.of)
-			if list == nil {
-				t.Fatalf("no conditions of %s in\n%s", tt.of, report)
-			}
-			got, says := "no "+strings.TrimPrefix(tt.want, "no "), ""
-			for _, c := range list {
-				if c.Type == strings.TrimPrefix(tt.want, "no ") || strings.HasPrefix(tt.want, c.Type+"=") {
-					got, says = c.Type+"="+string(c.Status)+" "+c.Reason, c.Message
-				}
-				if o := w[report.Object].(metav1.Object); c.ObservedGeneration != o.GetGeneration() {
-					t.Errorf("%s observed generation %d, want %d", c.Type, c.ObservedGeneration, o.GetGeneration())
-				}
-			}
-			if got != tt.want || !strings.Contains(says, tt.says) {
-				t.Errorf("got %s %q, want %s %q, in\n%s", got, says, tt.want, tt.says, report)
-			}
-		})
+		t.Run(tt.name, func(t *testing.T) { tt.check(t, Options{DefaultClass: "fairway"}) })
+	}
+}
+
+func (tt *conditionTest) check(t *testing.T, opts Options) {
+	t.Helper()
+	w := world{}
+	w.load(t, tt.world)
+	r := w.translate(opts)
+	kind, name, _ := strings.Cut(tt.object, " ")
+	ns, name, found := strings.Cut(name, "/")
+	if !found {
+		ns, name = "", ns
+	}
+	report, ok := r.reports[routing.ObjectKey{Kind: kind, Namespace: ns, Name: name}]
+	if !ok {
+		t.Fatalf("no report of %s in\n%s", tt.object, r.dump())
+	}
+	list := conditionsOf(report, tt.of)
+	if list == nil {
+		t.Fatalf("no conditions of %s in\n%s", tt.of, report)
+	}
+	got, says := "no "+strings.TrimPrefix(tt.want, "no "), ""
+	for _, c := range list {
+		if c.Type == strings.TrimPrefix(tt.want, "no ") || strings.HasPrefix(tt.want, c.Type+"=") {
+			got, says = c.Type+"="+string(c.Status)+" "+c.Reason, c.Message
+		}
+		if o := w[report.Object].(metav1.Object); c.ObservedGeneration != o.GetGeneration() {
+			t.Errorf("%s observed generation %d, want %d", c.Type, c.ObservedGeneration, o.GetGeneration())
+		}
+	}
+	if got != tt.want || !strings.Contains(says, tt.says) {
+		t.Errorf("got %s %q, want %s %q, in\n%s", got, says, tt.want, tt.says, report)
 	}
 }
 

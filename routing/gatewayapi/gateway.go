@@ -3,32 +3,21 @@ package gatewayapi
 import (
 	"fmt"
 	"net/netip"
-	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"fairway.dev/routing"
+	"fairway.dev/routing/v1alpha1"
 )
 
-// A parentName names a Gateway.
-type parentName struct{ ns, name string }
-
-func (p parentName) String() string { return p.ns + "/" + p.name }
-
-// A gateway is what a Gateway says by itself: what it refers to, and other
-// Gateways, are not looked at yet.
+// A gateway is what a Gateway says by itself: what its listeners refer to, its
+// ListenerSets and other Gateways are not looked at yet.
 type gateway struct {
-	ours      bool // all else is empty where it is not
-	created   time.Time
-	accepted  verdict      // before its listeners have a say
-	addresses []netip.Addr // none: the server's default
-	usable    verdict      // of the addresses that were asked for
-	listeners []*listener
-	problems  []note
+	frame
+	roster
+	parameters *v1alpha1.GatewayParameters // nil: not to be had
+	problems   []note
 }
 
 // gateway parses a Gateway. Where there is no Gateway its value is nil.
@@ -37,37 +26,34 @@ func (t *Translator) gateway(r *reading) outcome {
 	if o == nil || !r.planted {
 		return outcome{gone: true}
 	}
-	state := r.value(cellID{kind: classCell, name: string(o.Spec.GatewayClassName)}).(classState)
-	if state == classForeign {
-		return outcome{value: &gateway{}}
+	class := r.value(cellID{kind: classCell, name: string(o.Spec.GatewayClassName)}).(class)
+	name := parentName{r.id.ns, r.id.name}
+	g := &gateway{frame: frame{gateway: name}, roster: roster{gateway: name}}
+	if class.state == classForeign {
+		return outcome{value: g}
 	}
-	g := &gateway{ours: true, created: o.CreationTimestamp.Time, accepted: yes(string(gatewayv1.GatewayReasonAccepted))}
-	if state == classRejected {
+	g.ours, g.admitted = true, true
+	g.accepted = yes(string(gatewayv1.GatewayReasonAccepted))
+	g.frame.created, g.roster.created = o.CreationTimestamp.Time, o.CreationTimestamp.Time
+	g.rank = rank{ns: r.id.ns, name: r.id.name}
+	if class.state == classRejected {
 		g.reject("spec.gatewayClassName", no(string(gatewayv1.GatewayReasonInvalidParameters),
 			"GatewayClass %s is not accepted", o.Spec.GatewayClassName))
 	}
-	if infra := o.Spec.Infrastructure; infra != nil && infra.ParametersRef != nil {
-		g.reject("spec.infrastructure.parametersRef", no(string(gatewayv1.GatewayReasonInvalidParameters),
-			"parametersRef names a %s: no parameters are known", infra.ParametersRef.Kind))
+	g.findParameters(r, o, class.parameters)
+	t.parseAddresses(g, o.Spec.Addresses)
+	if g.sets = admissionOf(o.Spec.AllowedListeners); g.sets.problem != "" {
+		g.problems = append(g.problems, note{"spec.allowedListeners.namespaces", reasonUnsupportedValue, g.sets.problem})
 	}
-	if o.Spec.TLS != nil && o.Spec.TLS.Backend != nil {
-		g.problems = append(g.problems, note{"spec.tls.backend", reasonUnsupportedValue,
-			"client certificates for backends are not supported: backends that ask for one are shown none"})
-	}
-	g.parseAddresses(o.Spec.Addresses)
-	for i := range o.Spec.Listeners {
-		g.addListener(parseListener(o, i))
-	}
-	findConflicts(g.listeners)
-	out := outcome{value: g}
-	if !t.opts.Isolated {
-		for _, l := range g.listeners {
-			if g.serves() && l.accepted.ok() {
-				out.gifts = append(out.gifts, gift{l.portID(), g.claim(r.id, l)})
-			}
+	if tls := o.Spec.TLS; tls != nil {
+		g.frontend = tls.Frontend
+		if tls.Backend != nil {
+			g.client = tls.Backend.ClientCertificateRef
 		}
 	}
-	return out
+	listeners, problems := t.parseListeners(o.Spec.Listeners)
+	g.listeners, g.problems = listeners, append(g.problems, problems...)
+	return outcome{value: g, gifts: g.stakes()}
 }
 
 func (g *gateway) reject(field string, v verdict) {
@@ -77,25 +63,27 @@ func (g *gateway) reject(field string, v verdict) {
 	g.problems = append(g.problems, v.at(field))
 }
 
-// addListener adds a listener, but for one whose name is taken: it could not be
-// told from the other, neither by routes nor in the status.
-func (g *gateway) addListener(l *listener) {
-	if slices.ContainsFunc(g.listeners, func(m *listener) bool { return m.name == l.name }) {
-		g.problems = append(g.problems, note{l.field + ".name", string(gatewayv1.ListenerReasonInvalid),
-			fmt.Sprintf("a second listener %s: want another name", l.name)})
-		return
+// findParameters merges the parameters of the Gateway over those of its class.
+func (g *gateway) findParameters(r *reading, o *gatewayv1.Gateway, class *v1alpha1.GatewayParameters) {
+	var own *v1alpha1.GatewayParameters
+	if infra := o.Spec.Infrastructure; infra != nil && infra.ParametersRef != nil {
+		ref := infra.ParametersRef
+		var err error
+		if own, err = r.parameters(ref.Group, ref.Kind, r.id.ns, ref.Name); err != nil {
+			g.reject("spec.infrastructure.parametersRef", no(string(gatewayv1.GatewayReasonInvalidParameters), "parametersRef: %v", err))
+		}
 	}
-	g.listeners = append(g.listeners, l)
+	if g.accepted.ok() {
+		g.parameters = v1alpha1.Merge(class, own)
+		g.proxy = g.parameters.Spec.ProxyProtocol
+	}
 }
 
-// serves reports whether the Gateway may have listeners in force at all.
-func (g *gateway) serves() bool {
-	return g.accepted.ok() && (g.usable.ok() || len(g.addresses) > 0)
-}
-
-// parseAddresses keeps the addresses that can be bound. Where some were asked
-// for and none is left, nothing is bound rather than everything.
-func (g *gateway) parseAddresses(list []gatewayv1.GatewaySpecAddress) {
+// parseAddresses looks at the addresses that were asked for. In a cluster they
+// are those of the Service in front of the pods, and who provisions it knows
+// whether they can be had. Otherwise those that parse are bound, and where none
+// is left, nothing is bound rather than everything.
+func (t *Translator) parseAddresses(g *gateway, list []gatewayv1.GatewaySpecAddress) {
 	g.usable = yes("")
 	for i, a := range list {
 		field := fmt.Sprintf("spec.addresses[%d]", i)
@@ -104,12 +92,14 @@ func (g *gateway) parseAddresses(list []gatewayv1.GatewaySpecAddress) {
 			continue
 		}
 		addr, err := netip.ParseAddr(a.Value)
-		if err == nil {
+		v := no(string(gatewayv1.GatewayReasonAddressNotUsable), "address %q: want an IP address", a.Value)
+		switch {
+		case t.opts.Isolated && (err == nil || a.Value == ""):
+			continue
+		case err == nil:
 			g.addresses = append(g.addresses, addr.Unmap())
 			continue
-		}
-		v := no(string(gatewayv1.GatewayReasonAddressNotUsable), "address %q: want an IP address", a.Value)
-		if a.Value == "" {
+		case a.Value == "":
 			v = no(string(gatewayv1.GatewayReasonAddressNotAssigned), "address without a value: want an IP address")
 		}
 		if g.usable.ok() {
@@ -119,112 +109,58 @@ func (g *gateway) parseAddresses(list []gatewayv1.GatewaySpecAddress) {
 	}
 }
 
-// listeners says what comes of the listeners of a Gateway, and makes those that
-// are in force. Its value is a []listenerState, nil where the Gateway is not
-// ours.
-func (t *Translator) listeners(r *reading) outcome {
-	o := object[gatewayv1.Gateway](r, "Gateway", r.id.ns, r.id.name)
-	g, _ := r.value(cellID{kind: gatewayCell, ns: r.id.ns, name: r.id.name}).(*gateway)
-	if o == nil || g == nil || !g.ours {
-		return outcome{}
-	}
-	states := make([]listenerState, len(g.listeners))
-	out := outcome{value: states}
-	for i, l := range g.listeners {
-		states[i] = t.listenerState(r, g, l)
-		if states[i].programmed.ok() {
-			out.parts = append(out.parts, g.part(o, l, &states[i]))
-		}
-	}
-	return out
-}
-
-// open lists the listeners of a Gateway that are in force, by their names:
-// a route is in the Spec for these only.
-func (t *Translator) open(r *reading) outcome {
-	g, _ := r.value(cellID{kind: gatewayCell, ns: r.id.ns, name: r.id.name}).(*gateway)
-	states, _ := r.value(cellID{kind: listenersCell, ns: r.id.ns, name: r.id.name}).([]listenerState)
-	var names []gatewayv1.SectionName
-	for i, s := range states {
-		if s.programmed.ok() {
-			names = append(names, g.listeners[i].name)
-		}
-	}
-	return outcome{value: names}
-}
-
 // gatewayState reports a Gateway.
 func (t *Translator) gatewayState(r *reading) outcome {
 	o := object[gatewayv1.Gateway](r, "Gateway", r.id.ns, r.id.name)
 	if o == nil {
 		return outcome{gone: true}
 	}
+	h := holder{"Gateway", r.id.ns, r.id.name}
 	g, _ := r.value(cellID{kind: gatewayCell, ns: r.id.ns, name: r.id.name}).(*gateway)
-	states, _ := r.value(cellID{kind: listenersCell, ns: r.id.ns, name: r.id.name}).([]listenerState)
+	states, _ := r.value(h.cell(listenersCell)).([]listenerState)
 	if g == nil || !g.ours {
 		return outcome{}
 	}
 	report := newReport("Gateway", o)
 	report.problems(g.problems)
-	attached := r.bag(cellID{kind: routesAt, ns: r.id.ns, name: r.id.name})
-	for i, l := range g.listeners {
-		report.problems(states[i].problems)
-		report.Listeners = append(report.Listeners, gatewayv1.ListenerStatus{
-			Name:           l.name,
-			SupportedKinds: l.kinds,
-			AttachedRoutes: int32(attached[string(l.name)]),
-			Conditions:     conditions(o.Generation, states[i].conditions()...),
-		})
-	}
-	report.Conditions = conditions(o.Generation, g.conditions(states)...)
+	report.Parameters = g.parameters
+	g.roster.report(r, h, states, o.Generation, report)
+	sets := r.bag(g.roster.gateway.cell(setsOf, ""))
+	accepted := int32(sets[acceptedSet])
+	report.AttachedListenerSets = &accepted
+
+	backend := r.value(g.roster.gateway.cell(identityCell, "")).(identity)
+	report.problems(backend.problems)
+	g.reportValidation(r, report)
+	report.Conditions = conditions(o.Generation, g.conditions(states, backend, sets)...)
 	return outcome{report: report}
 }
 
-// part is a listener as the Spec has it.
-func (g *gateway) part(o *gatewayv1.Gateway, l *listener, s *listenerState) *routing.Listener {
-	out := &routing.Listener{
-		Name:      listenerName(parentName{o.Namespace, o.Name}, l.name),
-		Origin:    routing.Origin{Kind: "Gateway", Namespace: o.Namespace, Name: o.Name, Field: l.field},
-		Created:   g.created,
-		Gateway:   o.Namespace + "/" + o.Name,
-		Addresses: g.addresses,
-		Port:      l.port,
-		Protocol:  routing.Protocol(l.protocol),
-		Hostname:  l.hostname,
-	}
-	if l.protocol == gatewayv1.HTTPSProtocolType {
-		out.TLS = &routing.ListenerTLS{Certificates: s.certificates}
-	}
-	return out
-}
-
-func listenerName(gw parentName, section gatewayv1.SectionName) routing.ListenerName {
-	return routing.ListenerName(gw.ns + "/" + gw.name + "/" + string(section))
-}
-
-// conditions sums up a Gateway and what its listeners come to.
-func (g *gateway) conditions(states []listenerState) []metav1.Condition {
+// conditions sums up a Gateway and what its listeners come to. Listeners of
+// ListenerSets count where a Gateway has none of its own that work.
+func (g *gateway) conditions(states []listenerState, backend identity, sets map[any]int) []metav1.Condition {
 	accepted, programmed := g.accepted, yes(string(gatewayv1.GatewayReasonProgrammed))
-	resolved := yes(string(gatewayv1.GatewayReasonResolvedRefs))
-	good, served := 0, 0
+	resolved := backend.resolved
+	good, served := sets[acceptedSet], sets[programmedSet]
 	var bad []string
 	for i, s := range states {
+		name := string(g.listeners[i].name)
 		if s.accepted.ok() {
 			good++
 		}
 		if s.programmed.ok() {
 			served++
 		} else {
-			bad = append(bad, string(g.listeners[i].name))
+			bad = append(bad, name)
 		}
-		if !s.resolved.ok() {
-			resolved = no(string(gatewayv1.GatewayReasonListenersNotResolved), "listener %s: %s", g.listeners[i].name, s.resolved.message)
+		if !s.resolved.ok() && resolved.ok() {
+			resolved = no(string(gatewayv1.GatewayReasonListenersNotResolved), "listener %s: %s", name, s.resolved.message)
 		}
 	}
 	if accepted.ok() && len(bad) > 0 {
 		accepted = no(string(gatewayv1.GatewayReasonListenersNotValid), "not in force: %s", strings.Join(bad, ", "))
 		if good > 0 {
-			accepted.status = yes("").status
+			accepted.status = metav1.ConditionTrue
 		}
 	}
 	switch {
@@ -233,34 +169,9 @@ func (g *gateway) conditions(states []listenerState) []metav1.Condition {
 	case served == 0:
 		programmed = no(string(gatewayv1.GatewayReasonInvalid), "no listener is in force")
 	}
-	return []metav1.Condition{accepted.as("Accepted"), programmed.as("Programmed"), resolved.as("ResolvedRefs")}
-}
-
-// A portClaim is a listener that wants a port.
-type portClaim struct {
-	gateway   parentName
-	created   int64
-	listener  gatewayv1.SectionName
-	addresses string
-	protocol  gatewayv1.ProtocolType
-	hostname  string
-}
-
-func (g *gateway) claim(id cellID, l *listener) portClaim {
-	addresses := make([]string, len(g.addresses))
-	for i, a := range g.addresses {
-		addresses[i] = a.String()
+	list := []metav1.Condition{accepted.as("Accepted"), programmed.as("Programmed"), resolved.as("ResolvedRefs")}
+	if v := g.insecure(); v.ok() {
+		list = append(list, v.as(string(gatewayv1.GatewayConditionInsecureFrontendValidationMode)))
 	}
-	return portClaim{
-		gateway:   parentName{id.ns, id.name},
-		created:   birth(g.created),
-		listener:  l.name,
-		addresses: strings.Join(addresses, ","),
-		protocol:  l.protocol,
-		hostname:  l.hostname,
-	}
-}
-
-func (l *listener) portID() cellID {
-	return cellID{kind: claimsOn, name: strconv.Itoa(int(l.port))}
+	return list
 }

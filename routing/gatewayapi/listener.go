@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -13,7 +15,7 @@ import (
 	"fairway.dev/routing"
 )
 
-// An HTTPS listener without certificateRefs asks with this option for
+// An HTTPS or TLS listener without certificateRefs asks with this option for
 // a certificate of the local CA.
 const (
 	certificateOption = "fairway.dev/certificate"
@@ -25,34 +27,27 @@ const (
 var routeKinds = map[gatewayv1.ProtocolType][]gatewayv1.Kind{
 	gatewayv1.HTTPProtocolType:  {"HTTPRoute", "GRPCRoute"},
 	gatewayv1.HTTPSProtocolType: {"HTTPRoute", "GRPCRoute"},
+	gatewayv1.TLSProtocolType:   {"TLSRoute"},
+	gatewayv1.TCPProtocolType:   {"TCPRoute"},
+	gatewayv1.UDPProtocolType:   {"UDPRoute"},
 }
 
-// transports says which protocols can share a port: those that hostnames tell
-// apart at the same moment, in a request or in a ClientHello.
-var transports = map[gatewayv1.ProtocolType]string{
-	gatewayv1.HTTPProtocolType:  "plain",
-	gatewayv1.HTTPSProtocolType: "TLS",
-}
-
-// A listener is what a listener says by itself, and beside the others of its
-// Gateway.
+// A listener is what a listener of a Gateway or a ListenerSet says by itself.
 type listener struct {
 	name     gatewayv1.SectionName
 	field    string
 	port     uint16
 	protocol gatewayv1.ProtocolType
-	hostname string // lower case
+	hostname string // lower case; empty where the protocol has none
 	tls      *gatewayv1.ListenerTLSConfig
 
 	kinds    []gatewayv1.RouteGroupKind
 	from     gatewayv1.FromNamespaces
 	selector labels.Selector
 
-	accepted    verdict
-	conflicted  verdict
-	resolved    verdict
-	overlapping verdict // zero where it does not
-	problems    []note
+	accepted verdict
+	resolved verdict
+	problems []note
 }
 
 func (l *listener) reject(field string, v verdict) {
@@ -69,31 +64,51 @@ func (l *listener) unresolved(field string, v verdict) {
 	l.problems = append(l.problems, v.at(l.field+field))
 }
 
-func parseListener(o *gatewayv1.Gateway, i int) *listener {
-	spec := &o.Spec.Listeners[i]
+// parseListeners parses the listeners of an object, but for those whose name
+// is taken: they could not be told from the others, neither by routes nor in
+// the status.
+func (t *Translator) parseListeners(specs []gatewayv1.Listener) (list []*listener, problems []note) {
+	for i := range specs {
+		l := parseListener(&specs[i], "spec.listeners["+itoa(i)+"]")
+		if slices.ContainsFunc(list, func(m *listener) bool { return m.name == l.name }) {
+			problems = append(problems, note{l.field + ".name", string(gatewayv1.ListenerReasonInvalid),
+				fmt.Sprintf("a second listener %s: want another name", l.name)})
+			continue
+		}
+		if what, ok := t.opts.Reserved[l.port]; ok && l.protocol != gatewayv1.UDPProtocolType {
+			l.reject(".port", no(string(gatewayv1.ListenerReasonPortUnavailable),
+				"port %d: the gateway pods need it for %s: want another", l.port, what))
+		}
+		list = append(list, l)
+	}
+	return list, problems
+}
+
+func parseListener(spec *gatewayv1.Listener, field string) *listener {
 	l := &listener{
-		name:       spec.Name,
-		field:      fmt.Sprintf("spec.listeners[%d]", i),
-		port:       uint16(spec.Port),
-		protocol:   spec.Protocol,
-		hostname:   strings.ToLower(string(or(spec.Hostname, ""))),
-		tls:        spec.TLS,
-		kinds:      []gatewayv1.RouteGroupKind{},
-		accepted:   yes(string(gatewayv1.ListenerReasonAccepted)),
-		conflicted: verdict{status: metav1.ConditionFalse, reason: string(gatewayv1.ListenerReasonNoConflicts)},
-		resolved:   yes(string(gatewayv1.ListenerReasonResolvedRefs)),
+		name:     spec.Name,
+		field:    field,
+		port:     uint16(spec.Port),
+		protocol: spec.Protocol,
+		tls:      spec.TLS,
+		kinds:    []gatewayv1.RouteGroupKind{},
+		accepted: yes(string(gatewayv1.ListenerReasonAccepted)),
+		resolved: yes(string(gatewayv1.ListenerReasonResolvedRefs)),
 	}
 	if routeKinds[spec.Protocol] == nil {
 		l.reject(".protocol", no(string(gatewayv1.ListenerReasonUnsupportedProtocol),
-			"protocol %s: want HTTP or HTTPS", spec.Protocol))
+			"protocol %s: want HTTP, HTTPS, TLS, TCP or UDP", spec.Protocol))
 		return l
+	}
+	if l.protocol != gatewayv1.TCPProtocolType && l.protocol != gatewayv1.UDPProtocolType {
+		l.hostname = strings.ToLower(string(or(spec.Hostname, "")))
 	}
 	if spec.Port < 1 || spec.Port > 65535 {
 		l.reject(".port", no(string(gatewayv1.ListenerReasonUnsupportedValue), "port %d: want 1-65535", spec.Port))
 	}
 	l.parseKinds(spec.AllowedRoutes)
 	l.parseNamespaces(spec.AllowedRoutes)
-	l.parseTLS(o.Spec.TLS)
+	l.parseTLS()
 	return l
 }
 
@@ -141,23 +156,24 @@ func (l *listener) parseNamespaces(allowed *gatewayv1.AllowedRoutes) {
 
 // parseTLS looks at what is asked of TLS, but for the certificates. What is
 // not supported and would have kept somebody out closes the listener.
-func (l *listener) parseTLS(all *gatewayv1.GatewayTLSConfig) {
+func (l *listener) parseTLS() {
 	unsupported := func(field, format string, args ...any) {
 		l.reject(field, no(string(gatewayv1.ListenerReasonUnsupportedValue), format, args...))
-	}
-	if l.protocol != gatewayv1.HTTPSProtocolType {
-		if l.tls != nil {
-			unsupported(".tls", "tls on protocol %s: want HTTPS", l.protocol)
-		}
-		return
-	}
-	if validatesClients(all, l.port) {
-		unsupported("", "spec.tls.frontend asks for client certificates, which are not supported")
 	}
 	if l.tls == nil {
 		return
 	}
-	if mode := or(l.tls.Mode, gatewayv1.TLSModeTerminate); mode != gatewayv1.TLSModeTerminate {
+	if !l.speaksTLS() {
+		unsupported(".tls", "tls on protocol %s: want HTTPS or TLS", l.protocol)
+		return
+	}
+	switch mode := or(l.tls.Mode, gatewayv1.TLSModeTerminate); {
+	case mode == gatewayv1.TLSModeTerminate:
+	case mode == gatewayv1.TLSModePassthrough && l.protocol == gatewayv1.TLSProtocolType:
+		return // options are about what is not done
+	case l.protocol == gatewayv1.TLSProtocolType:
+		unsupported(".tls.mode", "mode %s: want Terminate or Passthrough", mode)
+	default:
 		unsupported(".tls.mode", "mode %s: want Terminate", mode)
 	}
 	for _, key := range slices.Sorted(maps.Keys(l.tls.Options)) {
@@ -173,49 +189,22 @@ func (l *listener) parseTLS(all *gatewayv1.GatewayTLSConfig) {
 	}
 }
 
-func validatesClients(all *gatewayv1.GatewayTLSConfig, port uint16) bool {
-	if all == nil || all.Frontend == nil {
-		return false
-	}
-	for _, p := range all.Frontend.PerPort {
-		if p.Port == int32(port) {
-			return p.TLS.Validation != nil
-		}
-	}
-	return all.Frontend.Default.Validation != nil
+func (l *listener) speaksTLS() bool {
+	return l.protocol == gatewayv1.HTTPSProtocolType || l.protocol == gatewayv1.TLSProtocolType
 }
 
-// findConflicts compares the listeners of a Gateway with each other. Of those
-// that nothing tells apart none is accepted.
-func findConflicts(list []*listener) {
-	conflicts := make([]verdict, len(list))
-	for i, a := range list {
-		for j, b := range list {
-			if i == j || !a.accepted.ok() || !b.accepted.ok() || a.port != b.port {
-				continue
-			}
-			sameHost := a.hostname == b.hostname
-			switch {
-			case transports[a.protocol] != transports[b.protocol], sameHost && a.protocol != b.protocol:
-				conflicts[i] = no(string(gatewayv1.ListenerReasonProtocolConflict),
-					"listener %s has protocol %s on the same port", b.name, b.protocol)
-			case sameHost && conflicts[i].reason == "":
-				conflicts[i] = no(string(gatewayv1.ListenerReasonHostnameConflict),
-					"listener %s has the same port and hostname", b.name)
-			case !sameHost && a.protocol == gatewayv1.HTTPSProtocolType && overlap(pattern(a.hostname), pattern(b.hostname)):
-				a.overlapping = verdict{metav1.ConditionTrue, string(gatewayv1.ListenerReasonOverlappingHostnames),
-					fmt.Sprintf("the hostname overlaps with that of listener %s", b.name)}
-			}
-		}
+func (l *listener) passesThrough() bool {
+	return l.protocol == gatewayv1.TLSProtocolType && l.tls != nil &&
+		or(l.tls.Mode, gatewayv1.TLSModeTerminate) == gatewayv1.TLSModePassthrough
+}
+
+// socket is the port that l needs, as part of a cell's id: "443/tcp".
+func (l *listener) socket() string {
+	transport := "/tcp"
+	if l.protocol == gatewayv1.UDPProtocolType {
+		transport = "/udp"
 	}
-	for i, v := range conflicts {
-		if v.reason != "" {
-			v.status = metav1.ConditionTrue
-			list[i].conflicted = v
-			list[i].accepted = no(string(gatewayv1.ListenerReasonInvalid), "%s", v.message)
-			list[i].problems = append(list[i].problems, v.at(list[i].field))
-		}
-	}
+	return strconv.Itoa(int(l.port)) + transport
 }
 
 // A listenerState is what a listener comes to.
@@ -225,6 +214,7 @@ type listenerState struct {
 	conflicted   verdict
 	resolved     verdict
 	overlapping  verdict
+	client       *routing.ClientValidation
 	certificates []routing.CertificateName
 	problems     []note
 }
@@ -242,30 +232,37 @@ func (s *listenerState) conditions() []metav1.Condition {
 	return list
 }
 
-// listenerState adds to what a listener says what it refers to, and what other
-// Gateways say.
-func (t *Translator) listenerState(r *reading, g *gateway, l *listener) listenerState {
+func (s *listenerState) unresolved(v verdict) {
+	if s.resolved.ok() || s.resolved.reason == string(gatewayv1.ListenerReasonInvalidRouteKinds) {
+		s.resolved = v
+	}
+}
+
+// listenerState adds to what a listener says what it refers to, and what the
+// listeners beside it and other Gateways say.
+func (t *Translator) listenerState(r *reading, of holder, f *frame, l *listener, beside place) listenerState {
 	s := listenerState{
-		accepted: l.accepted, conflicted: l.conflicted, resolved: l.resolved, overlapping: l.overlapping,
+		accepted: l.accepted, conflicted: beside.conflict, resolved: l.resolved, overlapping: beside.overlap,
 		problems: slices.Clone(l.problems),
 	}
-	if l.accepted.ok() && g.serves() && !t.opts.Isolated {
-		id := l.portID()
-		id.kind = portCell
-		lost := r.value(id).(map[portClaim]portClaim)
-		if winner, ok := lost[g.claim(r.id, l)]; ok {
-			s.accepted = no(string(gatewayv1.ListenerReasonPortUnavailable),
-				"port %d: the older Gateway %s has it", l.port, winner.gateway)
-			s.problems = append(s.problems, s.accepted.at(l.field+".port"))
-		}
+	if beside.conflict.ok() {
+		s.accepted = verdict{metav1.ConditionFalse, beside.conflict.reason, beside.conflict.message}
+		s.problems = append(s.problems, s.accepted.at(l.field))
+	} else if winner, lost := t.outbid(r, f, l); lost {
+		s.accepted = no(string(gatewayv1.ListenerReasonPortUnavailable),
+			"port %d: the older Gateway %s has it", l.port, winner)
+		s.problems = append(s.problems, s.accepted.at(l.field+".port"))
 	}
 	certified := true
-	if l.protocol == gatewayv1.HTTPSProtocolType {
-		certified = s.certify(r, l)
+	if l.speaksTLS() && !l.passesThrough() {
+		certified = s.certify(r, of, l)
 	}
+	s.validateClients(r, f, l)
 	switch {
-	case !g.serves():
+	case !f.serves():
 		s.programmed = no(string(gatewayv1.ListenerReasonInvalid), "the Gateway is not in force")
+	case beside.conflict.ok():
+		s.programmed = s.accepted
 	case !s.accepted.ok():
 		s.programmed = no(string(gatewayv1.ListenerReasonInvalid), "%s", s.accepted.message)
 	case !certified:
@@ -276,21 +273,25 @@ func (t *Translator) listenerState(r *reading, g *gateway, l *listener) listener
 	return s
 }
 
-// certify finds the certificates of an HTTPS listener, and reports whether it
-// can be served. A bad reference does not stop the good ones.
-func (s *listenerState) certify(r *reading, l *listener) bool {
+// certify finds the certificates of a listener that terminates TLS, and reports
+// whether it can be served. A bad reference does not stop the good ones.
+func (s *listenerState) certify(r *reading, of holder, l *listener) bool {
+	unresolved := func(field string, v verdict) {
+		s.unresolved(v)
+		s.problems = append(s.problems, v.at(l.field+field))
+	}
 	if l.tls == nil || len(l.tls.CertificateRefs) == 0 {
 		if l.tls != nil && l.tls.Options[certificateOption] == localCA {
 			return true
 		}
-		s.unresolved(l.field+".tls", no(string(gatewayv1.ListenerReasonInvalidCertificateRef),
+		unresolved(".tls", no(string(gatewayv1.ListenerReasonInvalidCertificateRef),
 			"no certificate: want certificateRefs, or the option %s: %s", certificateOption, localCA))
 		return false
 	}
-	for i, ref := range l.tls.CertificateRefs {
-		name, v := r.certificate(&ref)
+	for i := range l.tls.CertificateRefs {
+		name, v := r.certificate(of, &l.tls.CertificateRefs[i], string(gatewayv1.ListenerReasonInvalidCertificateRef))
 		if !v.ok() {
-			s.unresolved(fmt.Sprintf("%s.tls.certificateRefs[%d]", l.field, i), v)
+			unresolved(fmt.Sprintf(".tls.certificateRefs[%d]", i), v)
 		} else if !slices.Contains(s.certificates, name) {
 			s.certificates = append(s.certificates, name)
 		}
@@ -298,26 +299,24 @@ func (s *listenerState) certify(r *reading, l *listener) bool {
 	return len(s.certificates) > 0
 }
 
-func (s *listenerState) unresolved(field string, v verdict) {
-	if s.resolved.ok() || s.resolved.reason == string(gatewayv1.ListenerReasonInvalidRouteKinds) {
-		s.resolved = v
+// part is a listener as the Spec has it.
+func (l *listener) part(of holder, created time.Time, f *frame, s *listenerState) *routing.Listener {
+	out := &routing.Listener{
+		Name:          of.listener(l.name),
+		Origin:        routing.Origin{Kind: of.kind, Namespace: of.ns, Name: of.name, Field: l.field},
+		Created:       created,
+		Gateway:       f.gateway.String(),
+		Addresses:     f.addresses,
+		Port:          l.port,
+		Protocol:      routing.Protocol(l.protocol),
+		Hostname:      l.hostname,
+		ProxyProtocol: f.proxyProtocol(l),
 	}
-	s.problems = append(s.problems, v.at(field))
-}
-
-// certificate finds what a certificateRef of a Gateway names.
-func (r *reading) certificate(ref *gatewayv1.SecretObjectReference) (routing.CertificateName, verdict) {
-	ns, name := string(or(ref.Namespace, gatewayv1.Namespace(r.id.ns))), string(ref.Name)
-	if group, kind := or(ref.Group, ""), or(ref.Kind, "Secret"); group != "" || kind != "Secret" {
-		return "", no(string(gatewayv1.ListenerReasonInvalidCertificateRef), "%s %s: want a Secret", printKind(group, kind), name)
+	switch {
+	case l.passesThrough():
+		out.TLS = &routing.ListenerTLS{Passthrough: true}
+	case l.speaksTLS():
+		out.TLS = &routing.ListenerTLS{Client: s.client, Certificates: s.certificates}
 	}
-	if !r.permitted("Gateway", r.id.ns, "Secret", ns, name) {
-		return "", no(string(gatewayv1.ListenerReasonRefNotPermitted),
-			"Secret %s/%s: no ReferenceGrant allows Gateways of namespace %s", ns, name, r.id.ns)
-	}
-	pair := r.value(cellID{kind: keyPairCell, ns: ns, name: name}).(keyPair)
-	if pair.problem != "" {
-		return "", no(string(gatewayv1.ListenerReasonInvalidCertificateRef), "%s", pair.problem)
-	}
-	return pair.name, yes("")
+	return out
 }

@@ -7,26 +7,64 @@ import (
 	"strings"
 )
 
+// A portClaim is a Gateway that wants a port of the process that all share, for
+// listeners of a class, or a hostname on that port.
+type portClaim struct {
+	gateway   parentName
+	created   int64
+	addresses string
+	class     string
+}
+
+// claims are the gifts by which a listener that has its place in its Gateway
+// takes part in who gets what of all Gateways.
+func (t *Translator) claims(r *reading, o *roster, l *listener) []gift {
+	f := r.frame(o.gateway)
+	if !f.serves() {
+		return nil
+	}
+	c := f.claim(l)
+	return []gift{
+		{cellID{kind: claimsOn, name: l.socket()}, c},
+		{cellID{kind: claimsOn, name: l.socket(), part: pattern(l.hostname)}, c},
+	}
+}
+
+func (f *frame) claim(l *listener) portClaim {
+	addresses := make([]string, len(f.addresses))
+	for i, a := range f.addresses {
+		addresses[i] = a.String()
+	}
+	return portClaim{f.gateway, birth(f.created), strings.Join(addresses, ","), classes[l.protocol]}
+}
+
 // port decides between Gateways that want the same port of the same addresses
-// of one process, where no hostname keeps them apart: the oldest has it. Its
-// value maps each claim that lost to the one that won.
+// of one process: what it speaks, and then, in a cell for each hostname, who
+// has that. The oldest wins. The value maps each claim that lost to the Gateway
+// that won.
 func (t *Translator) port(r *reading) outcome {
 	var claims []portClaim
-	for c := range r.bag(cellID{kind: claimsOn, name: r.id.name}) {
+	for c := range r.bag(cellID{kind: claimsOn, name: r.id.name, part: r.id.part}) {
 		claims = append(claims, c.(portClaim))
 	}
+	var before map[portClaim]parentName
+	if r.id.part != "" {
+		before = r.value(cellID{kind: portCell, name: r.id.name}).(map[portClaim]parentName)
+	}
 	slices.SortFunc(claims, func(a, b portClaim) int {
-		return cmp.Or(
-			cmp.Compare(a.created, b.created),
-			cmp.Compare(a.gateway.String(), b.gateway.String()),
-			cmp.Compare(a.listener, b.listener),
-		)
+		return cmp.Or(cmp.Compare(a.created, b.created), cmp.Compare(a.gateway.String(), b.gateway.String()), cmp.Compare(a.class, b.class))
 	})
-	lost := map[portClaim]portClaim{}
+	lost := map[portClaim]parentName{}
 	var won []portClaim
 	for _, c := range claims {
-		if i := slices.IndexFunc(won, c.collides); i >= 0 {
-			lost[c] = won[i]
+		if _, out := before[c]; out {
+			continue
+		}
+		i := slices.IndexFunc(won, func(w portClaim) bool {
+			return w.gateway != c.gateway && shareAddress(w.addresses, c.addresses) && (r.id.part != "" || w.class != c.class)
+		})
+		if i >= 0 {
+			lost[c] = won[i].gateway
 		} else {
 			won = append(won, c)
 		}
@@ -34,13 +72,19 @@ func (t *Translator) port(r *reading) outcome {
 	return outcome{value: lost}
 }
 
-// collides reports whether two claims on one port cannot both be met. Claims
-// of one Gateway have been compared before.
-func (c portClaim) collides(with portClaim) bool {
-	if c.gateway == with.gateway || !shareAddress(c.addresses, with.addresses) {
-		return false
+// outbid returns the older Gateway that has what a listener wants.
+func (t *Translator) outbid(r *reading, f *frame, l *listener) (winner parentName, lost bool) {
+	if t.opts.Isolated || !l.accepted.ok() || !f.serves() {
+		return parentName{}, false
 	}
-	return transports[c.protocol] != transports[with.protocol] || c.hostname == with.hostname
+	c := f.claim(l)
+	for _, part := range []string{"", pattern(l.hostname)} {
+		by := r.value(cellID{kind: portCell, name: l.socket(), part: part}).(map[portClaim]parentName)
+		if winner, lost = by[c]; lost {
+			return winner, true
+		}
+	}
+	return parentName{}, false
 }
 
 // shareAddress compares two lists of addresses. An empty one, and the

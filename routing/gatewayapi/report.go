@@ -39,7 +39,7 @@ type Report struct {
 	// SupportedFeatures are those of a GatewayClass, in order of their names.
 	SupportedFeatures []gatewayv1.SupportedFeature
 	// Parameters are those that hold for a Gateway: its own over its class's.
-	// Nil where the Gateway is not accepted, and for other objects.
+	// Nil where they cannot be had, and for other objects.
 	Parameters *v1alpha1.GatewayParameters
 
 	// Problems are the parts of the object that are not in force.
@@ -54,7 +54,8 @@ func newReport(kind string, o metav1.Object) *Report {
 // reworded.
 const (
 	reasonHostnameConflict        = "HostnameConflict"        // an older route of the other kind has the hostname
-	reasonParentNotFound          = "ParentNotFound"          // a parentRef names a Gateway that is not there
+	reasonParentNotFound          = "ParentNotFound"          // a parentRef names a Gateway or ListenerSet that is not there
+	reasonParentNotProgrammed     = "ParentNotProgrammed"     // the API's, of ListenerSets
 	reasonInvalidBackendTLSPolicy = "InvalidBackendTLSPolicy" // a backend's policy cannot be met
 	reasonExternalName            = "UnsupportedExternalName" // a backend is an ExternalName Service
 	reasonInvalidAnnotation       = "InvalidAnnotation"       // of a Service
@@ -121,8 +122,14 @@ func (r Report) String() string {
 	if r.Gone {
 		b.WriteString(": gone")
 	}
+	if r.Gateway.Name != "" {
+		b.WriteString(" of " + r.Gateway.String())
+	}
 	b.WriteByte('\n')
 	printConditions(&b, "", r.Conditions)
+	if n := r.AttachedListenerSets; n != nil && *n > 0 {
+		fmt.Fprintf(&b, "  %d listener sets\n", *n)
+	}
 	for _, l := range r.Listeners {
 		kinds := make([]string, len(l.SupportedKinds))
 		for i, k := range l.SupportedKinds {
@@ -154,7 +161,7 @@ func printConditions(b *strings.Builder, of string, list []metav1.Condition) {
 }
 
 func printRef(ref gatewayv1.ParentReference, ns string) string {
-	s := "Gateway " + string(or(ref.Namespace, gatewayv1.Namespace(ns))) + "/" + string(ref.Name)
+	s := string(or(ref.Kind, "Gateway")) + " " + string(or(ref.Namespace, gatewayv1.Namespace(ns))) + "/" + string(ref.Name)
 	if ref.SectionName != nil {
 		s += "/" + string(*ref.SectionName)
 	}

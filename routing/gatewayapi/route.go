@@ -83,7 +83,7 @@ type routeBuilder struct {
 func (b *routeBuilder) parent(p *parent) {
 	field := "spec.parentRefs[" + itoa(p.ref) + "]"
 	if p.absent {
-		b.report.problem(field, reasonParentNotFound, "Gateway "+p.gateway.String()+": not found")
+		b.report.problem(field, reasonParentNotFound, p.at.String()+": not found")
 		return
 	}
 	accepted := p.accepted
@@ -96,7 +96,7 @@ func (b *routeBuilder) parent(p *parent) {
 	if accepted.ok() {
 		accepted = b.rules.accepted()
 		for _, e := range entries {
-			b.attach(p.gateway, &e, accepted.ok())
+			b.attach(p.at, &e, accepted.ok())
 		}
 		for _, service := range b.rules.services {
 			b.give(gift{cellID{kind: usersOf, ns: service.ns, name: service.name}, p.gateway})
@@ -136,11 +136,11 @@ func (b *routeBuilder) withoutRivals(field string, p *parent) (verdict, []entry)
 
 // attach counts a route at a listener, and puts it there if the listener is in
 // force.
-func (b *routeBuilder) attach(gw parentName, e *entry, accepted bool) {
+func (b *routeBuilder) attach(h holder, e *entry, accepted bool) {
 	if accepted {
-		b.give(gift{cellID{kind: routesAt, ns: gw.ns, name: gw.name}, string(e.section)})
+		b.give(gift{h.cell(routesAt), string(e.section)})
 	}
-	open := b.r.value(cellID{kind: openCell, ns: gw.ns, name: gw.name}).([]gatewayv1.SectionName)
+	open := b.r.value(h.cell(openCell)).([]gatewayv1.SectionName)
 	if !slices.Contains(open, e.section) {
 		return
 	}

@@ -41,8 +41,12 @@ const (
 	slicesOf          // the EndpointSlices of a Service
 	policiesOn        // the BackendTLSPolicies that target a Service
 	trafficPoliciesOn // the XBackendTrafficPolicies that target a Service
-	claimsOn          // the listeners of all Gateways that want a port
-	routesAt          // the listeners of a Gateway, as often as a route is attached
+	stakesIn          // the objects with listeners on a port of a Gateway, in order of rank
+	bidsFor           // the listeners that want a hostname on a port of a Gateway
+	bidsUnder         // of the TLS ones, those that a wider hostname would cover
+	claimsOn          // the Gateways that want a port, or a hostname on it
+	routesAt          // the listeners of a holder, as often as a route is attached
+	setsOf            // of a Gateway: what its ListenerSets let it count
 	usersOf           // the Gateways that send requests to a Service
 
 	classCell              // GatewayClass
@@ -59,13 +63,21 @@ const (
 	clusterCell            // a cluster: Service, port, mark
 	backendCell            // what a backendRef comes to
 	gatewayCell            // Gateway: what stands in it
-	doorsCell              // of a Gateway: what matters to routes
-	portCell               // a port: who has it
-	listenersCell          // of a Gateway: what comes of them
-	openCell               // of a Gateway: the listeners that are in force
+	frameCell              // of a Gateway: what holds for all its listeners
+	validationCell         // of a Gateway: how clients are checked, by port
+	identityCell           // of a Gateway: what it shows to backends
+	setCell                // ListenerSet: what stands in it
+	socketCell             // of a Gateway: what a port speaks
+	hostnameCell           // of a Gateway: who has a hostname on a port
+	standingCell           // of a holder: its listeners beside those of its Gateway
+	portCell               // a port, or a hostname on it: which Gateway has it
+	doorsCell              // of a holder: what matters to routes
+	listenersCell          // of a holder: what comes of them
+	openCell               // of a holder: the listeners that are in force
 	rulesCell              // of a route
 	attachCell             // of a route: its parents
 	routeCell              // a route: its part and its report
+	setStateCell           // ListenerSet: its report
 	gatewayStateCell       // Gateway: its report
 	policyStateCell        // BackendTLSPolicy: its report
 	trafficPolicyStateCell // XBackendTrafficPolicy: its report
@@ -83,7 +95,7 @@ type cellID struct {
 type cell struct {
 	id      cellID
 	now     outcome
-	bag     map[any]int // of bags: items, and how many gave each
+	bag     *bag // of bags
 	reads   []*cell
 	readers []*cell
 	stamp   uint64
@@ -106,6 +118,16 @@ type gift struct {
 	to   cellID
 	item any
 }
+
+// A bag holds what cells have given it. What is ordered is found in order, so
+// that whoever wants the first of many need not look at the others.
+type bag struct {
+	items map[any]int // and how many gave each
+	order []ordered
+}
+
+// An ordered item comes before others of its bag, or after them.
+type ordered interface{ before(ordered) bool }
 
 // A reading is one run of a formula: what is read through it is what the cell
 // depends on.
@@ -145,7 +167,20 @@ func (r *reading) value(id cellID) any {
 func (r *reading) bag(id cellID) map[any]int {
 	c := r.s.cell(id)
 	r.reads = append(r.reads, c)
-	return c.bag
+	if c.bag == nil {
+		return nil
+	}
+	return c.bag.items
+}
+
+// order returns the ordered items in a bag. The caller does not change it.
+func (r *reading) order(id cellID) []ordered {
+	c := r.s.cell(id)
+	r.reads = append(r.reads, c)
+	if c.bag == nil {
+		return nil
+	}
+	return c.bag.order
 }
 
 func (s *sheet) cell(id cellID) *cell {
@@ -287,19 +322,45 @@ func (s *sheet) give(gifts []gift, n int) {
 	for _, g := range gifts {
 		b := s.cell(g.to)
 		if b.bag == nil {
-			b.bag = map[any]int{}
+			b.bag = &bag{items: map[any]int{}}
 		}
-		if b.bag[g.item] += n; b.bag[g.item] == 0 {
-			delete(b.bag, g.item)
+		b.bag.add(g.item, n)
+		if len(b.bag.items) == 0 {
+			b.bag = nil
 			s.idle = append(s.idle, b)
 		}
 		s.enqueueReaders(b)
 	}
 }
 
+func (b *bag) add(item any, n int) {
+	was := b.items[item]
+	if b.items[item] = was + n; was+n == 0 {
+		delete(b.items, item)
+	}
+	o, ok := item.(ordered)
+	if !ok || was != 0 && was+n != 0 {
+		return
+	}
+	i, found := slices.BinarySearchFunc(b.order, o, func(a, b ordered) int {
+		switch {
+		case a == b:
+			return 0
+		case a.before(b):
+			return -1
+		}
+		return 1
+	})
+	if found {
+		b.order = slices.Delete(b.order, i, i+1)
+	} else {
+		b.order = slices.Insert(b.order, i, o)
+	}
+}
+
 // drop forgets a cell that nobody reads.
 func (s *sheet) drop(c *cell) {
-	if c.root || len(c.readers) > 0 || len(c.bag) > 0 || s.cells[c.id] != c {
+	if c.root || len(c.readers) > 0 || c.bag != nil || s.cells[c.id] != c {
 		return
 	}
 	if len(c.now.gifts) > 0 {

@@ -73,7 +73,8 @@ func New(objs Objects, opts Options) *Translator {
 // other kinds are read when somebody names them.
 var plants = map[string][]cellKind{
 	"GatewayClass":          {classCell},
-	"Gateway":               {gatewayCell, gatewayStateCell},
+	"Gateway":               {gatewayCell, standingCell, gatewayStateCell},
+	"ListenerSet":           {setCell, standingCell, setStateCell},
 	"HTTPRoute":             {attachCell, routeCell},
 	"GRPCRoute":             {attachCell, routeCell},
 	"TLSRoute":              {attachCell, routeCell},
@@ -98,7 +99,7 @@ func (t *Translator) Update(changed []routing.ObjectKey) (*routing.Delta, []Repo
 		}
 		for _, kind := range kinds {
 			id := cellID{kind: kind, ns: k.Namespace, name: k.Name}
-			if kind == attachCell || kind == routeCell {
+			if kind == standingCell || kind == attachCell || kind == routeCell {
 				id.part = k.Kind
 			}
 			t.sheet.plant(id)
@@ -147,10 +148,24 @@ func (t *Translator) formula(r *reading) outcome {
 		return t.backend(r)
 	case gatewayCell:
 		return t.gateway(r)
-	case doorsCell:
-		return t.doors(r)
+	case frameCell:
+		return t.frame(r)
+	case validationCell:
+		return t.validation(r)
+	case identityCell:
+		return t.identity(r)
+	case setCell:
+		return t.listenerSet(r)
+	case socketCell:
+		return t.socket(r)
+	case hostnameCell:
+		return t.hostname(r)
+	case standingCell:
+		return t.standing(r)
 	case portCell:
 		return t.port(r)
+	case doorsCell:
+		return t.doors(r)
 	case listenersCell:
 		return t.listeners(r)
 	case openCell:
@@ -161,6 +176,8 @@ func (t *Translator) formula(r *reading) outcome {
 		return t.attach(r)
 	case routeCell:
 		return t.route(r)
+	case setStateCell:
+		return t.setState(r)
 	case gatewayStateCell:
 		return t.gatewayState(r)
 	case policyStateCell:

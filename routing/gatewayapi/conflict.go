@@ -1,0 +1,246 @@
+package gatewayapi
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// classes say which protocols can share a port: those of one class, which
+// hostnames tell apart at the same moment, in a request or in a ClientHello.
+var classes = map[gatewayv1.ProtocolType]string{
+	gatewayv1.HTTPProtocolType:  "HTTP",
+	gatewayv1.HTTPSProtocolType: "TLS",
+	gatewayv1.TLSProtocolType:   "TLS",
+	gatewayv1.TCPProtocolType:   "TCP",
+	gatewayv1.UDPProtocolType:   "UDP",
+}
+
+// A rank orders the objects whose listeners a Gateway merges
+// (ListenerSetSpec.listeners): the Gateway itself, then the older ListenerSet,
+// then by "{namespace}/{name}".
+type rank struct {
+	set      bool
+	created  int64
+	ns, name string
+}
+
+func (a rank) compare(b rank) int {
+	if a.set != b.set {
+		return cmp.Compare(truth(a.set), truth(b.set))
+	}
+	return cmp.Or(cmp.Compare(a.created, b.created), cmp.Compare(a.ns+"/"+a.name, b.ns+"/"+b.name))
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// A stake is an object's interest in a port of a Gateway: the class of its
+// listeners there, none if they are of several, which no port can be.
+type stake struct {
+	by    rank
+	class string
+}
+
+func (s stake) before(other ordered) bool { return s.by.compare(other.(stake).by) < 0 }
+
+// A bid is a listener that wants a hostname on a port of a Gateway.
+type bid struct {
+	by       rank
+	section  gatewayv1.SectionName
+	protocol gatewayv1.ProtocolType
+}
+
+// stakes are the gifts by which the listeners of an object take part in who
+// gets what at their Gateway. What a listener refers to plays no part: a lost
+// Secret does not give its hostname away.
+func (o *roster) stakes() []gift {
+	var out []gift
+	byPort := map[string]string{}
+	for _, l := range o.listeners {
+		if !l.accepted.ok() {
+			continue
+		}
+		class, socket, host := classes[l.protocol], l.socket(), pattern(l.hostname)
+		if was, ok := byPort[socket]; ok && was != class {
+			class = ""
+		}
+		byPort[socket] = class
+		b := bid{o.rank, l.name, l.protocol}
+		out = append(out, gift{o.gateway.cell(bidsFor, socket+"/"+host), b})
+		if l.speaksTLS() {
+			for w := range wider(host) {
+				out = append(out, gift{o.gateway.cell(bidsUnder, socket+"/"+w), b})
+			}
+		}
+	}
+	for _, l := range o.listeners {
+		if class, ok := byPort[l.socket()]; ok {
+			out = append(out, gift{o.gateway.cell(stakesIn, l.socket()), stake{o.rank, class}})
+			delete(byPort, l.socket())
+		}
+	}
+	return out
+}
+
+// socket decides what a port of a Gateway speaks: what the first object in
+// rank says that says one thing only. Its value is that object's stake; zero
+// if there is none.
+func (t *Translator) socket(r *reading) outcome {
+	var won stake
+	for _, s := range r.order(cellID{kind: stakesIn, ns: r.id.ns, name: r.id.name, part: r.id.part}) {
+		if s.(stake).class != "" {
+			won = s.(stake)
+			break
+		}
+	}
+	return outcome{value: won}
+}
+
+// hostname decides who has a hostname on a port of a Gateway: the first object
+// in rank that wants it once. Its value is that bid; zero if there is none.
+func (t *Translator) hostname(r *reading) outcome {
+	part := strings.SplitN(r.id.part, "/", 3) // 443, tcp, the hostname
+	ground := r.value(cellID{socketCell, r.id.ns, r.id.name, part[0] + "/" + part[1]}).(stake)
+	var bids []bid
+	for item := range r.bag(cellID{kind: bidsFor, ns: r.id.ns, name: r.id.name, part: r.id.part}) {
+		if b := item.(bid); classes[b.protocol] == ground.class && b.by.compare(ground.by) >= 0 {
+			bids = append(bids, b)
+		}
+	}
+	slices.SortFunc(bids, func(a, b bid) int { return a.by.compare(b.by) })
+	for i, b := range bids {
+		before, after := i > 0 && bids[i-1].by == b.by, i+1 < len(bids) && bids[i+1].by == b.by
+		if !before && !after {
+			return outcome{value: b}
+		}
+	}
+	return outcome{value: bid{}}
+}
+
+// A place is what the listeners beside it leave to a listener.
+type place struct {
+	conflict verdict // Conflicted
+	overlap  verdict // OverlappingTLSConfig; zero where there is none
+}
+
+// standing finds the places of the listeners of an object. Its value is
+// a []place, one for each listener.
+func (t *Translator) standing(r *reading) outcome {
+	o := r.roster(holderOf(r.id))
+	if o == nil {
+		return outcome{gone: true}
+	}
+	if !o.admitted {
+		return outcome{}
+	}
+	places := make([]place, len(o.listeners))
+	var out outcome
+	for i, l := range o.listeners {
+		places[i].conflict = verdict{status: metav1.ConditionFalse, reason: string(gatewayv1.ListenerReasonNoConflicts)}
+		if !l.accepted.ok() {
+			continue
+		}
+		if v := o.conflict(r, l); v.reason != "" {
+			places[i].conflict = v
+		} else if !t.opts.Isolated {
+			out.gifts = append(out.gifts, t.claims(r, o, l)...)
+		}
+		if l.speaksTLS() {
+			places[i].overlap = o.overlap(r, l)
+		}
+	}
+	out.value = places
+	return out
+}
+
+// conflict says why a listener cannot be told from others of its Gateway, or
+// nothing. Of those of one object none is served (GatewaySpec.listeners: an
+// implementation "MUST NOT pick one conflicting Listener as the winner");
+// between objects rank decides. Who is not served keeps nobody else away.
+func (o *roster) conflict(r *reading, l *listener) verdict {
+	socket, host := l.socket(), pattern(l.hostname)
+	ground := r.value(o.gateway.cell(socketCell, socket)).(stake)
+	if ground.class == "" || o.rank.compare(ground.by) < 0 {
+		m := o.sibling(func(m *listener) bool { return m.socket() == socket && classes[m.protocol] != classes[l.protocol] })
+		return conflicted(gatewayv1.ListenerReasonProtocolConflict, "listener %s has protocol %s on the same port", m.name, m.protocol)
+	}
+	if ground.class != classes[l.protocol] {
+		return conflicted(gatewayv1.ListenerReasonProtocolConflict,
+			"%s has another protocol on port %d", o.mention(ground.by), l.port)
+	}
+	best := r.value(o.gateway.cell(hostnameCell, socket+"/"+host)).(bid)
+	if best == (bid{o.rank, l.name, l.protocol}) {
+		return verdict{}
+	}
+	if best == (bid{}) || best.by.compare(o.rank) > 0 {
+		m := o.sibling(func(m *listener) bool { return m != l && m.socket() == socket && pattern(m.hostname) == host })
+		return indistinct(l, "listener "+string(m.name), m.protocol)
+	}
+	return indistinct(l, o.mention(best.by), best.protocol)
+}
+
+// indistinct is the conflict of a listener with another that has its port and
+// hostname. Protocols without hostnames have no conflict of hostnames.
+func indistinct(l *listener, who string, protocol gatewayv1.ProtocolType) verdict {
+	switch {
+	case protocol != l.protocol:
+		return conflicted(gatewayv1.ListenerReasonProtocolConflict, "%s has the same port and hostname, with protocol %s", who, protocol)
+	case l.protocol == gatewayv1.TCPProtocolType, l.protocol == gatewayv1.UDPProtocolType:
+		return conflicted(gatewayv1.ListenerReasonProtocolConflict, "%s has the same port, which has no hostnames", who)
+	}
+	return conflicted(gatewayv1.ListenerReasonHostnameConflict, "%s has the same port and hostname", who)
+}
+
+// sibling finds a listener that takes part in who gets what; there is one.
+func (o *roster) sibling(found func(*listener) bool) *listener {
+	i := slices.IndexFunc(o.listeners, func(m *listener) bool { return m.accepted.ok() && found(m) })
+	return o.listeners[i]
+}
+
+// mention names an object to the author of another, who need not know what
+// there is in namespaces of others (ListenerSetSpec.listeners).
+func (o *roster) mention(by rank) string {
+	switch {
+	case !by.set:
+		return "Gateway " + by.ns + "/" + by.name
+	case by.ns == o.rank.ns:
+		return "ListenerSet " + by.ns + "/" + by.name
+	}
+	return "a ListenerSet that comes first"
+}
+
+// overlap says whether the hostname of a listener covers that of another on
+// the same port, or the other way round.
+func (o *roster) overlap(r *reading, l *listener) verdict {
+	socket, host := l.socket(), pattern(l.hostname)
+	found := len(r.bag(o.gateway.cell(bidsUnder, socket+"/"+host))) > 0
+	for w := range wider(host) {
+		for item := range r.bag(o.gateway.cell(bidsFor, socket+"/"+w)) {
+			found = found || classes[item.(bid).protocol] == classes[l.protocol]
+		}
+	}
+	if !found {
+		return verdict{}
+	}
+	who := "another listener on the port"
+	for _, m := range o.listeners {
+		if m != l && m.accepted.ok() && m.speaksTLS() && m.port == l.port && m.hostname != l.hostname && overlap(pattern(m.hostname), host) {
+			who = "listener " + string(m.name)
+			break
+		}
+	}
+	return verdict{metav1.ConditionTrue, string(gatewayv1.ListenerReasonOverlappingHostnames), "the hostname overlaps with that of " + who}
+}
+
+func conflicted(reason gatewayv1.ListenerConditionReason, format string, args ...any) verdict {
+	return verdict{metav1.ConditionTrue, string(reason), fmt.Sprintf(format, args...)}
+}
