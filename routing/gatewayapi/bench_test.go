@@ -22,13 +22,16 @@ func largeWorld(n int) world {
 	w.put("Gateway", gw)
 	for i := range n {
 		w.put("HTTPRoute", largeRoute(i, 1, "shop.example.com"))
-		name := fmt.Sprintf("s%d", i)
-		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}}
-		svc.Spec.Ports = []corev1.ServicePort{{Name: "http", Port: 80}}
-		w.put("Service", svc)
+		w.put("Service", largeService(fmt.Sprintf("s%d", i)))
 		w.put("EndpointSlice", largeSlice(i, 3))
 	}
 	return w
+}
+
+func largeService(name string) *corev1.Service {
+	o := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}}
+	o.Spec.Ports = []corev1.ServicePort{{Name: "http", Port: 80}}
+	return o
 }
 
 func largeRoute(i int, weight int32, host gatewayv1.Hostname) *gatewayv1.HTTPRoute {
