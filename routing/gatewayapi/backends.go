@@ -14,6 +14,7 @@ import (
 // reason why there is none.
 type resolution struct {
 	cluster cellID                        // of clusterCell
+	secure  bool                          // the cluster speaks TLS
 	session *gatewayv1.SessionPersistence // which a policy wants for it; nil: none
 	reason  routing.Reason
 	message string
@@ -37,7 +38,7 @@ func (r *reading) resolve(kind string, ref *gatewayv1.BackendObjectReference) re
 	if ref.Port == nil || *ref.Port < 1 || *ref.Port > 65535 {
 		return unresolved(gatewayv1.RouteReasonBackendNotFound, "Service %s/%s: want a port", ns, name)
 	}
-	to := target{uint16(*ref.Port), uses[kind]}
+	to := target{port: uint16(*ref.Port), use: uses[kind]}
 	return r.value(cellID{backendCell, ns, name, to.part()}).(resolution)
 }
 
@@ -73,7 +74,8 @@ func (r *reading) backendOf(to target) resolution {
 	if err != nil {
 		return unresolved(gatewayv1.RouteReasonUnsupportedProtocol, "Service %s/%s: %v", ns, name, err)
 	}
-	if policy := r.policyFor(to, port); policy != nil && policy.upstream == nil {
+	policy := r.policyFor(to, port)
+	if policy != nil && policy.upstream == nil {
 		return unresolved(reasonInvalidBackendTLSPolicy,
 			"Service %s/%s: BackendTLSPolicy %s/%s is not valid", ns, name, ns, policy.name)
 	}
@@ -82,6 +84,7 @@ func (r *reading) backendOf(to target) resolution {
 	}
 	return resolution{
 		cluster: cellID{clusterCell, ns, name, to.part()},
+		secure:  says.tls || policy != nil,
 		session: r.traffic(to).session,
 	}
 }

@@ -35,21 +35,29 @@ var uses = map[string]use{
 
 // A target is a port of a Service, and who sends to it.
 type target struct {
-	port uint16
-	use  use
+	port   uint16
+	use    use
+	client routing.CertificateName // that the Gateway shows; empty: none
 }
 
 // part and parseTarget are the two ways between a target and the part of a
-// cell's id: "8080", "8080#grpc".
-func (t target) part() string { return strconv.Itoa(int(t.port)) + string(t.use) }
+// cell's id: "8080", "8080#grpc", "8443@infra/client".
+func (t target) part() string {
+	s := strconv.Itoa(int(t.port)) + string(t.use)
+	if t.client != "" {
+		s += clientMark + string(t.client)
+	}
+	return s
+}
 
 func parseTarget(part string) target {
+	part, client, _ := strings.Cut(part, clientMark)
 	number, _, _ := strings.Cut(part, "#")
 	port, err := strconv.ParseUint(number, 10, 16)
 	if err != nil {
 		panic("bug: a target without a port")
 	}
-	return target{uint16(port), use(part[len(number):])}
+	return target{uint16(port), use(part[len(number):]), routing.CertificateName(client)}
 }
 
 // protocol is the one that a Service's port has to have for t.
@@ -60,7 +68,7 @@ func (t target) protocol() corev1.Protocol {
 	return corev1.ProtocolTCP
 }
 
-// clusterName is "shop/cart:8080", or "shop/cart:8080#grpc".
+// clusterName is "shop/cart:8080", with the marks of a target's part.
 func clusterName(id cellID) routing.ClusterName {
 	return routing.ClusterName(id.ns + "/" + id.name + ":" + id.part)
 }
@@ -194,6 +202,11 @@ func (t *Translator) cluster(r *reading) outcome {
 		if !says.stated {
 			c.Protocol = routing.UpstreamAuto
 		}
+	}
+	if c.TLS != nil && target.client != "" {
+		tls := *c.TLS
+		tls.Certificate = target.client
+		c.TLS = &tls
 	}
 	if target.use != udpUse {
 		c.ProxyProtocol = s.proxyProtocol

@@ -2,6 +2,7 @@ package gatewayapi
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -76,7 +77,7 @@ type routeBuilder struct {
 	rules  *ruleSet
 	report *Report
 
-	attached []routing.Attachment
+	attached map[routing.CertificateName][]routing.Attachment // by what the Gateway shows to backends
 	gifts    []gift
 }
 
@@ -96,7 +97,7 @@ func (b *routeBuilder) parent(p *parent) {
 	if accepted.ok() {
 		accepted = b.rules.accepted()
 		for _, e := range entries {
-			b.attach(p.at, &e, accepted.ok())
+			b.attach(p, &e, accepted.ok())
 		}
 		for _, service := range b.rules.services {
 			b.give(gift{cellID{kind: usersOf, ns: service.ns, name: service.name}, p.gateway})
@@ -136,16 +137,23 @@ func (b *routeBuilder) withoutRivals(field string, p *parent) (verdict, []entry)
 
 // attach counts a route at a listener, and puts it there if the listener is in
 // force.
-func (b *routeBuilder) attach(h holder, e *entry, accepted bool) {
+func (b *routeBuilder) attach(p *parent, e *entry, accepted bool) {
 	if accepted {
-		b.give(gift{h.cell(routesAt), string(e.section)})
+		b.give(gift{p.at.cell(routesAt), string(e.section)})
 	}
-	open := b.r.value(h.cell(openCell)).([]gatewayv1.SectionName)
+	open := b.r.value(p.at.cell(openCell)).([]gatewayv1.SectionName)
 	if !slices.Contains(open, e.section) {
 		return
 	}
-	if !slices.ContainsFunc(b.attached, func(a routing.Attachment) bool { return a.Listener == e.listener }) {
-		b.attached = append(b.attached, routing.Attachment{Listener: e.listener, Hosts: e.hosts})
+	client := routing.CertificateName("")
+	if len(b.rules.secure) > 0 {
+		client = b.r.value(p.gateway.cell(identityCell, "")).(identity).certificate
+	}
+	if !slices.ContainsFunc(b.attached[client], func(a routing.Attachment) bool { return a.Listener == e.listener }) {
+		if b.attached == nil {
+			b.attached = map[routing.CertificateName][]routing.Attachment{}
+		}
+		b.attached[client] = append(b.attached[client], routing.Attachment{Listener: e.listener, Hosts: e.hosts})
 	}
 }
 
@@ -161,18 +169,30 @@ func (b *routeBuilder) outcome(a *attachment) outcome {
 	if len(b.attached) == 0 || len(b.rules.rules) == 0 {
 		return out
 	}
-	slices.SortFunc(b.attached, func(x, y routing.Attachment) int { return cmp.Compare(x.Listener, y.Listener) })
-	for _, c := range b.rules.clusters {
-		b.r.value(c) // there as long as the route is
+	for _, client := range slices.Sorted(maps.Keys(b.attached)) {
+		for _, c := range b.rules.clusters {
+			b.r.value(b.rules.as(client, c)) // there as long as the route is
+		}
+		out.parts = append(out.parts, b.part(a, client))
 	}
-	out.parts = []any{&routing.Route{
-		Name:     routing.RouteName(b.r.id.part + "/" + b.r.id.ns + "/" + b.r.id.name),
+	return out
+}
+
+// part is the route as Gateways have it that show a certificate to backends.
+func (b *routeBuilder) part(a *attachment, client routing.CertificateName) *routing.Route {
+	name := b.r.id.part + "/" + b.r.id.ns + "/" + b.r.id.name
+	if client != "" {
+		name += clientMark + string(client)
+	}
+	attached := b.attached[client]
+	slices.SortFunc(attached, func(x, y routing.Attachment) int { return cmp.Compare(x.Listener, y.Listener) })
+	return &routing.Route{
+		Name:     routing.RouteName(name),
 		Origin:   b.report.Object.Origin(),
 		Created:  a.created,
-		Attached: b.attached,
-		Rules:    b.rules.rules,
-	}}
-	return out
+		Attached: attached,
+		Rules:    b.rules.rulesAs(client),
+	}
 }
 
 // A ruleSet is what the rules of a route come to, wherever it is attached.
@@ -183,6 +203,7 @@ type ruleSet struct {
 	resolved verdict
 	problems []*routing.Problem
 	clusters []cellID     // that the rules send to
+	secure   []cellID     // of these, those that speak TLS
 	services []parentName // that the rules name
 }
 

@@ -246,6 +246,9 @@ func (b *ruleBuilder) cluster(field string, ref *gatewayv1.BackendObjectReferenc
 	}
 	if !slices.Contains(b.set.clusters, to.cluster) {
 		b.set.clusters = append(b.set.clusters, to.cluster)
+		if to.secure {
+			b.set.secure = append(b.set.secure, to.cluster)
+		}
 	}
 	return to, true
 }
