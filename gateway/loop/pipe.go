@@ -158,11 +158,11 @@ func (c *PipeConn) deliver() {
 		case !p.finished:
 			p.handler.EOF()
 		}
-		if c.finished && !c.closed {
-			c.closed = true
-			if c.handler != nil {
-				c.handler.Closed(nil)
-			}
+	}
+	if c.eofSent && c.finished && !c.closed {
+		c.closed = true
+		if c.handler != nil {
+			c.handler.Closed(nil)
 		}
 	}
 }

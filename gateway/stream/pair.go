@@ -1,0 +1,307 @@
+package stream
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/proxy"
+	"fairway.dev/gateway/telemetry"
+	"fairway.dev/gateway/upstream"
+)
+
+// maxTries bounds the endpoints that are tried for one stream.
+const maxTries = 3
+
+// A pair is a stream: a client's connection and an endpoint's.
+type pair struct {
+	owner *TCP
+	on    *perLoop
+	peer  *message.Peer
+	to    proxy.Destination
+	rec   telemetry.StreamRecord
+
+	client  side
+	backend side // has no connection before one is had
+	idle    loop.Timer
+	leaving loop.Timer
+
+	wait   upstream.Wait
+	want   upstream.Want
+	tried  [maxTries]*upstream.Endpoint
+	ep     *upstream.Endpoint // picked; nil before and after
+	dialed time.Time
+	early  []byte // of the client, from before there was a backend
+	over   bool
+
+	prev, next *pair
+}
+
+// A side is one of the two connections, whose Handler it is.
+type side struct {
+	pair   *pair
+	other  *side
+	conn   loop.Conn
+	ended  bool // its EOF was heard
+	closed bool
+}
+
+func newPair(t *TCP, a Arrival) *pair {
+	l := a.Conn.Loop()
+	p := &pair{owner: t, on: &t.loops[l.Index()], peer: a.Peer, to: a.To}
+	p.rec = telemetry.StreamRecord{
+		Kind: a.Kind, Start: l.Now(), Name: a.Name, Remote: a.Peer.Remote, TLS: a.Peer.Secure(),
+	}
+	p.client = side{pair: p, other: &p.backend, conn: a.Conn}
+	p.backend = side{pair: p, other: &p.client}
+	p.wait.Stream, p.wait.Client = p, a.Peer
+	p.wait.Use = upstream.Streams
+	if d := a.To.Listener; d != nil && d.TLS != nil && d.TLS.Passthrough {
+		p.wait.Use = upstream.Opaque
+	}
+	p.idle.Fire = func() { p.cut(telemetry.StreamIdle) }
+	p.leaving.Fire = func() { p.cut(0) }
+	return p
+}
+
+// begin looks for an endpoint. The stream may be over when it returns.
+func (p *pair) begin() {
+	p.on.add(p)
+	p.to.Tell.OpenStream(p.on.loop.Index(), p.rec.Kind)
+	p.client.conn.Pause()
+	switch {
+	case p.to.Cluster == nil:
+		p.refuse(p.to.Flags)
+	case !p.to.Cluster.Begin():
+		p.to.Cluster = nil
+		p.refuse(telemetry.UpstreamOverflow)
+	default:
+		p.want.Hash, p.want.HasHash = p.to.Cluster.Hash(&message.Request{}, p.peer)
+		p.dialed = p.on.loop.Now()
+		p.dial()
+	}
+}
+
+// dial asks for a connection to an endpoint that was not tried before.
+func (p *pair) dial() {
+	l := p.on.loop
+	ep, err := p.to.Cluster.Pick(l, &p.want)
+	if err != nil {
+		p.refuse(telemetry.NoHealthyUpstream)
+		return
+	}
+	if slices.Contains(p.want.Tried, ep) {
+		ep.Done(l, upstream.Abandoned)
+		p.refuse(telemetry.UpstreamFailure)
+		return
+	}
+	p.ep = ep
+	p.rec.Attempts++
+	p.rec.Endpoint = ep.Addr()
+	p.to.Cluster.Connect(l, ep, &p.wait)
+}
+
+// ConnectFailed tries another endpoint. It implements upstream.StreamWaiter.
+func (p *pair) ConnectFailed(err error) {
+	ep := p.ep
+	p.done(upstream.NoConnection)
+	if errors.Is(err, upstream.ErrOverflow) {
+		p.refuse(telemetry.UpstreamOverflow)
+		return
+	}
+	n := len(p.want.Tried)
+	p.tried[n] = ep
+	p.want.Tried = p.tried[:n+1]
+	if n+1 == maxTries {
+		p.refuse(telemetry.UpstreamFailure)
+		return
+	}
+	p.dial()
+}
+
+// Opened joins the two sides. It implements upstream.StreamWaiter.
+func (p *pair) Opened(conn upstream.Conn) {
+	p.backend.conn = conn
+	conn.Handle(&p.backend)
+	p.rec.Connect = p.on.loop.Now().Sub(p.dialed)
+	p.moved()
+	early := p.early
+	p.early = nil
+	p.client.pass(early)
+	if p.client.ended {
+		conn.CloseWrite()
+	}
+	p.client.resume()
+}
+
+// Data passes bytes on. Those that come before there is a backend were read
+// with the ClientHello, or a PROXY protocol header: the client is paused.
+func (s *side) Data(b []byte) {
+	p := s.pair
+	switch {
+	case p.over:
+	case s.other.conn == nil:
+		p.early = append(p.early, b...)
+	default:
+		p.moved()
+		s.pass(b)
+	}
+}
+
+// pass sends what came from s to the other side, and holds s back where the
+// other takes less than s sends.
+func (s *side) pass(b []byte) {
+	p, n := s.pair, int64(len(b))
+	if s == &p.client {
+		p.rec.BytesReceived += n
+		p.to.Tell.StreamBytes(p.on.loop.Index(), p.rec.Kind, n, 0)
+	} else {
+		p.rec.BytesSent += n
+		p.to.Tell.StreamBytes(p.on.loop.Index(), p.rec.Kind, 0, n)
+	}
+	s.other.conn.Write(b)
+	if s.other.conn.Queued() > message.HighWater {
+		s.conn.Pause()
+	}
+}
+
+// resume lets s send, unless the other side has not taken yet what it has sent.
+func (s *side) resume() {
+	if s.other.conn.Queued() <= message.HighWater {
+		s.conn.Resume()
+	}
+}
+
+// Drained lets the other side send again.
+func (s *side) Drained() {
+	if s.pair.over || s.other.conn == nil {
+		return
+	}
+	s.pair.moved()
+	s.other.conn.Resume()
+}
+
+// EOF passes the end of one direction on, behind the bytes before it. The
+// other direction goes on.
+func (s *side) EOF() {
+	p := s.pair
+	s.ended = true
+	if p.over || s.other.conn == nil {
+		return
+	}
+	p.moved()
+	s.other.conn.CloseWrite()
+	if s.other.ended {
+		s.conn.Finish()
+		s.other.conn.Finish()
+	}
+}
+
+// Closed passes the end of the stream on: a failure as a reset, behind what
+// came before it.
+func (s *side) Closed(err error) {
+	p := s.pair
+	if p.over {
+		return
+	}
+	s.close()
+	if err != nil {
+		if s == &p.client {
+			p.rec.Flags |= telemetry.DownstreamClosed
+		} else {
+			p.rec.Flags |= telemetry.UpstreamClosed
+		}
+	}
+	switch {
+	case s.other.conn == nil: // the client has left before there was a backend
+		p.wait.Cancel()
+		p.end()
+	case s.other.closed:
+		p.end()
+	case err != nil:
+		s.other.conn.Abort()
+	}
+}
+
+// close marks a side whose connection is closed.
+func (s *side) close() {
+	s.closed = true
+	if s == &s.pair.backend {
+		s.pair.wait.Release()
+	}
+}
+
+// refuse closes a client for which there is no backend.
+func (p *pair) refuse(flags telemetry.Flags) {
+	p.rec.Flags |= flags
+	p.client.conn.Close()
+	p.end()
+}
+
+// cut resets both sides.
+func (p *pair) cut(flags telemetry.Flags) {
+	p.rec.Flags |= flags
+	p.wait.Cancel()
+	for _, s := range []*side{&p.client, &p.backend} {
+		if s.conn != nil && !s.closed {
+			s.conn.Reset()
+			s.close()
+		}
+	}
+	p.end()
+}
+
+// leave gives the stream a while to come to its end.
+func (p *pair) leave() {
+	if !p.over {
+		p.on.loop.Arm(&p.leaving, p.owner.o.Leave)
+	}
+}
+
+// moved puts off the end of a stream on which nothing moves.
+func (p *pair) moved() {
+	if d := p.owner.o.Idle; d > 0 {
+		p.on.loop.Arm(&p.idle, d)
+	}
+}
+
+// end tells of the stream, and lets go of all that it holds.
+func (p *pair) end() {
+	l, i := p.on.loop, p.on.loop.Index()
+	p.over = true
+	p.early = nil
+	p.on.remove(p)
+	l.Drop(&p.idle)
+	l.Drop(&p.leaving)
+	p.done(p.outcome())
+	if p.to.Cluster != nil {
+		p.to.Cluster.End()
+	}
+	p.rec.Duration = l.Now().Sub(p.rec.Start)
+	p.to.Tell.CloseStream(i, &p.rec)
+	p.owner.o.AccessLog.AppendStream(i, p.to.Tell, &p.rec)
+}
+
+// done ends the use of the endpoint.
+func (p *pair) done(o upstream.Outcome) {
+	if p.ep != nil {
+		p.ep.Done(p.on.loop, o)
+		p.ep = nil
+	}
+}
+
+// outcome is what a stream says about its endpoint. One that took the
+// connection and reset it without a word has failed.
+func (p *pair) outcome() upstream.Outcome {
+	switch {
+	case p.backend.conn == nil:
+		return upstream.Abandoned
+	case p.rec.BytesSent > 0 || p.backend.ended:
+		return upstream.Success
+	case p.rec.Flags&telemetry.UpstreamClosed != 0:
+		return upstream.Reset
+	}
+	return upstream.Abandoned
+}
