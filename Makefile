@@ -15,7 +15,7 @@ export GOTOOLCHAIN = local
 # The race detector wants cgo, which Go switches off where there is no C compiler.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test race fuzz check bench image manifests conformance clean
+.PHONY: help build run test race fuzz check bench image manifests conformance faults clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ manifests: ## check the chart and write deploy/install.yaml: what it installs by
 	   $(HELM) template fairway $(CURDIR)/deploy/chart --namespace fairway-system 2>/dev/null; } >deploy/install.yaml.new
 	@grep -q 'kind: GatewayClass' deploy/install.yaml.new && mv deploy/install.yaml.new deploy/install.yaml
 
+CLUSTER ?= $(CURDIR)/../shared/cluster/cluster
+KUBECTL ?= /var/cache/gateway-cluster/bin/kubectl
+
 # Addresses that the cluster gives to Services of type LoadBalancer, and one that it never gives.
 USABLE_ADDRESS   ?=
 UNUSABLE_ADDRESS ?=
@@ -73,6 +76,10 @@ UNUSABLE_ADDRESS ?=
 conformance: ## the official Gateway API suite against the cluster of KUBECONFIG; the report goes to deploy/conformance/reports
 	cd deploy/conformance && $(GO) test -count=1 -timeout 2h $(if $(EXEC),-exec '$(EXEC)') . -args \
 	  -version=$(VERSION) -usable-address=$(USABLE_ADDRESS) -unusable-address=$(UNUSABLE_ADDRESS) $(ARGS)
+
+faults: ## break the cluster of ../shared/cluster under load, and count what is lost; RUN=regexp picks faults
+	CGO_ENABLED=0 $(GO) build -o .cache/faults ./deploy/faults
+	$(CLUSTER) exec .cache/faults -cluster $(CLUSTER) -kubectl $(KUBECTL) -run '$(RUN)' $(ARGS)
 
 clean: ## remove what the build made
 	rm -rf bin .cache

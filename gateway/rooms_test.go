@@ -38,7 +38,7 @@ var rooms = []room{
 	{"discovery/trust", []string{module + "/tlsmgr/identity", "google.golang.org/grpc/codes", "google.golang.org/grpc/status", "k8s.io/"}, "the CA and tokens, in Kubernetes"},
 	{"discovery/...", []string{module + "/discovery", module + "/routing", module + "/deploy/crds", "k8s.io/", "sigs.k8s.io/",
 		"go.yaml.in/yaml/v3", "github.com/google/cel-go/", "golang.org/x/sys/unix"}, "what there is, for the dialects: it never sees the data plane"},
-	{"deploy/...", nil, "files that are embedded"},
+	{"deploy/...", nil, "files that are embedded, and programs that know Fairway from outside"},
 	{"bench", []string{}, "it measures from outside"},
 }
 
