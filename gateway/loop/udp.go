@@ -26,9 +26,6 @@ var ErrUnreachable = errors.New("unreachable")
 // queue is full: the datagram is lost, the next may not be.
 var ErrQueueFull = errors.New("queue of the socket is full")
 
-// maxDatagram is the longest payload that UDP's length field has words for.
-const maxDatagram = 65535 - 8
-
 // udpShare is the most datagrams that one socket reads in a round, so that a
 // fast sender does not keep the others waiting. What is left is told of again.
 const udpShare = 32
@@ -44,7 +41,9 @@ type UDPSocket struct {
 	ipv4  bool
 	wild  bool   // every address is ours: datagrams say which they came to
 	drops uint32 // of the kernel's queue, as last told
-	out   udpMessage
+
+	in, out udpMessage
+	path    UDPPath
 }
 
 // ListenUDP has take called for each datagram that comes to fd, a bound socket
@@ -91,28 +90,24 @@ func (s *UDPSocket) Local() netip.AddrPort { return s.local }
 
 // ready takes some of the datagrams that wait.
 func (s *UDPSocket) ready(uint32) {
-	in := udpInputs.Of(s.loop)
-	for left := udpShare; left > 0 && s.fd >= 0; {
-		n := in.receive(s.fd, min(left, udpBatch))
-		for i := range n {
-			if path, p, ok := s.read(&in.slots[i]); ok {
-				s.take(path, p)
-			}
-			if s.fd < 0 {
-				return
-			}
+	for range udpShare {
+		n, errno := s.in.receive(s.fd, s.loop.scratch)
+		if errno != 0 {
+			return // EAGAIN, or what became of an answer
 		}
-		if n < udpBatch {
+		if path, ok := s.read(&s.in); ok {
+			s.take(path, s.loop.scratch[:n])
+		}
+		if s.fd < 0 {
 			return
 		}
-		left -= n
 	}
 }
 
-// read takes a datagram apart. It reports false for one that nobody could be
-// answered from: sent to a group, or from port 0.
-func (s *UDPSocket) read(m *udpMessage) (*UDPPath, []byte, bool) {
-	path := &m.path
+// read returns between whom a datagram travels. It reports false for one that
+// nobody could be answered from: sent to a group, or from port 0.
+func (s *UDPSocket) read(m *udpMessage) (*UDPPath, bool) {
+	path := &s.path
 	*path = UDPPath{Remote: m.remote(), Local: s.local.Addr()}
 	info := m.info()
 	if info.drops != s.drops {
@@ -122,11 +117,11 @@ func (s *UDPSocket) read(m *udpMessage) (*UDPPath, []byte, bool) {
 	if s.wild {
 		path.Local = info.local
 	}
-	if path.Remote.Addr().IsLinkLocalUnicast() && !path.Remote.Addr().Is4() {
+	if from := path.Remote.Addr(); from.Is6() && from.IsLinkLocalUnicast() {
 		path.Scope = m.name.Scope_id
 	}
 	ok := path.Remote.Port() != 0 && path.Local.IsValid() && !path.Local.IsMulticast() && path.Local != broadcast
-	return path, m.payload(), ok
+	return path, ok
 }
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

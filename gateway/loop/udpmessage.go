@@ -8,77 +8,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// udpBatch is how many datagrams one system call takes.
-const udpBatch = 16
-
-// udpInput is where a loop's datagrams come to, several with one call.
-type udpInput struct {
-	headers [udpBatch]mmsghdr
-	slots   [udpBatch]udpMessage
-	buffer  []byte
-}
-
-// mmsghdr is struct mmsghdr of recvmmsg(2).
-type mmsghdr struct {
-	unix.Msghdr
-	n uint32
-}
-
-var udpInputs Local[udpInput]
-
-// receive fills slots with at most most datagrams that wait at fd, and returns
-// how many.
-func (in *udpInput) receive(fd, most int) int {
-	if in.buffer == nil {
-		in.buffer = make([]byte, udpBatch*maxDatagram)
-	}
-	for i := range most {
-		m := &in.slots[i]
-		m.aim(in.buffer[i*maxDatagram : (i+1)*maxDatagram])
-		in.headers[i] = mmsghdr{Msghdr: m.header}
-	}
-	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd),
-			uintptr(unsafe.Pointer(&in.headers[0])), uintptr(most), 0, 0, 0)
-		switch errno {
-		case 0:
-			for i := range int(n) {
-				in.slots[i].header = in.headers[i].Msghdr
-				in.slots[i].length = int(in.headers[i].n)
-			}
-			return int(n)
-		case unix.EINTR:
-			continue
-		}
-		return 0 // EAGAIN, or an error of a datagram that was sent
-	}
-}
-
-// udpMessage is a datagram with what sendmsg and recvmsg need beside it.
+// udpMessage is what sendmsg and recvmsg need beside a datagram's bytes. One
+// call takes or sends one datagram: with sixteen to a recvmmsg, which is as many
+// as wait under load, the gateway's CPU time for a question and its answer
+// was 3 % less.
 type udpMessage struct {
 	header  unix.Msghdr
 	vector  unix.Iovec
 	name    unix.RawSockaddrInet6 // or a RawSockaddrInet4 in its place
 	control [8]uint64             // aligned as struct cmsghdr wants it
-	buffer  []byte
-	length  int
-	path    UDPPath
 }
 
-// aim makes m ready to receive into buffer.
-func (m *udpMessage) aim(buffer []byte) {
-	m.buffer = buffer
-	m.vector.Base = &buffer[0]
-	m.vector.SetLen(len(buffer))
+// receive fills p with a datagram that waits at fd, and m with what is known
+// of it. It returns EAGAIN where none waits.
+func (m *udpMessage) receive(fd int, p []byte) (int, unix.Errno) {
 	m.header = unix.Msghdr{
 		Name: (*byte)(unsafe.Pointer(&m.name)), Namelen: unix.SizeofSockaddrInet6,
-		Iov: &m.vector, Control: (*byte)(unsafe.Pointer(&m.control)),
+		Control: (*byte)(unsafe.Pointer(&m.control)),
 	}
-	m.header.SetIovlen(1)
 	m.header.SetControllen(len(m.control) * 8)
+	return m.call(unix.SYS_RECVMSG, fd, p)
 }
 
-func (m *udpMessage) payload() []byte { return m.buffer[:m.length] }
+// send sends p to whom m says.
+func (m *udpMessage) send(fd int, p []byte) unix.Errno {
+	_, errno := m.call(unix.SYS_SENDMSG, fd, p)
+	return errno
+}
+
+func (m *udpMessage) call(number uintptr, fd int, p []byte) (int, unix.Errno) {
+	m.vector.Base = unsafe.SliceData(p)
+	m.vector.SetLen(len(p))
+	m.header.Iov = &m.vector
+	m.header.SetIovlen(1)
+	for {
+		n, _, errno := unix.RawSyscall(number, uintptr(fd), uintptr(unsafe.Pointer(&m.header)), unix.MSG_NOSIGNAL)
+		if errno != unix.EINTR {
+			m.vector.Base = nil
+			return int(n), errno
+		}
+	}
+}
 
 func (m *udpMessage) inet4() *unix.RawSockaddrInet4 {
 	return (*unix.RawSockaddrInet4)(unsafe.Pointer(&m.name))
@@ -168,21 +138,6 @@ func (info *udpInfo) note(h *unix.Cmsghdr, data []byte) {
 		info.local = netip.AddrFrom16((*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0])).Addr).Unmap()
 	case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
 		info.drops = binary.NativeEndian.Uint32(data)
-	}
-}
-
-// send sends p to whom m says.
-func (m *udpMessage) send(fd int, p []byte) unix.Errno {
-	m.vector = unix.Iovec{Base: unsafe.SliceData(p)}
-	m.vector.SetLen(len(p))
-	m.header.Iov = &m.vector
-	m.header.SetIovlen(1)
-	for {
-		_, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.header)), unix.MSG_NOSIGNAL)
-		if errno != unix.EINTR {
-			m.vector.Base = nil
-			return errno
-		}
 	}
 }
 
