@@ -81,11 +81,11 @@ func (t *Translator) validation(r *reading) outcome {
 		accepted: yes(string(gatewayv1.ListenerReasonAccepted)),
 		resolved: yes(string(gatewayv1.ListenerReasonResolvedRefs)),
 	}
-	f := r.frame(parentName{r.id.ns, r.id.name})
-	for at, v := range f.validations {
-		if at.part == r.id.part {
-			out.find(r, at.field, v)
-			break
+	if f := r.frame(parentName{r.id.ns, r.id.name}); f != nil {
+		for at, v := range f.validations {
+			if at.part == r.id.part {
+				out.find(r, at.field, v)
+			}
 		}
 	}
 	return outcome{value: out}

@@ -31,9 +31,12 @@ func FuzzEditsComeToTheSameAsAFreshStart(f *testing.F) {
 
 func checkHistory(t *testing.T, seed uint64, steps int) {
 	c := chance{rand.New(rand.NewPCG(seed, 0))}
-	opts := Options{DefaultClass: "fairway", Isolated: c.IntN(2) == 0}
+	opts := Options{DefaultClass: "fairway", Isolated: c.IntN(2) == 0, Reserved: map[uint16]string{82: "a test"}}
 	w, kept := world{}, newResult()
 	tr := New(w, opts)
+	if seed%2 == 1 {
+		kept.apply(tr.Update(c.soundWorld(t, w)))
+	}
 	for step := range steps {
 		var keys []routing.ObjectKey
 		for range 1 + c.IntN(3) {

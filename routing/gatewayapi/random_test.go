@@ -1,7 +1,6 @@
 package gatewayapi
 
 import (
-	"fmt"
 	"math/rand/v2"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,75 +40,10 @@ func (c chance) edit(w world) routing.ObjectKey {
 		delete(w, k)
 		return k
 	}
-	draw := pick(c, c.class, c.gateway, c.gateway, c.httpRoute, c.httpRoute, c.httpRoute, c.grpcRoute, c.grpcRoute,
+	draw := pick(c, c.class, c.crd, c.parameters, c.gateway, c.gateway, c.listenerSet, c.listenerSet, c.httpRoute, c.httpRoute, c.httpRoute, c.grpcRoute, c.grpcRoute,
 		c.service, c.service, c.slice, c.slice, c.grant, c.policy, c.trafficPolicy, c.secret, c.configMap, c.namespace)
 	kind, o := draw()
 	return w.put(kind, o)
-}
-
-func (c chance) class() (string, metav1.Object) {
-	o := &gatewayv1.GatewayClass{ObjectMeta: c.meta("", "fairway", "ours")}
-	o.Spec.ControllerName = pick[gatewayv1.GatewayController](c, DefaultControllerName, DefaultControllerName, "other.example/x")
-	if c.IntN(6) == 0 {
-		o.Spec.ParametersRef = &gatewayv1.ParametersReference{Kind: "ConfigMap", Name: "x"}
-	}
-	return "GatewayClass", o
-}
-
-func (c chance) gateway() (string, metav1.Object) {
-	o := &gatewayv1.Gateway{ObjectMeta: c.meta(c.ns(), "g1", "g2")}
-	o.Spec.GatewayClassName = pick[gatewayv1.ObjectName](c, "fairway", "fairway", "ours", "nobodys")
-	for range c.IntN(3) {
-		o.Spec.Addresses = append(o.Spec.Addresses, gatewayv1.GatewaySpecAddress{
-			Type:  some(c, gatewayv1.IPAddressType, gatewayv1.IPAddressType, gatewayv1.HostnameAddressType),
-			Value: pick(c, "127.0.0.1", "127.0.0.2", "::1", "x", ""),
-		})
-	}
-	for i := range 1 + c.IntN(4) {
-		l := gatewayv1.Listener{
-			Name:     gatewayv1.SectionName(fmt.Sprintf("l%d", i)),
-			Port:     pick[gatewayv1.PortNumber](c, 80, 80, 81),
-			Protocol: pick[gatewayv1.ProtocolType](c, "HTTP", "HTTP", "HTTPS", "HTTPS", "TCP"),
-			Hostname: some[gatewayv1.Hostname](c, "x.example.com", "*.example.com", "*.com"),
-		}
-		if c.IntN(2) == 0 {
-			l.AllowedRoutes = &gatewayv1.AllowedRoutes{
-				Namespaces: &gatewayv1.RouteNamespaces{
-					From:     some[gatewayv1.FromNamespaces](c, "All", "All", "Same", "Selector"),
-					Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": pick(c, "x", "y")}},
-				},
-			}
-			if c.IntN(3) == 0 {
-				l.AllowedRoutes.Kinds = []gatewayv1.RouteGroupKind{{Kind: pick[gatewayv1.Kind](c, "HTTPRoute", "GRPCRoute", "TCPRoute")}}
-			}
-		}
-		if l.Protocol == "HTTPS" && c.IntN(5) > 0 {
-			l.TLS = &gatewayv1.ListenerTLSConfig{}
-			for range c.IntN(3) {
-				l.TLS.CertificateRefs = append(l.TLS.CertificateRefs, gatewayv1.SecretObjectReference{
-					Namespace: some[gatewayv1.Namespace](c, "a", "b"), Name: pick[gatewayv1.ObjectName](c, "c1", "c2"),
-				})
-			}
-			if c.IntN(2) == 0 {
-				l.TLS.Options = map[gatewayv1.AnnotationKey]gatewayv1.AnnotationValue{certificateOption: localCA}
-			}
-		}
-		o.Spec.Listeners = append(o.Spec.Listeners, l)
-	}
-	return "Gateway", o
-}
-
-func (c chance) parents() gatewayv1.CommonRouteSpec {
-	var refs []gatewayv1.ParentReference
-	for range 1 + c.IntN(2) {
-		refs = append(refs, gatewayv1.ParentReference{
-			Namespace:   some[gatewayv1.Namespace](c, "a", "b"),
-			Name:        pick[gatewayv1.ObjectName](c, "g1", "g1", "g2"),
-			SectionName: some[gatewayv1.SectionName](c, "l0", "l1"),
-			Port:        some[gatewayv1.PortNumber](c, 80),
-		})
-	}
-	return gatewayv1.CommonRouteSpec{ParentRefs: refs}
 }
 
 func (c chance) hosts() []gatewayv1.Hostname {
@@ -252,10 +186,18 @@ func (c chance) trafficPolicy() (string, metav1.Object) {
 }
 
 func (c chance) secret() (string, metav1.Object) {
-	o := &corev1.Secret{ObjectMeta: c.meta(c.ns(), "c1", "c2"), Type: pick(c, corev1.SecretTypeTLS, corev1.SecretTypeTLS, corev1.SecretTypeOpaque)}
+	o := &corev1.Secret{ObjectMeta: c.meta(c.ns(), "c1", "c2"), Type: corev1.SecretTypeTLS}
+	chain, key := c.IntN(2), c.IntN(2)
+	if c.IntN(3) > 0 {
+		key = chain
+	}
 	o.Data = map[string][]byte{
-		corev1.TLSCertKey:       pick(c, pairs()[0].chain, pairs()[1].chain),
-		corev1.TLSPrivateKeyKey: pick(c, pairs()[0].key, pairs()[1].key),
+		corev1.TLSCertKey:       pairs()[chain].chain,
+		corev1.TLSPrivateKeyKey: pairs()[key].key,
+		"ca.crt":                pick(c, pairs()[0].chain, nil),
+	}
+	if c.IntN(6) == 0 {
+		o.Type = corev1.SecretTypeOpaque
 	}
 	return "Secret", o
 }

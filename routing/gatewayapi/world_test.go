@@ -21,25 +21,29 @@ import (
 	gatewayxv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/v1alpha1"
 )
 
 // kinds makes an empty object of a kind.
 var kinds = map[string]func() metav1.Object{
-	"GatewayClass":          func() metav1.Object { return &gatewayv1.GatewayClass{} },
-	"Gateway":               func() metav1.Object { return &gatewayv1.Gateway{} },
-	"HTTPRoute":             func() metav1.Object { return &gatewayv1.HTTPRoute{} },
-	"GRPCRoute":             func() metav1.Object { return &gatewayv1.GRPCRoute{} },
-	"ReferenceGrant":        func() metav1.Object { return &gatewayv1.ReferenceGrant{} },
-	"TLSRoute":              func() metav1.Object { return &gatewayv1.TLSRoute{} },
-	"TCPRoute":              func() metav1.Object { return &gatewayv1.TCPRoute{} },
-	"UDPRoute":              func() metav1.Object { return &gatewayv1.UDPRoute{} },
-	"BackendTLSPolicy":      func() metav1.Object { return &gatewayv1.BackendTLSPolicy{} },
-	"XBackendTrafficPolicy": func() metav1.Object { return &gatewayxv1alpha1.XBackendTrafficPolicy{} },
-	"Namespace":             func() metav1.Object { return &corev1.Namespace{} },
-	"Service":               func() metav1.Object { return &corev1.Service{} },
-	"Secret":                func() metav1.Object { return &corev1.Secret{} },
-	"ConfigMap":             func() metav1.Object { return &corev1.ConfigMap{} },
-	"EndpointSlice":         func() metav1.Object { return &discoveryv1.EndpointSlice{} },
+	"GatewayClass":             func() metav1.Object { return &gatewayv1.GatewayClass{} },
+	"Gateway":                  func() metav1.Object { return &gatewayv1.Gateway{} },
+	"HTTPRoute":                func() metav1.Object { return &gatewayv1.HTTPRoute{} },
+	"ListenerSet":              func() metav1.Object { return &gatewayv1.ListenerSet{} },
+	"GatewayParameters":        func() metav1.Object { return &v1alpha1.GatewayParameters{} },
+	"GRPCRoute":                func() metav1.Object { return &gatewayv1.GRPCRoute{} },
+	"ReferenceGrant":           func() metav1.Object { return &gatewayv1.ReferenceGrant{} },
+	"TLSRoute":                 func() metav1.Object { return &gatewayv1.TLSRoute{} },
+	"TCPRoute":                 func() metav1.Object { return &gatewayv1.TCPRoute{} },
+	"UDPRoute":                 func() metav1.Object { return &gatewayv1.UDPRoute{} },
+	"BackendTLSPolicy":         func() metav1.Object { return &gatewayv1.BackendTLSPolicy{} },
+	"XBackendTrafficPolicy":    func() metav1.Object { return &gatewayxv1alpha1.XBackendTrafficPolicy{} },
+	"CustomResourceDefinition": func() metav1.Object { return &metav1.PartialObjectMetadata{} },
+	"Namespace":                func() metav1.Object { return &corev1.Namespace{} },
+	"Service":                  func() metav1.Object { return &corev1.Service{} },
+	"Secret":                   func() metav1.Object { return &corev1.Secret{} },
+	"ConfigMap":                func() metav1.Object { return &corev1.ConfigMap{} },
+	"EndpointSlice":            func() metav1.Object { return &discoveryv1.EndpointSlice{} },
 }
 
 // A world is what a test says there is.
