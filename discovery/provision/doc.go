@@ -1,0 +1,76 @@
+// Package provision gives each Gateway its pods, and the Service in front of
+// them, in the Gateway's own namespace.
+//
+// A [Reconciler] is told what is wanted ([Wanted]) and keeps it so: a
+// ServiceAccount, a ConfigMap with the roots of trust, a Deployment, one Service
+// or one for each address that is asked for, a PodDisruptionBudget and, where
+// parameters say so, a HorizontalPodAutoscaler. What comes back is a [State]:
+// the addresses that were really assigned, how many pods are ready, and what
+// stands in the way.
+//
+// The law: an object is ours if its controller is the Gateway, and no other is
+// ever changed or deleted. Each is written by server-side apply with the field
+// manager "fairway", so that fields of other managers stay as they are. A change
+// of our own fields is undone, a deleted object is made again.
+//
+// # Names
+//
+// All objects are called "<gateway>-<class>" (GEP-1762). A Service for an
+// address that is asked for has the address behind that: "edge-fairway-192-0-2-1".
+// What is longer than 63 characters, or no DNS label, is shortened and gets a
+// hash. Two Gateways can come to one name ("a-b" of class "c", "a" of class
+// "b-c"): the second has Programmed=False with the reason NameTaken.
+//
+// # What is decided here
+//
+//   - There are 2 pods by default: one alone makes an outage of each node that
+//     fails and each update of a node. The number is ours only where parameters
+//     name one. Otherwise it is what the Deployment is created with, and whoever
+//     scales it (kubectl, a HorizontalPodAutoscaler, KEDA) decides from then on.
+//   - The PodDisruptionBudget says maxUnavailable 1, which lets a node be drained
+//     even where there is one pod only. Pods that are not ready hold nothing up.
+//   - Listeners' ports are not named in pods: a new port changes the Service and
+//     restarts nothing.
+//   - A Gateway without a port in force gets no Service, as Kubernetes has none
+//     without ports. One that is there already stays with the ports that it last
+//     had: a load balancer's address does not go away over a mistake.
+//   - infrastructure.labels and annotations stand on every object and on the
+//     pods, which are replaced when they change.
+//   - What holds for a Gateway that is not accepted any longer is what held
+//     before: nobody calls Set or Remove for it.
+//   - Removing asks the API server first: only where the Gateway is there and of
+//     another class, or its class of another controller, objects are deleted. With
+//     a deleted Gateway Kubernetes' garbage collector deletes them; a deleted
+//     class does not take its fleets with it.
+//   - A GatewayClass whose Gateways have a fleet carries the finalizer
+//     gateway-exists-finalizer.gateway.networking.k8s.io, as the API recommends.
+//     Before Fairway is uninstalled, Gateways are deleted, or the finalizer.
+//
+// # Addresses
+//
+// With type LoadBalancer each IP address of spec.addresses has a Service of its
+// own with that loadBalancerIP; an address without a value is the load
+// balancer's choice, and so is a hostname, which has to be the one that it
+// assigns. With ClusterIP and NodePort the IP addresses are the Service's
+// externalIPs. What is not there after ten seconds is AddressNotUsable, and is
+// still waited for. Without spec.addresses the addresses are the load balancer's,
+// those of the Service (ClusterIP), or of the nodes (NodePort: external ones
+// where there are any).
+//
+// # What it may do
+//
+// control's ClusterRole needs, in every namespace:
+//
+//	""                         serviceaccounts, configmaps, services   get list watch create patch delete
+//	apps                       deployments                             get list watch create patch delete
+//	policy                     poddisruptionbudgets                    get list watch create patch delete
+//	autoscaling                horizontalpodautoscalers                get list watch create patch delete
+//	""                         pods                                    list watch
+//	""                         nodes                                   list watch
+//	gateway.networking.k8s.io  gateways                                get
+//	gateway.networking.k8s.io  gatewayclasses                          get list patch
+//
+// Pods are watched for why they do not run, nodes for their addresses and only
+// while a Service is of type NodePort. The patch of a GatewayClass is its
+// finalizer's.
+package provision

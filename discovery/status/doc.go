@@ -1,0 +1,2 @@
+// Package status writes what became of objects into their status.
+package status
