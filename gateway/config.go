@@ -28,13 +28,14 @@ type config struct {
 	places map[*routing.Problem]*routing.Problem
 }
 
-func newConfig(paths []string, log *slog.Logger) *config {
+func newConfig(paths []string, o gatewayapi.Options, log *slog.Logger) *config {
 	c := &config{
 		folder:   &manifest.Folder{Paths: paths, Log: log},
 		reports:  map[routing.ObjectKey]gatewayapi.Report{},
 		troubled: map[routing.ObjectKey]bool{},
 	}
-	c.translator = gatewayapi.New(c.folder.World(), gatewayapi.Options{DefaultClass: "fairway"})
+	o.DefaultClass = "fairway"
+	c.translator = gatewayapi.New(c.folder.World(), o)
 	return c
 }
 

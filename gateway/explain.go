@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"fairway.dev/gateway/admin"
+	"fairway.dev/routing/gatewayapi"
 )
 
 // headerFlags are the -H flags, each "Name: value".
@@ -44,10 +45,11 @@ func explain(ctx context.Context, args []string, out io.Writer) error {
 	if *manifests == "" {
 		return explainRunning(ctx, *running, method, target, headers, out)
 	}
-	_, snap, _, err := compileOffline([]string{*manifests})
+	_, delta, err := translateOffline([]string{*manifests}, gatewayapi.Options{})
 	if err != nil {
 		return err
 	}
+	snap, _ := compileOffline(delta)
 	text, err := admin.Explain(snap, method, target, headers)
 	if err != nil {
 		return err

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"fairway.dev/routing/gatewayapi"
 )
 
 // serveFlags are what `fairway serve` can be told.
@@ -92,5 +94,5 @@ func (o *serveFlags) source(log *slog.Logger) (source, error) {
 	} else if !info.IsDir() {
 		return nil, fmt.Errorf("manifests %s: want a folder", o.manifests)
 	}
-	return newConfig([]string{o.manifests}, log), nil
+	return newConfig([]string{o.manifests}, gatewayapi.Options{}, log), nil
 }
