@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -87,9 +89,10 @@ func (w *watcher) listWatch(lw *cache.ListWatch) *cache.ListWatch {
 	}
 }
 
-// isAway reports whether err is not the API server's word.
+// isAway reports whether err says that the API server was not reached.
 func isAway(err error) bool {
-	return err != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown
+	var transport *url.Error
+	return errors.As(err, &transport)
 }
 
 // met takes note of how a list or the beginning of a watch went.
@@ -104,22 +107,29 @@ func (w *watcher) met(ctx context.Context, err error) {
 	s.away = isAway(err)
 	s.state.Unlock()
 
-	log := s.log.With("origin", w.kind.name)
+	w.tell(before, err, wasAway)
+}
+
+// tell logs what is new: once for all lines that the API server is away, and
+// for each line what else there is.
+func (w *watcher) tell(before, err error, wasAway bool) {
+	all := w.source.log
+	log := all.With("origin", w.kind.name)
 	switch {
-	case isAway(err):
-		if !wasAway {
-			s.log.Warn("API server away: what there was stays in force", "err", err)
-		}
-		return
-	case wasAway:
-		s.log.Info("API server back")
+	case isAway(err) && !wasAway:
+		all.Warn("API server away: what there was stays in force", "err", err)
+	case !isAway(err) && wasAway:
+		all.Info("API server back")
 	}
 	switch {
-	case err == nil && before != nil && !isAway(before) && !apierrors.IsNotFound(before):
-		log.Info("kind is watched again")
-	case apierrors.IsNotFound(err):
-		log.Debug("kind is not served", "err", err)
-	case err != nil && (before == nil || before.Error() != err.Error()):
+	case before == nil && err == nil, before != nil && err != nil && before.Error() == err.Error():
+	case isAway(err) || apierrors.IsNotFound(err):
+		log.Debug("kind is not watched", "err", err)
+	case err != nil:
 		log.Warn("kind cannot be watched", "err", err)
+	case isAway(before) || apierrors.IsNotFound(before):
+		log.Debug("kind is watched again")
+	default:
+		log.Info("kind is watched again")
 	}
 }

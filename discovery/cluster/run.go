@@ -17,6 +17,7 @@ import (
 // from one goroutine. What gathers while apply runs is one Change. It is
 // called once, and returns nil when all that it began has ended.
 func (s *Source) Run(ctx context.Context, apply func(Change)) error {
+	s.started = time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.work.Wait()
 	defer cancel()
@@ -60,9 +61,7 @@ func (s *Source) report(ctx context.Context, d difference, apply func(Change)) {
 		apply(Change{Keys: sorted(d.keys), Statuses: sorted(d.statuses), More: more})
 		s.begun, s.owed = true, more
 		if !more {
-			s.state.Lock()
-			s.ready = true
-			s.state.Unlock()
+			s.beReady()
 		}
 		s.considerMissed(ctx)
 		if s.contents.waiting > 0 {
@@ -70,6 +69,17 @@ func (s *Source) report(ctx context.Context, d difference, apply func(Change)) {
 			return
 		}
 		d = difference{}
+	}
+}
+
+// beReady says that what there is has been given.
+func (s *Source) beReady() {
+	s.state.Lock()
+	was := s.ready
+	s.ready = true
+	s.state.Unlock()
+	if !was {
+		s.log.Info("all objects are read", "took", time.Since(s.started).Round(time.Millisecond))
 	}
 }
 

@@ -91,6 +91,7 @@ type Source struct {
 	}
 
 	// Of Run's goroutine.
+	started  time.Time
 	lines    []*line
 	lookout  lookout
 	contents contents
