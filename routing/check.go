@@ -27,6 +27,9 @@ func checkListener(l *Listener) *Problem {
 	default:
 		return refuse(InvalidListener, fmt.Errorf("protocol %q: want HTTP, HTTPS, TLS, TCP or UDP", l.Protocol))
 	}
+	if l.TLS != nil && l.TLS.Passthrough && l.TLS.Client != nil {
+		return refuse(InvalidListener, fmt.Errorf("certificates of clients to check where TLS is passed through: want one or the other"))
+	}
 	if l.Hostname == anyHost {
 		return refuse(InvalidHostname, fmt.Errorf(`hostname "*": want none, a name or "*.NAME"`))
 	}
@@ -36,6 +39,16 @@ func checkListener(l *Listener) *Problem {
 		}
 	}
 	return nil
+}
+
+// checkClients says why l lets nobody in: how it checks its clients cannot
+// work. It stays in force, or a less specific listener would take what is its
+// own, and who asks for its hostname is refused in the handshake.
+func checkClients(l *Listener) *Problem {
+	if l.TLS == nil || l.TLS.Client == nil || x509.NewCertPool().AppendCertsFromPEM(l.TLS.Client.Roots) {
+		return nil
+	}
+	return &Problem{l.Origin, InvalidListener, fmt.Errorf("roots for clients: no certificate in them, want PEM; nobody is let in")}
 }
 
 // checkCluster says what is wrong with c. What does not hold about its TLS

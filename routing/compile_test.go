@@ -195,6 +195,7 @@ func TestInvalidListenersAreLeftOut(t *testing.T) {
 		`host "a..b": want labels`:    {Port: 80, Protocol: HTTP, Hostname: "a..b"},
 		"host of 260 bytes":           {Port: 80, Protocol: HTTP, Hostname: strings.Repeat("abcd.", 52)},
 		`host "a.*.b": character '*'`: {Port: 80, Protocol: HTTP, Hostname: "*.a.*.b"},
+		"certificates of clients":     {Port: 80, Protocol: TLS, TLS: &ListenerTLS{Passthrough: true, Client: &ClientValidation{Roots: []byte(testRoots)}}},
 	}
 	for want, l := range tests {
 		s := oneListener(route("r", "h", prefix("/")))
@@ -203,6 +204,42 @@ func TestInvalidListenersAreLeftOut(t *testing.T) {
 		snap, p := oneProblem(t, s)
 		if !strings.HasPrefix(p.Err.Error(), want) || len(snap.Ports()) != 0 {
 			t.Errorf("problem %s, %d ports; want %s and none", p.Err, len(snap.Ports()), want)
+		}
+	}
+}
+
+// testRoots is a certificate; routing does not care whose.
+const testRoots = `-----BEGIN CERTIFICATE-----
+MIIBVzCB/aADAgECAgEBMAoGCCqGSM49BAMCMBoxGDAWBgNVBAMTD3Jvb3RzIG9m
+IGEgdGVzdDAgFw03MDAxMDEwMDAwMDBaGA8yMTAwMDEwMTAwMDAwMFowGjEYMBYG
+A1UEAxMPcm9vdHMgb2YgYSB0ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE
+uH/82lkXJT463MG+ZutpUmju/GIFJLxz4IiU0Z6zSh7PRNqW565cm1dakX6GQHp5
+sCyJn+shLPIYiI7USNglhaMyMDAwDwYDVR0TAQH/BAUwAwEB/zAdBgNVHQ4EFgQU
+pxmVrQJsJogV4kAC2rSMl8+Dn4QwCgYIKoZIzj0EAwIDSQAwRgIhAMX13SGGkwzk
+OCHH87UaK1YIk91fwzn4EzCHAx+o7BI9AiEAsFUL8z+BUff6wu/UvK+1iMlwifql
+LPd7UJ5hKS0TNsA=
+-----END CERTIFICATE-----
+`
+
+// A broken security part is never dropped and never opened: the listener keeps
+// what is its own from less specific ones.
+func TestListenerThatCannotCheckItsClientsStays(t *testing.T) {
+	shut := &Listener{Name: "ns/gw/shut", Origin: Origin{Name: "shut"}, Port: 443, Protocol: HTTPS, Hostname: "shop.example", TLS: &ListenerTLS{}}
+	open := &Listener{Name: "ns/gw/open", Origin: Origin{Name: "open"}, Port: 443, Protocol: HTTPS, TLS: &ListenerTLS{}}
+	s := &Spec{Listeners: map[ListenerName]*Listener{shut.Name: shut, open.Name: open}}
+	for _, roots := range []string{"", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"} {
+		shut.TLS.Client = &ClientValidation{Roots: []byte(roots), AllowInsecure: true}
+		snap, p := oneProblem(t, s)
+		if p.Origin != shut.Origin || p.Reason != InvalidListener {
+			t.Errorf("roots %q: problem %v %s, want %s of %v", roots, p, p.Reason, InvalidListener, shut.Origin)
+		}
+		if l := snap.Ports()[0].ListenerFor("shop.example"); l != shut {
+			t.Errorf("roots %q: its hostname belongs to %v", roots, l)
+		}
+		repaired := *shut
+		repaired.TLS = &ListenerTLS{Client: &ClientValidation{Roots: []byte(testRoots)}}
+		if _, problems := snap.Update(&Delta{Listeners: []*Listener{&repaired}}); len(problems) > 0 {
+			t.Errorf("repaired: %v", problems)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (d *dice) listener(i int) *Listener {
 		Port:     80,
 		Protocol: choose(d, []Protocol{HTTP, HTTP, HTTPS, TLS}),
 		Hostname: strings.TrimPrefix(choose(d, append(someHosts, "", "")), "*"),
-		TLS:      &ListenerTLS{},
+		TLS:      choose(d, []*ListenerTLS{{}, {}, {Client: &ClientValidation{Roots: []byte("no PEM")}}}),
 	}
 }
 

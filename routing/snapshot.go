@@ -19,9 +19,10 @@ type Snapshot struct {
 	certificates trie[CertificateName, *Certificate]
 
 	// What of it is not in force; the ports know their own conflicts.
-	badListeners trie[ListenerName, *Problem]
-	badClusters  trie[ClusterName, *Problem]
-	badRoutes    trie[RouteName, []*Problem]
+	badListeners  trie[ListenerName, *Problem]
+	shutListeners trie[ListenerName, *Problem] // in force, but nobody can connect
+	badClusters   trie[ClusterName, *Problem]
+	badRoutes     trie[RouteName, []*Problem]
 
 	// Who depends on whom.
 	attached trie[ListenerName, *attachedTo]
@@ -87,7 +88,9 @@ func (s *Snapshot) Spec() *Spec {
 // Problems returns why parts are not in force: of listeners, of ports, of
 // clusters, then of routes, each in the order of their names.
 func (s *Snapshot) Problems() []*Problem {
-	list := byName(maps.Collect(s.badListeners.all()))
+	listeners := maps.Collect(s.badListeners.all())
+	maps.Insert(listeners, s.shutListeners.all()) // none is both
+	list := byName(listeners)
 	for _, p := range s.ports {
 		list = append(list, p.problems...)
 	}

@@ -156,7 +156,7 @@ type ListenerTLS struct {
 // ClientValidation is how certificates of clients are checked
 // (FrontendTLSValidation, GEP-91).
 type ClientValidation struct {
-	Roots []byte // PEM
+	Roots []byte // PEM; without any certificate in it nobody is let in
 	// AllowInsecure takes connections without a certificate, or with one that
 	// does not verify (mode AllowInsecureFallback).
 	AllowInsecure bool

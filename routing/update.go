@@ -98,11 +98,14 @@ func (c *change) listeners(d *Delta) {
 			}
 		}
 		c.s.listeners = set(c.s.listeners, name, part)
-		var problem *Problem
+		var problem, shut *Problem
 		if part != nil {
-			problem = checkListener(part)
+			if problem = checkListener(part); problem == nil {
+				shut = checkClients(part)
+			}
 		}
 		c.s.badListeners = set(c.s.badListeners, name, problem)
+		c.s.shutListeners = set(c.s.shutListeners, name, shut)
 		if part != nil && problem == nil {
 			for _, key := range part.keys() {
 				c.want(key, nil, part)
