@@ -17,6 +17,7 @@ import (
 // route anything.
 type doors struct {
 	gateway parentName
+	absent  string // the Gateway that a ListenerSet names, if it is not there
 	ours    bool
 	list    []door
 	closed  string // why nobody is let in; empty where somebody may be
@@ -32,8 +33,8 @@ type door struct {
 	selector labels.Selector
 }
 
-// doors sums up a holder for its routes. Where there is none, or no Gateway for
-// it, its value is nil. Listeners that are not accepted are doors too: status
+// doors sums up a holder for its routes. Where there is none its value is nil.
+// Listeners that are not accepted are doors too: status
 // does not keep a route from being attached.
 func (t *Translator) doors(r *reading) outcome {
 	h := holderOf(r.id)
@@ -43,7 +44,7 @@ func (t *Translator) doors(r *reading) outcome {
 	}
 	f := r.frame(o.gateway)
 	if f == nil {
-		return outcome{}
+		return outcome{value: &doors{absent: "Gateway " + o.gateway.String()}}
 	}
 	d := &doors{gateway: o.gateway, ours: f.ours}
 	if f.ours && !o.admitted {
@@ -70,7 +71,7 @@ type parent struct {
 	ref      int        // the index in spec.parentRefs
 	at       holder     // that it names
 	gateway  parentName // that at belongs to
-	absent   bool       // there is no such object
+	absent   string     // what is not there; empty where all is
 	accepted verdict
 	entries  []entry
 }
@@ -98,7 +99,9 @@ func (t *Translator) attach(r *reading) outcome {
 		d, _ := r.value(h.cell(doorsCell)).(*doors)
 		switch {
 		case d == nil:
-			a.parents = append(a.parents, parent{ref: i, at: h, absent: true})
+			a.parents = append(a.parents, parent{ref: i, at: h, absent: h.String()})
+		case d.absent != "":
+			a.parents = append(a.parents, parent{ref: i, at: h, absent: d.absent})
 		case d.ours:
 			p := parent{ref: i, at: h, gateway: d.gateway}
 			p.accepted, p.entries = r.enter(o, ref, h, d)

@@ -59,7 +59,7 @@ func (t *Translator) route(r *reading) outcome {
 	}
 	b := &routeBuilder{t: t, r: r, o: o, report: newReport(r.id.part, o.meta)}
 	b.rules = &ruleSet{}
-	if slices.ContainsFunc(a.parents, func(p parent) bool { return !p.absent }) {
+	if slices.ContainsFunc(a.parents, func(p parent) bool { return p.absent == "" }) {
 		b.rules = r.value(cellID{rulesCell, r.id.ns, r.id.name, r.id.part}).(*ruleSet)
 	}
 	for i := range a.parents {
@@ -83,8 +83,8 @@ type routeBuilder struct {
 
 func (b *routeBuilder) parent(p *parent) {
 	field := "spec.parentRefs[" + itoa(p.ref) + "]"
-	if p.absent {
-		b.report.problem(field, reasonParentNotFound, p.at.String()+": not found")
+	if p.absent != "" {
+		b.report.problem(field, reasonParentNotFound, p.absent+": not found")
 		return
 	}
 	accepted := p.accepted
