@@ -19,11 +19,14 @@ func checkListener(l *Listener) *Problem {
 		}
 	}
 	switch l.Protocol {
-	case HTTPS:
+	case HTTPS, TLS:
 		if l.TLS == nil {
-			return refuse(InvalidListener, fmt.Errorf("protocol HTTPS without TLS"))
+			return refuse(InvalidListener, fmt.Errorf("protocol %s without TLS", l.Protocol))
 		}
-	case HTTP, TLS, TCP, UDP:
+		if l.TLS.Passthrough && l.Protocol != TLS {
+			return refuse(InvalidListener, fmt.Errorf("protocol %s with TLS passed through: want protocol TLS", l.Protocol))
+		}
+	case HTTP, TCP, UDP:
 	default:
 		return refuse(InvalidListener, fmt.Errorf("protocol %q: want HTTP, HTTPS, TLS, TCP or UDP", l.Protocol))
 	}

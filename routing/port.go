@@ -56,6 +56,10 @@ type boundListener struct {
 // do not change it.
 func (p *Port) Listeners() []*Listener { return p.listeners }
 
+// ProxyProtocol says what the port's connections begin with, as the listener
+// with precedence has it.
+func (p *Port) ProxyProtocol() ProxyProtocol { return p.wanted[0].ProxyProtocol }
+
 // ListenerFor returns the listener with the most specific hostname that covers
 // a server name (SNI or Host; lower case, no port): the exact one, else the
 // longest wildcard, else the one without a hostname, else nil. An empty name

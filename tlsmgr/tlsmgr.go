@@ -19,22 +19,28 @@ import (
 )
 
 // A Server is how one port terminates TLS: versions 1.2 and 1.3, forward
-// secrecy only, X25519MLKEM768 first (as crypto/tls has it), HTTP/2 and
-// HTTP/1.1 by ALPN. Session tickets are sealed with keys that crypto/tls makes
+// secrecy only, X25519MLKEM768 first (as crypto/tls has it). For HTTP, HTTP/2
+// and HTTP/1.1 by ALPN. Session tickets are sealed with keys that crypto/tls makes
 // and renews each day for as long as the Server lives.
 type Server struct {
 	config *tls.Config
 	table  atomic.Pointer[Table]
 }
 
-// NewServer returns a Server that knows no certificates yet: it refuses all
-// handshakes until Use.
-func NewServer() *Server {
+// NewServer returns a Server for HTTP that knows no certificates yet: it
+// refuses all handshakes until Use.
+func NewServer() *Server { return newServer([]string{"h2", "http/1.1"}) }
+
+// NewStreamServer returns one for connections whose bytes are handed on. Who
+// will take them, and what is spoken there, is not known: ALPN chooses nothing.
+func NewStreamServer() *Server { return newServer(nil) }
+
+func newServer(alpn []string) *Server {
 	s := &Server{}
 	s.table.Store(&Table{})
 	s.config = &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
+		NextProtos: alpn,
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return s.table.Load().Certificate(hello)
 		},

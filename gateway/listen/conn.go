@@ -1,7 +1,6 @@
 package listen
 
 import (
-	"bytes"
 	"crypto/tls"
 	"net/netip"
 	"time"
@@ -20,16 +19,14 @@ type conn struct {
 	codec Codec
 	peer  message.Peer
 
-	first []byte // a beginning that may still become HTTP/2's preface
-	timer loop.Timer
+	stage  stage
+	first  []byte // that have come, and do not show yet what they are
+	choice Choice
+	timer  loop.Timer
 
 	prev, next *conn
 	drained    bool
 }
-
-// preface begins an HTTP/2 connection by prior knowledge (RFC 9113 section 3.4).
-// No HTTP/1 request begins so: PRI is no method.
-var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 
 // lastWord is how long the client of a port that has left may take to say the
 // first thing on a connection that it has just opened.
@@ -54,22 +51,25 @@ func (l *perLoop) begin(k *socket, fd int, remote netip.AddrPort) {
 		f(l.loop.Index())
 	}
 	sock.Handle(c)
-	if c.port.TLS != nil {
-		sock.ServeTLS(c.port.TLS, nil, l.set.opt.HandshakeTimeout, c.secured)
-		return
-	}
-	c.awaitFirst()
+	c.enter()
+}
+
+// await bounds a wait.
+func (c *conn) await(d time.Duration, late func()) {
+	c.timer.Fire = late
+	c.owner.loop.Arm(&c.timer, d)
 }
 
 // awaitFirst bounds the wait for a client that connected and says nothing.
 func (c *conn) awaitFirst() {
-	c.timer.Fire = c.abandon
-	wait := c.owner.set.opt.FirstByteTimeout
 	if c.drained {
-		wait = lastWord
+		c.await(lastWord, c.abandon)
+	} else {
+		c.await(c.owner.set.opt.FirstByteTimeout, c.firstSlow)
 	}
-	c.owner.loop.Arm(&c.timer, wait)
 }
+
+func (c *conn) firstSlow() { c.refuse(FirstByteSlow, nil) }
 
 // secured is called when the TLS handshake has ended.
 func (c *conn) secured(state tls.ConnectionState, err error) {
@@ -81,8 +81,10 @@ func (c *conn) secured(state tls.ConnectionState, err error) {
 		return
 	}
 	c.peer.TLS = &state
-	switch state.NegotiatedProtocol {
-	case "h2":
+	switch {
+	case c.choice.Codecs != nil:
+		c.speak(c.choice.Codecs)
+	case state.NegotiatedProtocol == "h2":
 		c.speak(c.owner.set.opt.HTTP2)
 	default:
 		c.speak(c.owner.set.opt.HTTP1)
@@ -96,28 +98,6 @@ func (c *conn) secured(state tls.ConnectionState, err error) {
 func (c *conn) speak(codecs Codecs) {
 	c.codec = codecs(c.sock, &c.peer)
 	c.sock.Handle(c.codec)
-}
-
-// Data takes the first bytes of a plain connection, until they show what it speaks.
-func (c *conn) Data(p []byte) {
-	if len(c.first) > 0 {
-		p = append(c.first, p...)
-	}
-	if len(p) < len(preface) && bytes.HasPrefix(preface, p) {
-		c.first = append([]byte(nil), p...)
-		return
-	}
-	c.first = nil
-	c.owner.loop.Drop(&c.timer)
-	if bytes.HasPrefix(p, preface) {
-		c.speak(c.owner.set.opt.HTTP2)
-	} else {
-		c.speak(c.owner.set.opt.HTTP1)
-	}
-	c.codec.Data(p)
-	if c.drained {
-		c.codec.Drain()
-	}
 }
 
 // EOF ends a connection that never said what it speaks.
@@ -181,7 +161,7 @@ func (c *conn) drain() {
 	switch {
 	case c.codec != nil:
 		c.codec.Drain()
-	case c.port.TLS == nil:
+	case c.stage == atPreface:
 		c.awaitFirst()
 	}
 }

@@ -1,6 +1,11 @@
 // Package listen owns the sockets that clients connect to, and hands each
-// connection to who speaks its protocol: by ALPN on TLS, by the first bytes
-// on a plain port.
+// connection to who speaks its protocol: by the name in its ClientHello and by
+// ALPN on TLS, by the first bytes on a plain port, or as the port says.
+//
+// A PROXY protocol header in front of all that says who the client is. It is
+// looked for only where the port says so. Where it may be missing
+// (routing.ProxyProtocolOptional), a client that waits for the server to speak
+// is one without a header, after HandshakeTimeout.
 //
 // The one law: a change of the set touches only the sockets that it names.
 // One that stays keeps its queue and its connections; one that leaves stops
@@ -21,6 +26,7 @@ import (
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
+	"fairway.dev/routing"
 )
 
 // A Codec speaks a protocol on a connection. Drain makes it take no new work,
@@ -36,8 +42,15 @@ type Codecs func(conn loop.Conn, peer *message.Peer) Codec
 // A Port is a socket to listen on and what is spoken there.
 type Port struct {
 	Addr netip.AddrPort // ::, port means every address, IPv4 too
-	// TLS, where set, is asked for the configuration of a TLS handshake.
+	// TLS, where set, is how every connection's TLS ends, and HTTP is spoken in
+	// it. Where neither TLS nor Choose is set, plain HTTP is.
 	TLS *tls.Config
+	// Choose, where set, decides instead: with Peek by the name in the
+	// ClientHello, which no one has answered yet; else at once.
+	Choose Choose
+	Peek   bool
+	// ProxyProtocol says whether connections begin with a header.
+	ProxyProtocol routing.ProxyProtocol
 	// Mark goes to Peer.Listener of the port's connections.
 	Mark any
 	// Opened and Closed count connections, on the loop with that index. They
@@ -55,7 +68,9 @@ type Options struct {
 	// MaxConnections bounds what clients may open on all ports together. If
 	// zero, there is no bound but the process's file descriptors.
 	MaxConnections int
-	// HandshakeTimeout bounds a TLS handshake. If zero, 10 seconds.
+	// HandshakeTimeout bounds a TLS handshake, and before it, each by itself,
+	// the waits for a PROXY protocol header and for a ClientHello that is
+	// looked at. If zero, 10 seconds.
 	HandshakeTimeout time.Duration
 	// FirstByteTimeout bounds the wait for the first byte of a plain
 	// connection, and of a TLS one after its handshake. If zero, 60 seconds.
@@ -68,7 +83,7 @@ type Options struct {
 // Events are hooks for metrics; all may be nil. They must not block.
 type Events struct {
 	Handshake func(loop int, err error) // a TLS handshake has ended
-	Refused   func(loop int)            // a connection over MaxConnections
+	Refused   func(loop int, why Refusal)
 }
 
 // A Set is the sockets in force.
@@ -259,7 +274,7 @@ func (k *socket) take(l *perLoop, fd int, remote netip.AddrPort) {
 	if limit := s.opt.MaxConnections; limit > 0 && s.open.Load() >= int64(limit) {
 		unix.Close(fd)
 		if f := s.opt.Events.Refused; f != nil {
-			f(l.loop.Index())
+			f(l.loop.Index(), TooMany)
 		}
 		return
 	}

@@ -161,7 +161,7 @@ func TestMaxConnections(t *testing.T) {
 	refused := make(chan struct{}, 1)
 	s := startSet(t, 1, func(o *Options) {
 		o.MaxConnections = 1
-		o.Events.Refused = func(int) { refused <- struct{}{} }
+		o.Events.Refused = func(int, Refusal) { refused <- struct{}{} }
 	})
 	addr := apply(t, s, Port{Addr: anyPort})
 	say(t, dial(t, addr), "x")

@@ -53,7 +53,7 @@ func (s *Socket) shakeHands(t *tlsLayer, first []byte, timeout time.Duration, do
 			unix.Close(h.fd) // the loop has ended: nobody else has it
 		}
 	}
-	if len(first) > 0 {
+	if len(first) > 0 || s.readable { // who looked at the connection may have left bytes
 		t.startWorker()
 	}
 }

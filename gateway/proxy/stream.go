@@ -34,8 +34,8 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, name string) Destination {
 		return d
 	}
 	res := port.MatchStream(name)
-	if d.Listener = res.Listener; d.Listener == nil {
-		return d
+	if d.Listener = res.Listener; d.Listener == nil || d.Listener.Protocol == routing.HTTPS {
+		return d // of HTTPS it is requests that are sent somewhere
 	}
 	if res.Target == nil {
 		if tell := (*p.lost.Load())[d.Listener.Name]; tell != nil {

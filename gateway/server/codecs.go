@@ -83,8 +83,14 @@ func (s *Server) upstreamState() telemetry.UpstreamState {
 // connectionEvents counts what happens to connections.
 func (s *Server) connectionEvents() listen.Events {
 	m := s.options.Metrics
+	refusals := telemetry.Refusals[listen.Refusal](m, "listen", listen.Refusals())
 	return listen.Events{
 		Handshake: func(loop int, err error) { m.Handshakes.Count(loop, telemetry.HandshakeOutcome(err)) },
-		Refused:   func(loop int) { m.Limits.Count(loop, telemetry.LimitConnections) },
+		Refused: func(loop int, why listen.Refusal) {
+			refusals.Count(loop, why)
+			if why == listen.TooMany {
+				m.Limits.Count(loop, telemetry.LimitConnections)
+			}
+		},
 	}
 }

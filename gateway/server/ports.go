@@ -51,21 +51,34 @@ func (s *Server) applyConnections(snap *routing.Snapshot) []*routing.Problem {
 	var ports []listen.Port
 	var sources []*routing.Port
 	for _, p := range snap.Ports() {
-		if p.Protocol != routing.HTTP && p.Protocol != routing.HTTPS {
+		if p.Protocol == routing.UDP {
 			continue
 		}
-		port := listen.Port{Addr: s.bindAddr(p.Key), Mark: s.binds[p.Key]}
-		protocol := "http"
-		if p.Protocol == routing.HTTPS {
-			protocol = "https"
-			port.TLS = s.certs.port(p.Key).Config()
-		}
-		connections := s.options.Metrics.Connections(p.Key.String(), protocol)
-		port.Opened, port.Closed = connections.Open, connections.Close
-		ports = append(ports, port)
+		ports = append(ports, s.connectionPort(p))
 		sources = append(sources, p)
 	}
 	return unavailable(sources, s.ports.Apply(ports))
+}
+
+// connectionPort says what is done with the connections of a port.
+func (s *Server) connectionPort(p *routing.Port) listen.Port {
+	bind := s.binds[p.Key]
+	port := listen.Port{Addr: s.bindAddr(p.Key), Mark: bind, ProxyProtocol: p.ProxyProtocol()}
+	protocol := "http"
+	switch {
+	case p.Protocol == routing.TCP:
+		protocol = "tcp"
+		port.Choose = s.chooseAtOnce(bind)
+	case p.Protocol == routing.HTTPS && speaksTLS(p):
+		protocol = "tls"
+		port.Choose, port.Peek = s.chooseByName(bind), true
+	case p.Protocol == routing.HTTPS:
+		protocol = "https"
+		port.TLS = s.certs.port(p.Key).Config()
+	}
+	connections := s.options.Metrics.Connections(p.Key.String(), protocol)
+	port.Opened, port.Closed = connections.Open, connections.Close
+	return port
 }
 
 // unavailable makes Problems of the errors of binding ports, of which sources

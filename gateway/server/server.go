@@ -65,6 +65,7 @@ type Server struct {
 	options  Options
 	loops    []*loop.Loop
 	ports    *listen.Set
+	tcp      *stream.TCP
 	udp      *stream.UDP
 	clusters *upstream.Set
 	proxy    *proxy.Proxy
@@ -115,6 +116,7 @@ func New(o Options) (*Server, error) {
 		Loops: s.loops, Log: o.Log, MaxConnections: o.MaxConnections,
 		HTTP1: s.http1Codecs(), HTTP2: s.http2Codecs(), Events: s.connectionEvents(),
 	})
+	s.tcp = stream.NewTCP(stream.TCPOptions{Loops: s.loops, Metrics: o.Metrics, AccessLog: o.AccessLog})
 	s.udp = s.newUDP()
 	for _, l := range s.loops {
 		o.Metrics.Watch(l)
@@ -198,7 +200,8 @@ func (s *Server) Close() {
 	s.ports.Apply(nil)
 	s.udp.Apply(nil)
 	s.mu.Unlock()
+	s.tcp.Cut()
 	for _, l := range s.loops {
-		l.Stop()
+		l.Stop() // with what was posted
 	}
 }

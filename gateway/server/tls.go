@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/tls"
+	"maps"
 
 	"fairway.dev/routing"
 	"fairway.dev/tlsmgr"
@@ -10,14 +11,16 @@ import (
 // certificates is what the server knows about TLS towards clients.
 type certificates struct {
 	store   *tlsmgr.Store
-	ports   map[routing.PortKey]*tlsmgr.Server
-	origins map[string]routing.Origin // of pairs, by name
+	ports   map[routing.PortKey]*tlsmgr.Server // for HTTP
+	streams map[routing.PortKey]*tlsmgr.Server // for listeners of protocol TLS
+	origins map[string]routing.Origin          // of pairs, by name
 }
 
 func newCertificates(ca *tlsmgr.LocalCA) *certificates {
 	return &certificates{
 		store:   tlsmgr.NewStore(ca),
 		ports:   map[routing.PortKey]*tlsmgr.Server{},
+		streams: map[routing.PortKey]*tlsmgr.Server{},
 		origins: map[string]routing.Origin{},
 	}
 }
@@ -43,31 +46,47 @@ func (c *certificates) use(snap *routing.Snapshot) {
 			continue
 		}
 		wanted[p.Key] = true
-		var listeners []tlsmgr.Listener
-		for _, l := range p.Listeners() {
-			if l.TLS == nil {
-				continue
-			}
-			names := make([]string, len(l.TLS.Certificates))
-			for i, name := range l.TLS.Certificates {
-				names[i] = string(name)
-			}
-			listeners = append(listeners, tlsmgr.Listener{Hostname: l.Hostname, Certificates: names})
-		}
-		c.port(p.Key).Use(c.store.Table(listeners))
+		c.port(p.Key).Use(c.table(p, routing.HTTPS))
+		c.stream(p.Key).Use(c.table(p, routing.TLS))
 	}
-	for key := range c.ports {
-		if !wanted[key] {
-			delete(c.ports, key)
-		}
+	for _, servers := range []map[routing.PortKey]*tlsmgr.Server{c.ports, c.streams} {
+		maps.DeleteFunc(servers, func(key routing.PortKey, _ *tlsmgr.Server) bool { return !wanted[key] })
 	}
 }
 
+// table makes the table of a port's listeners of one protocol that end TLS.
+func (c *certificates) table(p *routing.Port, protocol routing.Protocol) *tlsmgr.Table {
+	var listeners []tlsmgr.Listener
+	for _, l := range p.Listeners() {
+		if l.Protocol != protocol || l.TLS.Passthrough {
+			continue
+		}
+		names := make([]string, len(l.TLS.Certificates))
+		for i, name := range l.TLS.Certificates {
+			names[i] = string(name)
+		}
+		listeners = append(listeners, tlsmgr.Listener{Hostname: l.Hostname, Certificates: names})
+	}
+	return c.store.Table(listeners)
+}
+
+// port returns how a port ends TLS in which HTTP is spoken.
 func (c *certificates) port(key routing.PortKey) *tlsmgr.Server {
-	s := c.ports[key]
+	return server(c.ports, key, tlsmgr.NewServer)
+}
+
+// stream returns how a port ends TLS in which it does not know what is spoken.
+func (c *certificates) stream(key routing.PortKey) *tlsmgr.Server {
+	return server(c.streams, key, tlsmgr.NewStreamServer)
+}
+
+// server returns the one for key, which is made once: sessions are resumed
+// between connections that share it.
+func server(of map[routing.PortKey]*tlsmgr.Server, key routing.PortKey, make func() *tlsmgr.Server) *tlsmgr.Server {
+	s := of[key]
 	if s == nil {
-		s = tlsmgr.NewServer()
-		c.ports[key] = s
+		s = make()
+		of[key] = s
 	}
 	return s
 }

@@ -1,0 +1,53 @@
+package server
+
+import (
+	"slices"
+
+	"fairway.dev/gateway/listen"
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/proxy"
+	"fairway.dev/gateway/stream"
+	"fairway.dev/gateway/telemetry"
+	"fairway.dev/routing"
+)
+
+// speaksTLS reports whether the names in ClientHellos decide about a port's
+// connections. Where all listeners are HTTPS nobody looks at them but
+// crypto/tls.
+func speaksTLS(p *routing.Port) bool {
+	return slices.ContainsFunc(p.Listeners(), func(l *routing.Listener) bool { return l.Protocol == routing.TLS })
+}
+
+// chooseAtOnce hands a TCP port's connections on.
+func (s *Server) chooseAtOnce(bind *proxy.Bind) listen.Choose {
+	return func(l *loop.Loop, _ string) listen.Choice {
+		return listen.Choice{Codecs: s.streams(telemetry.StreamTCP, s.proxy.Stream(l, bind, ""), "")}
+	}
+}
+
+// chooseByName sorts the connections of a port that has listeners of protocol
+// TLS. Which of them goes nowhere is known before it is answered, so that it
+// ends with FIN and not with an alert: a client that is told of a mistake in
+// TLS looks for it there.
+func (s *Server) chooseByName(bind *proxy.Bind) listen.Choose {
+	https, terminate := s.certs.port(bind.Key).Config(), s.certs.stream(bind.Key).Config()
+	return func(l *loop.Loop, name string) listen.Choice {
+		to := s.proxy.Stream(l, bind, name)
+		if to.Listener != nil && to.Listener.Protocol == routing.HTTPS {
+			return listen.Choice{TLS: https}
+		}
+		c := listen.Choice{Codecs: s.streams(telemetry.StreamTLS, to, name)}
+		if to.Cluster != nil && !to.Listener.TLS.Passthrough {
+			c.TLS = terminate
+		}
+		return c
+	}
+}
+
+// streams makes who takes the bytes of a connection that goes there.
+func (s *Server) streams(kind telemetry.StreamKind, to proxy.Destination, name string) listen.Codecs {
+	return func(c loop.Conn, peer *message.Peer) listen.Codec {
+		return s.tcp.Serve(stream.Arrival{Conn: c, Peer: peer, To: to, Kind: kind, Name: name})
+	}
+}
