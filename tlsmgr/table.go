@@ -15,6 +15,8 @@ type Listener struct {
 	// have are skipped; a listener that is left with nothing refuses
 	// handshakes.
 	Certificates []string
+	// Clients says how certificates of clients are checked; nil asks for none.
+	Clients *ClientValidation
 }
 
 // A Table says which certificate to show on one port. It never changes. The
@@ -24,6 +26,7 @@ type Table struct {
 	suffix map[string]*site // by what follows "*." in a hostname
 	any    *site            // of the listener without a hostname
 	first  *site            // for clients that name nothing
+	asks   bool             // some listener checks its clients
 }
 
 // site is what one listener shows.
@@ -31,6 +34,7 @@ type site struct {
 	hostname string
 	all      []*tls.Certificate
 	local    *LocalCA
+	clients  *clients // nil: they are not asked
 
 	// Where there are several: those that cover a name, in order. In covers
 	// the key is a DNS name of one of them, in wild the parent of one that
@@ -43,11 +47,18 @@ type site struct {
 // the store has now. Of two listeners with one hostname, the first counts.
 func (s *Store) Table(listeners []Listener) *Table {
 	t := &Table{exact: make(map[string]*site), suffix: make(map[string]*site)}
+	var last *clients // most ports have one validation for all listeners
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for i := range listeners {
 		l := &listeners[i]
 		site := s.site(l)
+		if v := l.Clients; v != nil {
+			if last == nil || !last.same(v) {
+				last = newClients(v)
+			}
+			site.clients, t.asks = last, true
+		}
 		if t.first == nil {
 			t.first = site
 		}
@@ -126,14 +137,11 @@ const maxName = 253
 // No certificate and no error make crypto/tls refuse with the alert
 // unrecognized_name (RFC 6066 section 3).
 func (t *Table) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if len(hello.ServerName) > maxName {
+	s := t.siteFor(hello)
+	if s == nil || s.clients != nil && s.clients.pool == nil {
 		return nil, nil
 	}
 	name := strings.ToLower(hello.ServerName)
-	s := t.site(name)
-	if s == nil {
-		return nil, nil
-	}
 	if s.local != nil {
 		return s.local.certificateFor(hello, name, s.hostname)
 	}
@@ -153,9 +161,30 @@ func (t *Table) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error
 	return suited(hello, certs), nil
 }
 
+// siteFor returns what the listener shows that a client asks for; nil where
+// there is none, or the client asks for what is no name in DNS.
+func (t *Table) siteFor(hello *tls.ClientHelloInfo) *site {
+	if len(hello.ServerName) > maxName || !isASCII(hello.ServerName) {
+		return nil
+	}
+	return t.site(strings.ToLower(hello.ServerName))
+}
+
+// isASCII reports whether a server name is what RFC 6066 section 3 has it be.
+// Others have letters that strings.ToLower would turn into ASCII.
+func isASCII(name string) bool {
+	for i := range len(name) {
+		if name[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
 // site returns the one of the listener with the most specific hostname that
 // covers name, or nil. A wildcard covers any number of labels, as in Gateway
-// API.
+// API, but at least one character. The listener is the one that requests for
+// that host belong to: what it asks of clients hangs on it.
 func (t *Table) site(name string) *site {
 	if name == "" {
 		return t.first
@@ -164,8 +193,11 @@ func (t *Table) site(name string) *site {
 		return s
 	}
 	if len(t.suffix) > 0 {
-		for rest := parentOf(name); rest != ""; rest = parentOf(rest) {
-			if s, ok := t.suffix[rest]; ok {
+		for i := 1; i < len(name); i++ {
+			if name[i] != '.' {
+				continue
+			}
+			if s, ok := t.suffix[name[i+1:]]; ok {
 				return s
 			}
 		}

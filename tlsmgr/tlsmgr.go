@@ -6,7 +6,7 @@
 // order, that covers the name and suits the client. A [Server] is one port's
 // tls.Config, which stays while tables come and go, so that clients resume
 // their sessions across changes. Where a listener names no certificates, a
-// [LocalCA] issues them.
+// [LocalCA] issues them. A listener may ask its clients for certificates too.
 //
 // Keys never show: no error, no String and no JSON holds one.
 //
@@ -20,10 +20,32 @@ import (
 
 // A Server is how one port terminates TLS: versions 1.2 and 1.3, forward
 // secrecy only, X25519MLKEM768 first (as crypto/tls has it). For HTTP, HTTP/2
-// and HTTP/1.1 by ALPN. Session tickets are sealed with keys that crypto/tls makes
-// and renews each day for as long as the Server lives.
+// and HTTP/1.1 by ALPN.
+//
+// # Sessions
+//
+// Clients resume their sessions by tickets that are sealed with keys of the
+// Server: crypto/tls makes them, renews them each day, and opens tickets for a
+// week. They are in this process's memory alone, so another gateway, another
+// port, and the same one after a restart make a full handshake of a ticket.
+// (Also when the first of a port's listeners begins to ask for certificates,
+// or the last one ends to: that is another configuration, with other keys.)
+//
+// The listeners of a port share the keys. A session that began with a name of
+// one listener may go on with another's, if the client so wants: by RFC 8446
+// section 4.6.1 it should want that only where the first certificate covered
+// the other name. It gives the client nothing, as a listener that checks its
+// clients takes a session only from whom it would take a handshake:
+//
+//   - The certificate that a session began with is in its ticket, and must lead
+//     to the roots that this listener has now, or the handshake is a full one.
+//     It is verified anew then, and the handshake fails where it does not hold.
+//   - A session without a certificate is not resumed where one is required.
+//   - A session with a certificate is not resumed where none is asked for.
 type Server struct {
-	config *tls.Config
+	alpn   []string
+	plain  *tls.Config // while no listener of the port checks its clients
+	asking *tls.Config
 	table  atomic.Pointer[Table]
 }
 
@@ -36,25 +58,51 @@ func NewServer() *Server { return newServer([]string{"h2", "http/1.1"}) }
 func NewStreamServer() *Server { return newServer(nil) }
 
 func newServer(alpn []string) *Server {
-	s := &Server{}
+	s := &Server{alpn: alpn}
 	s.table.Store(&Table{})
-	s.config = &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: alpn,
-		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return s.table.Load().Certificate(hello)
-		},
+	certificate := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return s.table.Load().Certificate(hello)
+	}
+	s.plain, s.asking = s.newConfig(certificate), s.newConfig(certificate)
+	s.asking.GetConfigForClient = s.configFor
+	return s
+}
+
+func (s *Server) newConfig(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     s.alpn,
+		GetCertificate: certificate,
 		// What is sent in a round is gathered before it is sealed: small
 		// records at the start of a connection would only cost.
 		DynamicRecordSizingDisabled: true,
 	}
-	return s
 }
 
-// Config returns the one configuration of the port. Do not change it, nor
-// clone it: sessions are resumed between connections that share it.
-func (s *Server) Config() *tls.Config { return s.config }
+// Config returns the configuration of the port's handshakes. It is the same
+// until a Use that changes whether any listener checks its clients: ask again
+// after each. Do not change it, nor clone it: sessions are resumed between
+// connections that share it.
+func (s *Server) Config() *tls.Config {
+	if s.table.Load().asks {
+		return s.asking
+	}
+	return s.plain
+}
 
 // Use puts t in force for the handshakes that begin from now on. Connections
 // that are open stay as they are.
 func (s *Server) Use(t *Table) { s.table.Store(t) }
+
+// configFor returns the configuration of one handshake with a listener that
+// checks its clients; nil with another.
+func (s *Server) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	t := s.table.Load()
+	site := t.siteFor(hello)
+	if site == nil || site.clients == nil {
+		return nil, nil
+	}
+	config := s.newConfig(t.Certificate)
+	site.clients.ask(config, hello.Conn)
+	return config, nil
+}
