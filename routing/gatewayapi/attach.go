@@ -28,6 +28,7 @@ type door struct {
 	name     gatewayv1.SectionName
 	port     uint16
 	host     string // a pattern
+	passes   bool   // TLS through
 	kinds    []gatewayv1.RouteGroupKind
 	from     gatewayv1.FromNamespaces
 	selector labels.Selector
@@ -51,7 +52,7 @@ func (t *Translator) doors(r *reading) outcome {
 		d.closed = fmt.Sprintf("Gateway %s does not allow %s", o.gateway, h)
 	}
 	for _, l := range o.listeners {
-		d.list = append(d.list, door{l.name, l.port, pattern(l.hostname), l.kinds, l.from, l.selector})
+		d.list = append(d.list, door{l.name, l.port, pattern(l.hostname), l.passesThrough(), l.kinds, l.from, l.selector})
 	}
 	return outcome{value: d}
 }
@@ -81,6 +82,7 @@ type entry struct {
 	listener routing.ListenerName
 	section  gatewayv1.SectionName
 	hosts    []string
+	passes   bool // TLS through
 }
 
 // attach finds the listeners that let a route in.
@@ -111,7 +113,7 @@ func (t *Translator) attach(r *reading) outcome {
 	}
 	a.claims = a.claims && hasRivals(r.id.part)
 	if a.claims {
-		rules := r.value(cellID{rulesCell, r.id.ns, r.id.name, r.id.part}).(*ruleSet)
+		rules := r.value(rulesID(r.id, false)).(*ruleSet)
 		a.claims = len(rules.rules) > 0 || rules.accepted().ok()
 	}
 	return outcome{value: a}
@@ -135,7 +137,7 @@ func (r *reading) enter(o *routeObject, ref *gatewayv1.ParentReference, h holder
 		}
 		allowed = true
 		if hosts := hostsAt(door.host, o.hosts); len(hosts) > 0 {
-			entries = append(entries, entry{h.listener(door.name), door.name, hosts})
+			entries = append(entries, entry{h.listener(door.name), door.name, hosts, door.passes})
 		}
 	}
 	switch {

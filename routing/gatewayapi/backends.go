@@ -25,7 +25,7 @@ func unresolved(reason gatewayv1.RouteConditionReason, format string, args ...an
 }
 
 // resolve finds the cluster that a reference in a route names.
-func (r *reading) resolve(kind string, ref *gatewayv1.BackendObjectReference) resolution {
+func (r *reading) resolve(kind string, as use, ref *gatewayv1.BackendObjectReference) resolution {
 	ns := string(or(ref.Namespace, gatewayv1.Namespace(r.id.ns)))
 	name := string(ref.Name)
 	if group, refKind := or(ref.Group, ""), or(ref.Kind, "Service"); group != "" || refKind != "Service" {
@@ -38,7 +38,7 @@ func (r *reading) resolve(kind string, ref *gatewayv1.BackendObjectReference) re
 	if ref.Port == nil || *ref.Port < 1 || *ref.Port > 65535 {
 		return unresolved(gatewayv1.RouteReasonBackendNotFound, "Service %s/%s: want a port", ns, name)
 	}
-	to := target{port: uint16(*ref.Port), use: uses[kind]}
+	to := target{port: uint16(*ref.Port), use: as}
 	return r.value(cellID{backendCell, ns, name, to.part()}).(resolution)
 }
 
@@ -79,8 +79,11 @@ func (r *reading) backendOf(to target) resolution {
 		return unresolved(reasonInvalidBackendTLSPolicy,
 			"Service %s/%s: BackendTLSPolicy %s/%s is not valid", ns, name, ns, policy.name)
 	}
-	if to.use == grpcUse && says.protocol == routing.UpstreamHTTP2 {
+	switch {
+	case to.use == grpcUse && says.protocol == routing.UpstreamHTTP2:
 		to.use = httpUse // the same cluster
+	case to.use == tlsUse && r.policyFor(target{use: tcpUse}, port) == nil:
+		to.use = tcpUse
 	}
 	return resolution{
 		cluster: cellID{clusterCell, ns, name, to.part()},

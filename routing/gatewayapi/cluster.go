@@ -19,12 +19,13 @@ const (
 	grpcUse use = "#grpc" // HTTP/2, only because a GRPCRoute sends to a port whose author did not say so
 	tcpUse  use = "#tcp"  // bytes, whatever the port's author says that they mean
 	udpUse  use = "#udp"  // datagrams, to the port of that protocol
+	tlsUse  use = "#tls"  // bytes of TLS that a listener passes through: no policy adds another TLS
 )
 
 // isStream reports whether what is sent is not looked at.
-func (u use) isStream() bool { return u == tcpUse || u == udpUse }
+func (u use) isStream() bool { return u == tcpUse || u == udpUse || u == tlsUse }
 
-// uses are those of the kinds of routes.
+// uses are those of the kinds of routes, but for listeners that pass TLS through.
 var uses = map[string]use{
 	"HTTPRoute": httpUse,
 	"GRPCRoute": grpcUse,
@@ -121,10 +122,10 @@ var speeches = map[string]speech{
 // as they are: what their bytes mean is not looked at.
 func (t target) speech(p *corev1.ServicePort) (speech, error) {
 	if portProtocol(p) != t.protocol() {
-		return speech{}, fmt.Errorf("port %d is %s: want %s", p.Port, p.Protocol, t.protocol())
+		return speech{}, fmt.Errorf("port %d is %s: want %s", p.Port, portProtocol(p), t.protocol())
 	}
 	switch t.use {
-	case tcpUse:
+	case tcpUse, tlsUse:
 		return speech{protocol: routing.UpstreamTCP, stated: true}, nil
 	case udpUse:
 		return speech{protocol: routing.UpstreamUDP, stated: true}, nil

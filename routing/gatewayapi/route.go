@@ -46,6 +46,13 @@ func (r *reading) routeObject() *routeObject {
 	return nil
 }
 
+// repeats reports whether two parentRefs say the same: the status has one entry
+// for them, as nothing would tell two apart.
+func (o *routeObject) repeats(p, q parent) bool {
+	a, b := &o.refs[p.ref], &o.refs[q.ref]
+	return p.at == q.at && or(a.SectionName, "") == or(b.SectionName, "") && or(a.Port, 0) == or(b.Port, 0)
+}
+
 // route puts a route together from its rules and where it is attached, and
 // reports it.
 func (t *Translator) route(r *reading) outcome {
@@ -58,14 +65,16 @@ func (t *Translator) route(r *reading) outcome {
 		return outcome{}
 	}
 	b := &routeBuilder{t: t, r: r, o: o, report: newReport(r.id.part, o.meta)}
-	b.rules = &ruleSet{}
-	if slices.ContainsFunc(a.parents, func(p parent) bool { return p.absent == "" }) {
-		b.rules = r.value(cellID{rulesCell, r.id.ns, r.id.name, r.id.part}).(*ruleSet)
-	}
 	for i := range a.parents {
-		b.parent(&a.parents[i])
+		if !slices.ContainsFunc(a.parents[:i], func(p parent) bool { return o.repeats(p, a.parents[i]) }) {
+			b.parent(&a.parents[i])
+		}
 	}
-	b.report.Problems = append(b.report.Problems, b.rules.problems...)
+	// What is wrong with the rules where TLS is passed through is wrong with
+	// them elsewhere too.
+	if rules := cmp.Or(b.rules[0], b.rules[1]); rules != nil {
+		b.report.Problems = append(b.report.Problems, rules.problems...)
+	}
 	return b.outcome(a)
 }
 
@@ -74,11 +83,24 @@ type routeBuilder struct {
 	t      *Translator
 	r      *reading
 	o      *routeObject
-	rules  *ruleSet
 	report *Report
 
-	attached map[routing.CertificateName][]routing.Attachment // by what the Gateway shows to backends
+	rules    [2]*ruleSet // nil until they are read; the second where TLS is passed through
+	attached map[variant][]routing.Attachment
 	gifts    []gift
+}
+
+// rulesAt returns the rules of the route at listeners that pass TLS through,
+// or at others.
+func (b *routeBuilder) rulesAt(passthrough bool) *ruleSet {
+	i := 0
+	if passthrough {
+		i = 1
+	}
+	if b.rules[i] == nil {
+		b.rules[i] = b.r.value(rulesID(b.r.id, passthrough)).(*ruleSet)
+	}
+	return b.rules[i]
 }
 
 func (b *routeBuilder) parent(p *parent) {
@@ -94,17 +116,22 @@ func (b *routeBuilder) parent(p *parent) {
 	} else {
 		b.report.problems([]note{accepted.at(field)})
 	}
+	// Of a route that is at listeners of both kinds, what is wrong at one that
+	// passes TLS through is wrong at the others too.
+	rules := b.rulesAt(b.r.id.part == "TLSRoute" && !slices.ContainsFunc(entries, func(e entry) bool { return !e.passes }))
 	if accepted.ok() {
-		accepted = b.rules.accepted()
+		accepted = rules.accepted()
 		for _, e := range entries {
 			b.attach(p, &e, accepted.ok())
 		}
-		for _, service := range b.rules.services {
-			b.give(gift{cellID{kind: usersOf, ns: service.ns, name: service.name}, p.gateway})
+		if rules.use != tlsUse && rules.use != udpUse { // where no policy has a say
+			for _, service := range rules.services {
+				b.give(gift{cellID{kind: usersOf, ns: service.ns, name: service.name}, p.gateway})
+			}
 		}
 	}
-	list := []metav1.Condition{accepted.as("Accepted"), b.rules.resolved.as("ResolvedRefs")}
-	if partly := b.rules.partly(); accepted.ok() && partly.ok() {
+	list := []metav1.Condition{accepted.as("Accepted"), rules.resolved.as("ResolvedRefs")}
+	if partly := rules.partly(); accepted.ok() && partly.ok() {
 		list = append(list, partly.as(string(gatewayv1.RouteConditionPartiallyInvalid)))
 	}
 	b.report.Parents = append(b.report.Parents, gatewayv1.RouteParentStatus{
@@ -145,15 +172,15 @@ func (b *routeBuilder) attach(p *parent, e *entry, accepted bool) {
 	if !slices.Contains(open, e.section) {
 		return
 	}
-	client := routing.CertificateName("")
-	if len(b.rules.secure) > 0 {
-		client = b.r.value(p.gateway.cell(identityCell, "")).(identity).certificate
+	v := variant{passthrough: e.passes}
+	if len(b.rulesAt(e.passes).secure) > 0 {
+		v.client = b.r.value(p.gateway.cell(identityCell, "")).(identity).certificate
 	}
-	if !slices.ContainsFunc(b.attached[client], func(a routing.Attachment) bool { return a.Listener == e.listener }) {
+	if !slices.ContainsFunc(b.attached[v], func(a routing.Attachment) bool { return a.Listener == e.listener }) {
 		if b.attached == nil {
-			b.attached = map[routing.CertificateName][]routing.Attachment{}
+			b.attached = map[variant][]routing.Attachment{}
 		}
-		b.attached[client] = append(b.attached[client], routing.Attachment{Listener: e.listener, Hosts: e.hosts})
+		b.attached[v] = append(b.attached[v], routing.Attachment{Listener: e.listener, Hosts: e.hosts})
 	}
 }
 
@@ -166,37 +193,37 @@ func (b *routeBuilder) give(g gift) {
 
 func (b *routeBuilder) outcome(a *attachment) outcome {
 	out := outcome{report: b.report, gifts: b.gifts}
-	if len(b.attached) == 0 || len(b.rules.rules) == 0 {
-		return out
-	}
-	for _, client := range slices.Sorted(maps.Keys(b.attached)) {
-		for _, c := range b.rules.clusters {
-			b.r.value(b.rules.as(client, c)) // there as long as the route is
+	variants := slices.SortedFunc(maps.Keys(b.attached), variant.compare)
+	for _, v := range variants {
+		rules := b.rulesAt(v.passthrough)
+		if len(rules.rules) == 0 {
+			continue
 		}
-		out.parts = append(out.parts, b.part(a, client))
+		for _, c := range rules.clusters {
+			b.r.value(rules.as(v.client, c)) // there as long as the route is
+		}
+		out.parts = append(out.parts, b.part(a, v, !variants[0].passthrough))
 	}
 	return out
 }
 
-// part is the route as Gateways have it that show a certificate to backends.
-func (b *routeBuilder) part(a *attachment, client routing.CertificateName) *routing.Route {
-	name := b.r.id.part + "/" + b.r.id.ns + "/" + b.r.id.name
-	if client != "" {
-		name += clientMark + string(client)
-	}
-	attached := b.attached[client]
+// part is a variant of the route. It is mixed where some pass TLS through and
+// others do not.
+func (b *routeBuilder) part(a *attachment, v variant, mixed bool) *routing.Route {
+	attached := b.attached[v]
 	slices.SortFunc(attached, func(x, y routing.Attachment) int { return cmp.Compare(x.Listener, y.Listener) })
 	return &routing.Route{
-		Name:     routing.RouteName(name),
+		Name:     routing.RouteName(b.r.id.part + "/" + b.r.id.ns + "/" + b.r.id.name + v.mark(mixed)),
 		Origin:   b.report.Object.Origin(),
 		Created:  a.created,
 		Attached: attached,
-		Rules:    b.rules.rulesAs(client),
+		Rules:    b.rulesAt(v.passthrough).rulesAs(v.client),
 	}
 }
 
 // A ruleSet is what the rules of a route come to, wherever it is attached.
 type ruleSet struct {
+	use      use
 	rules    []routing.Rule
 	sound    int // of the author's rules, those that do something of what they say
 	flaws    []flaw

@@ -26,22 +26,36 @@ type ruleSource struct {
 	session  *gatewayv1.SessionPersistence
 }
 
+// rulesID is the cell of a route's rules. A TLSRoute has others at listeners
+// that pass TLS through.
+func rulesID(route cellID, passthrough bool) cellID {
+	id := cellID{rulesCell, route.ns, route.name, route.part}
+	if passthrough {
+		id.part += string(tlsUse)
+	}
+	return id
+}
+
 // rules translates the rules of a route.
 func (t *Translator) rules(r *reading) outcome {
-	sources := r.ruleSources()
+	kind, _, passthrough := strings.Cut(r.id.part, string(tlsUse))
+	sources := r.ruleSources(kind)
 	if sources == nil {
 		return outcome{}
 	}
-	b := &ruleBuilder{r: r, failure: http.StatusInternalServerError, refusal: "answers 500"}
-	switch r.id.part {
-	case "GRPCRoute":
+	b := &ruleBuilder{r: r, kind: kind, use: uses[kind], failure: http.StatusInternalServerError, refusal: "answers 500"}
+	if passthrough {
+		b.use = tlsUse
+	}
+	switch {
+	case kind == "GRPCRoute":
 		// GRPCRouteRule.backendRefs wants UNAVAILABLE, which is what gRPC
 		// makes of a 503.
 		b.failure, b.refusal = http.StatusServiceUnavailable, "answers 503"
-	case "TLSRoute", "TCPRoute", "UDPRoute":
+	case b.use.isStream():
 		b.refusal = "refuses all"
 	}
-	b.set.resolved = yes(string(gatewayv1.RouteReasonResolvedRefs))
+	b.set.use, b.set.resolved = b.use, yes(string(gatewayv1.RouteReasonResolvedRefs))
 	for i := range sources {
 		b.rule(i, &sources[i])
 	}
@@ -49,28 +63,27 @@ func (t *Translator) rules(r *reading) outcome {
 	return outcome{value: &set}
 }
 
-// ruleSources reads the rules of the route that a cell is for; nil where there
-// is no such route.
-func (r *reading) ruleSources() []ruleSource {
-	switch r.id.part {
+// ruleSources reads the rules of a route; nil where there is no such route.
+func (r *reading) ruleSources(kind string) []ruleSource {
+	switch kind {
 	case "HTTPRoute":
-		if o := object[gatewayv1.HTTPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.HTTPRoute](r, kind, r.id.ns, r.id.name); o != nil {
 			return httpRules(o.Spec.Rules)
 		}
 	case "GRPCRoute":
-		if o := object[gatewayv1.GRPCRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.GRPCRoute](r, kind, r.id.ns, r.id.name); o != nil {
 			return grpcRules(o.Spec.Rules)
 		}
 	case "TLSRoute":
-		if o := object[gatewayv1.TLSRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.TLSRoute](r, kind, r.id.ns, r.id.name); o != nil {
 			return streamRules(o.Spec.Rules)
 		}
 	case "TCPRoute":
-		if o := object[gatewayv1.TCPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.TCPRoute](r, kind, r.id.ns, r.id.name); o != nil {
 			return streamRules(o.Spec.Rules)
 		}
 	case "UDPRoute":
-		if o := object[gatewayv1.UDPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.UDPRoute](r, kind, r.id.ns, r.id.name); o != nil {
 			return streamRules(o.Spec.Rules)
 		}
 	}
@@ -80,6 +93,8 @@ func (r *reading) ruleSources() []ruleSource {
 // A ruleBuilder translates rules, and notes what is wrong with them.
 type ruleBuilder struct {
 	r       *reading
+	kind    string // of the route
+	use     use
 	failure int    // the status of what cannot be served
 	refusal string // what a rule does that cannot be served
 	set     ruleSet
@@ -134,7 +149,7 @@ func (b *ruleBuilder) conclude(effect string) {
 }
 
 func (b *ruleBuilder) origin(field string) routing.Origin {
-	return routing.Origin{Kind: b.r.id.part, Namespace: b.r.id.ns, Name: b.r.id.name, Field: field}
+	return routing.Origin{Kind: b.kind, Namespace: b.r.id.ns, Name: b.r.id.name, Field: field}
 }
 
 func (b *ruleBuilder) problem(field, reason, message string) {
@@ -233,7 +248,7 @@ func (b *ruleBuilder) backends(field string, refs []gatewayv1.HTTPBackendRef) (l
 
 // cluster finds what a reference leads to, and notes what the route uses.
 func (b *ruleBuilder) cluster(field string, ref *gatewayv1.BackendObjectReference) (resolution, bool) {
-	to := b.r.resolve(b.r.id.part, ref)
+	to := b.r.resolve(b.kind, b.use, ref)
 	if or(ref.Group, "") == "" && or(ref.Kind, "Service") == "Service" {
 		service := parentName{string(or(ref.Namespace, gatewayv1.Namespace(b.r.id.ns))), string(ref.Name)}
 		if !slices.Contains(b.set.services, service) {

@@ -178,9 +178,10 @@ func (t *Translator) policyOrder(r *reading) outcome {
 }
 
 // policyFor returns the policy that counts for a port of the Service that the
-// cell is for, or nil. Datagrams know no TLS.
+// cell is for, or nil. Datagrams know no TLS, and what a listener passes
+// through is TLS between the client and the backend.
 func (r *reading) policyFor(t target, port *corev1.ServicePort) *tlsPolicy {
-	if t.use == udpUse {
+	if t.use == udpUse || t.use == tlsUse {
 		return nil
 	}
 	winners := r.value(cellID{kind: policyOrderCell, ns: r.id.ns, name: r.id.name}).(map[string]string)

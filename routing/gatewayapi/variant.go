@@ -1,6 +1,7 @@
 package gatewayapi
 
 import (
+	"cmp"
 	"slices"
 
 	"fairway.dev/routing"
@@ -16,6 +17,35 @@ import (
 
 // clientMark comes before the name of the certificate in the names of variants.
 const clientMark = "@"
+
+// A variant is a part of a route. Besides, a TLSRoute at listeners that pass TLS
+// through and at others has a part for the former, "TLSRoute/shop/cart#tls":
+// there no policy of a backend has a say.
+type variant struct {
+	passthrough bool
+	client      routing.CertificateName // empty: none is shown
+}
+
+func (v variant) compare(w variant) int {
+	if v.passthrough != w.passthrough {
+		if w.passthrough {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Compare(v.client, w.client)
+}
+
+// mark ends the name of the variant's part.
+func (v variant) mark(mixed bool) string {
+	switch {
+	case v.passthrough && mixed:
+		return string(tlsUse)
+	case v.client != "":
+		return clientMark + string(v.client)
+	}
+	return ""
+}
 
 // as returns the cell of a cluster as Gateways with a certificate have it.
 func (s *ruleSet) as(client routing.CertificateName, cluster cellID) cellID {
