@@ -37,6 +37,15 @@ spec:
 	attachedRoute = routeDoc + toCart
 )
 
+// passthrough is a Gateway that passes TLS through.
+const passthrough = gatewayDoc + "  listeners: [{name: tls, port: 443, protocol: TLS, hostname: '*.example.com', tls: {mode: Passthrough}}]\n---"
+
+// stream writes a route for connections or datagrams to the cart.
+func stream(kind, fields string) string {
+	return "\nkind: " + kind + "\nmetadata: {namespace: shop, name: r}\nspec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: cart, port: 80}]}], " +
+		fields + "}\n---"
+}
+
 // route writes a route to the cart with one rule of fields.
 func route(fields string) string {
 	return edge + cart + routeDoc + `
@@ -156,6 +165,28 @@ func TestConditions(t *testing.T) {
 			"HTTPRoute shop/r", "parent 0", "Accepted=False NoMatchingListenerHostname", "c.b"},
 		{"rival", edge + cart + attachedRoute + "\nkind: GRPCRoute\nmetadata: {namespace: shop, name: older, creationTimestamp: '2026-01-01T00:00:00Z'}\nspec: {parentRefs: [{name: edge}]}",
 			"HTTPRoute shop/r", "parent 0", "Accepted=False HostnameConflict", "GRPCRoute shop/older"},
+
+		{"TLSRoute at HTTP", edge + cart + stream("TLSRoute", ""), "TLSRoute shop/r", "parent 0", "Accepted=False NotAllowedByListeners", "TLSRoutes"},
+		{"TLSRoute at HTTPS", listeners("{name: a, port: 443, protocol: HTTPS, tls: {options: {fairway.dev/certificate: local-ca}}}") + cart + stream("TLSRoute", ""), "TLSRoute shop/r", "parent 0", "Accepted=False NotAllowedByListeners", ""},
+		{"TLSRoute without a name in common", passthrough + cart + stream("TLSRoute", "hostnames: [a.example.org]"), "TLSRoute shop/r", "parent 0", "Accepted=False NoMatchingListenerHostname", "a.example.org"},
+		{"TLSRoute at no such section", passthrough + cart + strings.Replace(stream("TLSRoute", ""), "name: edge", "name: edge, sectionName: nope", 1), "TLSRoute shop/r", "parent 0", "Accepted=False NoMatchingParent", "nope"},
+		{"TLSRoute at no such section resolves", passthrough + cart + strings.Replace(stream("TLSRoute", ""), "name: edge", "name: edge, sectionName: nope", 1), "TLSRoute shop/r", "parent 0", "ResolvedRefs=True ResolvedRefs", ""},
+		{"TLSRoute", passthrough + cart + stream("TLSRoute", "hostnames: ['*.b.example.com', a.example.org]"), "TLSRoute shop/r", "parent 0", "Accepted=True Accepted", ""},
+		{"TLSRoute with a policy that is not valid, passed through", passthrough + cart + stream("TLSRoute", "") + policy("p", 1, "cart", "", "caCertificateRefs: [{group: '', kind: ConfigMap, name: x}]"), "TLSRoute shop/r", "parent 0", "ResolvedRefs=True ResolvedRefs", ""},
+		{"TLSRoute with a policy that is not valid, terminated", strings.Replace(passthrough, "mode: Passthrough", "options: {fairway.dev/certificate: local-ca}", 1) + cart + stream("TLSRoute", "") + policy("p", 1, "cart", "", "caCertificateRefs: [{group: '', kind: ConfigMap, name: x}]"), "TLSRoute shop/r", "parent 0", "ResolvedRefs=False InvalidBackendTLSPolicy", "shop/p"},
+		{"policy of a TLSRoute that is terminated", strings.Replace(passthrough, "mode: Passthrough", "options: {fairway.dev/certificate: local-ca}", 1) + cart + stream("TLSRoute", "") + policy("p", 1, "cart", "", "wellKnownCACertificates: System"), "BackendTLSPolicy shop/p", "ancestor 0", "Accepted=True Accepted", ""},
+		{"TCPRoute at TLS", passthrough + cart + stream("TCPRoute", ""), "TCPRoute shop/r", "parent 0", "Accepted=False NotAllowedByListeners", "TCPRoutes"},
+		{"TCPRoute", listeners("{name: a, port: 1, protocol: TCP}") + cart + stream("TCPRoute", ""), "TCPRoute shop/r", "parent 0", "Accepted=True Accepted", ""},
+		{"TCPRoute at another port", listeners("{name: a, port: 1, protocol: TCP}") + cart + strings.Replace(stream("TCPRoute", ""), "name: edge", "name: edge, port: 2", 1), "TCPRoute shop/r", "parent 0", "Accepted=False NoMatchingParent", "on port 2"},
+		{"TCPRoute at another port of a section", listeners("{name: a, port: 1, protocol: TCP}") + cart + strings.Replace(stream("TCPRoute", ""), "name: edge", "name: edge, sectionName: a, port: 2", 1), "TCPRoute shop/r", "parent 0", "Accepted=False NoMatchingParent", "a on port 2"},
+		{"TCPRoute without its Service", listeners("{name: a, port: 1, protocol: TCP}") + stream("TCPRoute", ""), "TCPRoute shop/r", "parent 0", "ResolvedRefs=False BackendNotFound", "shop/cart"},
+		{"TCPRoute without its Service is accepted", listeners("{name: a, port: 1, protocol: TCP}") + stream("TCPRoute", ""), "TCPRoute shop/r", "parent 0", "Accepted=True Accepted", ""},
+		{"TCPRoute and what its port says", listeners("{name: a, port: 1, protocol: TCP}") + strings.Replace(cart, "port: 80", "port: 80, appProtocol: redis", 1) + stream("TCPRoute", ""), "TCPRoute shop/r", "parent 0", "ResolvedRefs=True ResolvedRefs", ""},
+		{"TCPRoute with two rules", listeners("{name: a, port: 1, protocol: TCP}") + cart + strings.Replace(stream("TCPRoute", ""), "rules: [", "rules: [{}, ", 1), "TCPRoute shop/r", "parent 0", "PartiallyInvalid=True UnsupportedValue", "Dropped Rule: rules[1]"},
+		{"UDPRoute at TLS", passthrough + cart + stream("UDPRoute", ""), "UDPRoute shop/r", "parent 0", "Accepted=False NotAllowedByListeners", "UDPRoutes"},
+		{"UDPRoute to TCP", listeners("{name: a, port: 1, protocol: UDP}") + cart + stream("UDPRoute", ""), "UDPRoute shop/r", "parent 0", "ResolvedRefs=False UnsupportedProtocol", "want UDP"},
+		{"UDPRoute", listeners("{name: a, port: 1, protocol: UDP}") + strings.Replace(cart, "port: 80", "port: 80, protocol: UDP", 1) + stream("UDPRoute", ""), "UDPRoute shop/r", "parent 0", "ResolvedRefs=True ResolvedRefs", ""},
+		{"UDPRoute elsewhere", listeners("{name: a, port: 1, protocol: UDP}") + strings.Replace(stream("UDPRoute", ""), "name: cart", "namespace: other, name: cart", 1), "UDPRoute shop/r", "parent 0", "ResolvedRefs=False RefNotPermitted", "UDPRoutes of namespace shop"},
 
 		{"no Service", edge + attachedRoute, "HTTPRoute shop/r", "parent 0", "ResolvedRefs=False BackendNotFound", "Service shop/cart: not found"},
 		{"accepted without Service", edge + attachedRoute, "HTTPRoute shop/r", "parent 0", "Accepted=True Accepted", ""},

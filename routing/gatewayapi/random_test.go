@@ -40,7 +40,7 @@ func (c chance) edit(w world) routing.ObjectKey {
 		delete(w, k)
 		return k
 	}
-	draw := pick(c, c.class, c.crd, c.parameters, c.gateway, c.gateway, c.listenerSet, c.listenerSet, c.httpRoute, c.httpRoute, c.httpRoute, c.grpcRoute, c.grpcRoute,
+	draw := pick(c, c.class, c.crd, c.parameters, c.gateway, c.gateway, c.listenerSet, c.listenerSet, c.httpRoute, c.httpRoute, c.httpRoute, c.grpcRoute, c.grpcRoute, c.tlsRoute, c.tcpRoute, c.udpRoute,
 		c.service, c.service, c.slice, c.slice, c.grant, c.policy, c.trafficPolicy, c.secret, c.configMap, c.namespace)
 	kind, o := draw()
 	return w.put(kind, o)
@@ -111,15 +111,49 @@ func (c chance) grpcRoute() (string, metav1.Object) {
 	return "GRPCRoute", o
 }
 
+func (c chance) tlsRoute() (string, metav1.Object) {
+	o := &gatewayv1.TLSRoute{ObjectMeta: c.meta(c.ns(), "r1", "r2")}
+	o.Spec.CommonRouteSpec, o.Spec.Hostnames = c.parents(), c.hosts()
+	for range c.IntN(3) {
+		o.Spec.Rules = append(o.Spec.Rules, gatewayv1.TLSRouteRule{BackendRefs: c.streamBackends()})
+	}
+	return "TLSRoute", o
+}
+
+func (c chance) tcpRoute() (string, metav1.Object) {
+	o := &gatewayv1.TCPRoute{ObjectMeta: c.meta(c.ns(), "r1", "r2")}
+	o.Spec.CommonRouteSpec, o.Spec.Rules = c.parents(), []gatewayv1.TCPRouteRule{{BackendRefs: c.streamBackends()}}
+	return "TCPRoute", o
+}
+
+func (c chance) udpRoute() (string, metav1.Object) {
+	o := &gatewayv1.UDPRoute{ObjectMeta: c.meta(c.ns(), "r1", "r2")}
+	o.Spec.CommonRouteSpec, o.Spec.Rules = c.parents(), []gatewayv1.UDPRouteRule{{BackendRefs: c.streamBackends()}}
+	return "UDPRoute", o
+}
+
+func (c chance) streamBackends() []gatewayv1.BackendRef {
+	var refs []gatewayv1.BackendRef
+	for range c.IntN(3) {
+		refs = append(refs, gatewayv1.BackendRef{BackendObjectReference: c.ref(), Weight: some[int32](c, 0, 5)})
+	}
+	return refs
+}
+
 func (c chance) service() (string, metav1.Object) {
 	o := &corev1.Service{ObjectMeta: c.meta(c.ns(), "s1", "s2")}
 	o.Spec.Type = pick(c, "", "", "", corev1.ServiceTypeExternalName)
 	o.Spec.Ports = []corev1.ServicePort{{
 		Name: pick(c, "", "web", "grpc"), Port: pick[int32](c, 80, 80, 81), AppProtocol: some(c, "kubernetes.io/h2c", "https", "odd"),
 	}}
+	if c.IntN(2) == 0 {
+		o.Spec.Ports = append(o.Spec.Ports, corev1.ServicePort{Name: "udp", Port: 80, Protocol: corev1.ProtocolUDP})
+	}
+	o.Spec.IPFamilies = pick(c, nil, []corev1.IPFamily{corev1.IPv4Protocol}, []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol})
 	if c.IntN(3) == 0 {
 		o.Annotations = map[string]string{
 			"fairway.dev/load-balancing": pick(c, "random", "worst"), "fairway.dev/max-requests": pick(c, "5", "none", "x"),
+			"fairway.dev/proxy-protocol": pick(c, "v1", "v2", "v3"),
 		}
 	}
 	return "Service", o
@@ -129,12 +163,16 @@ func (c chance) slice() (string, metav1.Object) {
 	o := &discoveryv1.EndpointSlice{ObjectMeta: c.meta(c.ns(), "e1", "e2", "e3")}
 	o.Labels = map[string]string{discoveryv1.LabelServiceName: pick(c, "s1", "s2", "")}
 	o.AddressType = pick(c, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeFQDN)
-	o.Ports = []discoveryv1.EndpointPort{{Name: some(c, "", "web", "grpc"), Port: some[int32](c, 8080, 8081)}}
+	o.Ports = []discoveryv1.EndpointPort{
+		{Name: some(c, "", "web", "grpc"), Port: some[int32](c, 8080, 8081)},
+		{Name: ptr("udp"), Port: ptr[int32](5353), Protocol: some(c, corev1.ProtocolUDP)},
+	}
 	for range c.IntN(3) {
 		o.Endpoints = append(o.Endpoints, discoveryv1.Endpoint{
 			Addresses:  []string{pick(c, "10.0.0.1", "10.0.0.2", "fd00::1", "x")},
 			Conditions: discoveryv1.EndpointConditions{Ready: some(c, true, false)},
 			Zone:       some(c, "z1", "z2"),
+			TargetRef:  some(c, corev1.ObjectReference{Kind: "Pod", Name: "p1"}, corev1.ObjectReference{Kind: "Pod", Name: "p2"}),
 		})
 	}
 	return "EndpointSlice", o
@@ -143,7 +181,7 @@ func (c chance) slice() (string, metav1.Object) {
 func (c chance) grant() (string, metav1.Object) {
 	o := &gatewayv1.ReferenceGrant{ObjectMeta: c.meta(c.ns(), "t1", "t2")}
 	o.Spec.From = []gatewayv1.ReferenceGrantFrom{{
-		Group: gatewayv1.GroupName, Kind: pick[gatewayv1.Kind](c, "HTTPRoute", "GRPCRoute", "Gateway"), Namespace: gatewayv1.Namespace(c.ns()),
+		Group: gatewayv1.GroupName, Kind: pick[gatewayv1.Kind](c, "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "Gateway"), Namespace: gatewayv1.Namespace(c.ns()),
 	}}
 	o.Spec.To = []gatewayv1.ReferenceGrantTo{{
 		Kind: pick[gatewayv1.Kind](c, "Service", "Secret"), Name: some[gatewayv1.ObjectName](c, "s1", "c1"),
