@@ -3,6 +3,7 @@ package gatewayapi
 import (
 	"cmp"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -193,6 +194,7 @@ func (b *routeBuilder) give(g gift) {
 
 func (b *routeBuilder) outcome(a *attachment) outcome {
 	out := outcome{report: b.report, gifts: b.gifts}
+	b.unite()
 	variants := slices.SortedFunc(maps.Keys(b.attached), variant.compare)
 	for _, v := range variants {
 		rules := b.rulesAt(v.passthrough)
@@ -205,6 +207,18 @@ func (b *routeBuilder) outcome(a *attachment) outcome {
 		out.parts = append(out.parts, b.part(a, v, !variants[0].passthrough))
 	}
 	return out
+}
+
+// unite makes one variant of a TLSRoute where the rules come to the same, if
+// TLS is passed through or not.
+func (b *routeBuilder) unite() {
+	through, ended := variant{passthrough: true}, variant{}
+	if len(b.attached[through]) == 0 || len(b.attached[ended]) == 0 ||
+		!reflect.DeepEqual(b.rulesAt(true).rules, b.rulesAt(false).rules) {
+		return
+	}
+	b.attached[ended] = append(b.attached[ended], b.attached[through]...)
+	delete(b.attached, through)
 }
 
 // part is a variant of the route. It is mixed where some pass TLS through and
