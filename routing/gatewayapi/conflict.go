@@ -57,6 +57,7 @@ type bid struct {
 	by       rank
 	section  gatewayv1.SectionName
 	protocol gatewayv1.ProtocolType
+	mixed    bool // its object has listeners of several classes on the port
 }
 
 // stakes are the gifts by which the listeners of an object take part in who
@@ -64,55 +65,74 @@ type bid struct {
 // Secret does not give its hostname away.
 func (o *roster) stakes() []gift {
 	var out []gift
-	byPort := map[string]string{}
-	for _, l := range o.listeners {
+	for i, l := range o.listeners {
 		if !l.accepted.ok() {
 			continue
 		}
-		class, socket, host := classes[l.protocol], l.socket(), pattern(l.hostname)
-		if was, ok := byPort[socket]; ok && was != class {
-			class = ""
-		}
-		byPort[socket] = class
-		b := bid{o.rank, l.name, l.protocol}
+		socket, host := l.socket(), pattern(l.hostname)
+		b := o.bid(l)
 		out = append(out, gift{o.gateway.cell(bidsFor, socket+"/"+host), b})
 		if l.speaksTLS() {
 			for w := range wider(host) {
 				out = append(out, gift{o.gateway.cell(bidsUnder, socket+"/"+w), b})
 			}
 		}
-	}
-	for _, l := range o.listeners {
-		if class, ok := byPort[l.socket()]; ok {
-			out = append(out, gift{o.gateway.cell(stakesIn, l.socket()), stake{o.rank, class}})
-			delete(byPort, l.socket())
+		first := slices.IndexFunc(o.listeners, func(m *listener) bool { return m.accepted.ok() && m.socket() == socket })
+		if first == i {
+			s := stake{o.rank, classes[l.protocol]}
+			if b.mixed {
+				s.class = ""
+			}
+			out = append(out, gift{o.gateway.cell(stakesIn, socket), s})
 		}
 	}
 	return out
 }
 
-// socket decides what a port of a Gateway speaks: what the first object in
-// rank says that says one thing only. Its value is that object's stake; zero
-// if there is none.
-func (t *Translator) socket(r *reading) outcome {
-	var won stake
+func (o *roster) bid(l *listener) bid {
+	return bid{o.rank, l.name, l.protocol, o.sibling(l, func(m *listener) bool { return classes[m.protocol] != classes[l.protocol] }) != nil}
+}
+
+// sibling finds another listener of the object on the port of l; nil if there
+// is none.
+func (o *roster) sibling(l *listener, found func(*listener) bool) *listener {
+	for _, m := range o.listeners {
+		if m != l && m.accepted.ok() && m.port == l.port && m.socket() == l.socket() && found(m) {
+			return m
+		}
+	}
+	return nil
+}
+
+// owner finds the first object in rank that says one thing only about a port
+// of a Gateway. Its value is that object's stake; zero if there is none.
+func (t *Translator) owner(r *reading) outcome {
+	var first stake
 	for _, s := range r.order(cellID{kind: stakesIn, ns: r.id.ns, name: r.id.name, part: r.id.part}) {
 		if s.(stake).class != "" {
-			won = s.(stake)
+			first = s.(stake)
 			break
 		}
 	}
-	return outcome{value: won}
+	return outcome{value: first}
+}
+
+// socket decides what a port of a Gateway speaks: what its owner says. It is
+// a cell of its own as nothing changes for others where the owner changes and
+// says the same.
+func (t *Translator) socket(r *reading) outcome {
+	return outcome{value: r.value(cellID{ownerCell, r.id.ns, r.id.name, r.id.part}).(stake).class}
 }
 
 // hostname decides who has a hostname on a port of a Gateway: the first object
 // in rank that wants it once. Its value is that bid; zero if there is none.
 func (t *Translator) hostname(r *reading) outcome {
 	part := strings.SplitN(r.id.part, "/", 3) // 443, tcp, the hostname
-	ground := r.value(cellID{socketCell, r.id.ns, r.id.name, part[0] + "/" + part[1]}).(stake)
+	gw, socket := parentName{r.id.ns, r.id.name}, part[0]+"/"+part[1]
+	class := r.value(gw.cell(socketCell, socket)).(string)
 	var bids []bid
-	for item := range r.bag(cellID{kind: bidsFor, ns: r.id.ns, name: r.id.name, part: r.id.part}) {
-		if b := item.(bid); classes[b.protocol] == ground.class && b.by.compare(ground.by) >= 0 {
+	for item := range r.bag(gw.cell(bidsFor, r.id.part)) {
+		if b := item.(bid); classes[b.protocol] == class && !r.outspoken(gw, socket, b) {
 			bids = append(bids, b)
 		}
 	}
@@ -124,6 +144,12 @@ func (t *Translator) hostname(r *reading) outcome {
 		}
 	}
 	return outcome{value: bid{}}
+}
+
+// outspoken reports whether the object of a bid says several things about
+// a port that nobody before it has settled: then none of them counts.
+func (r *reading) outspoken(gw parentName, socket string, b bid) bool {
+	return b.mixed && b.by.compare(r.value(gw.cell(ownerCell, socket)).(stake).by) < 0
 }
 
 // A place is what the listeners beside it leave to a listener.
@@ -167,22 +193,24 @@ func (t *Translator) standing(r *reading) outcome {
 // implementation "MUST NOT pick one conflicting Listener as the winner");
 // between objects rank decides. Who is not served keeps nobody else away.
 func (o *roster) conflict(r *reading, l *listener) verdict {
-	socket, host := l.socket(), pattern(l.hostname)
-	ground := r.value(o.gateway.cell(socketCell, socket)).(stake)
-	if ground.class == "" || o.rank.compare(ground.by) < 0 {
-		m := o.sibling(func(m *listener) bool { return m.socket() == socket && classes[m.protocol] != classes[l.protocol] })
+	socket, host, b := l.socket(), pattern(l.hostname), o.bid(l)
+	class := r.value(o.gateway.cell(socketCell, socket)).(string)
+	if class == "" || r.outspoken(o.gateway, socket, b) {
+		m := o.sibling(l, func(m *listener) bool { return classes[m.protocol] != classes[l.protocol] })
 		return conflicted(gatewayv1.ListenerReasonProtocolConflict, "listener %s has protocol %s on the same port", m.name, m.protocol)
 	}
-	if ground.class != classes[l.protocol] {
-		return conflicted(gatewayv1.ListenerReasonProtocolConflict,
-			"%s has another protocol on port %d", o.mention(ground.by), l.port)
+	if class != classes[l.protocol] {
+		return conflicted(gatewayv1.ListenerReasonProtocolConflict, "%s has another protocol on port %d",
+			o.mention(r.value(o.gateway.cell(ownerCell, socket)).(stake).by), l.port)
 	}
 	best := r.value(o.gateway.cell(hostnameCell, socket+"/"+host)).(bid)
-	if best == (bid{o.rank, l.name, l.protocol}) {
+	if best == b {
 		return verdict{}
 	}
 	if best == (bid{}) || best.by.compare(o.rank) > 0 {
-		m := o.sibling(func(m *listener) bool { return m != l && m.socket() == socket && pattern(m.hostname) == host })
+		m := o.sibling(l, func(m *listener) bool {
+			return classes[m.protocol] == class && pattern(m.hostname) == host
+		})
 		return indistinct(l, "listener "+string(m.name), m.protocol)
 	}
 	return indistinct(l, o.mention(best.by), best.protocol)
@@ -198,12 +226,6 @@ func indistinct(l *listener, who string, protocol gatewayv1.ProtocolType) verdic
 		return conflicted(gatewayv1.ListenerReasonProtocolConflict, "%s has the same port, which has no hostnames", who)
 	}
 	return conflicted(gatewayv1.ListenerReasonHostnameConflict, "%s has the same port and hostname", who)
-}
-
-// sibling finds a listener that takes part in who gets what; there is one.
-func (o *roster) sibling(found func(*listener) bool) *listener {
-	i := slices.IndexFunc(o.listeners, func(m *listener) bool { return m.accepted.ok() && found(m) })
-	return o.listeners[i]
 }
 
 // mention names an object to the author of another, who need not know what
@@ -232,11 +254,10 @@ func (o *roster) overlap(r *reading, l *listener) verdict {
 		return verdict{}
 	}
 	who := "another listener on the port"
-	for _, m := range o.listeners {
-		if m != l && m.accepted.ok() && m.speaksTLS() && m.port == l.port && m.hostname != l.hostname && overlap(pattern(m.hostname), host) {
-			who = "listener " + string(m.name)
-			break
-		}
+	if m := o.sibling(l, func(m *listener) bool {
+		return m.speaksTLS() && m.hostname != l.hostname && overlap(pattern(m.hostname), host)
+	}); m != nil {
+		who = "listener " + string(m.name)
 	}
 	return verdict{metav1.ConditionTrue, string(gatewayv1.ListenerReasonOverlappingHostnames), "the hostname overlaps with that of " + who}
 }

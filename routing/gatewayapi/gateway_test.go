@@ -129,10 +129,8 @@ func TestGatewayAndListenerConditions(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			opts := Options{DefaultClass: "fairway", Reserved: map[uint16]string{15021: "health checks"}}
-			tt.check(t, opts)
-			opts.Isolated = true
-			tt.check(t, opts)
+			tt.check(t, Options{DefaultClass: "fairway", Reserved: PodPorts})
+			tt.check(t, Options{DefaultClass: "fairway", Isolated: true})
 		})
 	}
 }

@@ -75,9 +75,9 @@ func (t *Translator) parseListeners(specs []gatewayv1.Listener) (list []*listene
 				fmt.Sprintf("a second listener %s: want another name", l.name)})
 			continue
 		}
-		if what, ok := t.opts.Reserved[l.port]; ok && l.protocol != gatewayv1.UDPProtocolType {
+		if what, ok := t.opts.reserved()[l.port]; ok && l.protocol != gatewayv1.UDPProtocolType {
 			l.reject(".port", no(string(gatewayv1.ListenerReasonPortUnavailable),
-				"port %d: the gateway pods need it for %s: want another", l.port, what))
+				"port %d: the gateway needs it for %s: want another", l.port, what))
 		}
 		list = append(list, l)
 	}

@@ -67,6 +67,7 @@ const (
 	validationCell         // of a Gateway: how clients are checked, by port
 	identityCell           // of a Gateway: what it shows to backends
 	setCell                // ListenerSet: what stands in it
+	ownerCell              // of a Gateway: whose word on a port counts
 	socketCell             // of a Gateway: what a port speaks
 	hostnameCell           // of a Gateway: who has a hostname on a port
 	standingCell           // of a holder: its listeners beside those of its Gateway

@@ -35,9 +35,20 @@ type Options struct {
 	// share the addresses of one process, and the older one has the port.
 	Isolated bool
 
-	// Reserved are TCP ports that the gateway pods need for themselves, and
-	// for what: a listener that wants one is not accepted.
+	// Reserved are TCP ports that the gateway needs for itself, and for what:
+	// a listener that wants one is not accepted. If nil, PodPorts where
+	// Isolated is set, and none otherwise.
 	Reserved map[uint16]string
+}
+
+// PodPorts are the ports that the pods of a Gateway need for themselves.
+var PodPorts = map[uint16]string{15021: "health checks and metrics"}
+
+func (o Options) reserved() map[uint16]string {
+	if o.Reserved == nil && o.Isolated {
+		return PodPorts
+	}
+	return o.Reserved
 }
 
 func (o Options) controllerName() gatewayv1.GatewayController {
@@ -156,6 +167,8 @@ func (t *Translator) formula(r *reading) outcome {
 		return t.identity(r)
 	case setCell:
 		return t.listenerSet(r)
+	case ownerCell:
+		return t.owner(r)
 	case socketCell:
 		return t.socket(r)
 	case hostnameCell:
