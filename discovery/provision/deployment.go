@@ -109,16 +109,21 @@ func (w *Wanted) gracePeriod() *int64 {
 }
 
 func (w *Wanted) podSecurity() *corev1.PodSecurityContext {
-	yes, id := true, int64(nobody)
+	nonRoot, user, group := true, int64(nobody), int64(nobody)
 	s := &corev1.PodSecurityContext{
-		RunAsNonRoot:   &yes,
-		RunAsUser:      &id,
-		RunAsGroup:     &id,
-		FSGroup:        &id, // who may read the token
+		RunAsNonRoot:   &nonRoot,
+		RunAsUser:      &user,
+		RunAsGroup:     &group,
+		FSGroup:        &group, // who may read the token
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
 	if w.lowPorts() == v1alpha1.LowPortsSysctl {
 		s.Sysctls = []corev1.Sysctl{{Name: "net.ipv4.ip_unprivileged_port_start", Value: "0"}}
+	} else {
+		// Of another user the kernel keeps the capability back: Kubernetes has
+		// no ambient ones, and those of files are void where privileges may not
+		// be escalated.
+		nonRoot, user = false, 0
 	}
 	return s
 }

@@ -3,6 +3,7 @@ package provision
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -71,6 +72,12 @@ func (w *Wanted) services() []*corev1.Service {
 	}
 	if any {
 		out = append([]*corev1.Service{w.serviceNamed(w.name(), ports)}, out...)
+	}
+	for _, s := range out[1:] { // a node's port is one Service's
+		s.Spec.Ports = slices.Clone(ports)
+		for i := range s.Spec.Ports {
+			s.Spec.Ports[i].NodePort = 0
+		}
 	}
 	return out
 }

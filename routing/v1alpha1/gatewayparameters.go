@@ -10,7 +10,8 @@ import (
 
 // GatewayParameters say how the pods of a Gateway, and the Service in front of
 // them, are made. A GatewayClass (spec.parametersRef) gives defaults for all its
-// Gateways, a Gateway (spec.infrastructure.parametersRef) its own.
+// Gateways, a Gateway (spec.infrastructure.parametersRef) its own. Who may write
+// them may run pods in their namespace, whatever else it is allowed.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:categories=gateway-api,shortName=gwparams
@@ -257,10 +258,10 @@ type Pods struct {
 	// +kubebuilder:validation:Minimum=1
 	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`
 
-	// How the program, which is not root, may listen on ports under 1024. Sysctl:
-	// by net.ipv4.ip_unprivileged_port_start, which Kubernetes counts among the
-	// safe ones. Capability: by NET_BIND_SERVICE, for clusters that forbid the
-	// other; the image's file capabilities have to have it. Default: Sysctl.
+	// How the program may listen on ports under 1024. Sysctl: by
+	// net.ipv4.ip_unprivileged_port_start, which Kubernetes counts among the safe
+	// ones. Capability: by NET_BIND_SERVICE, for clusters that forbid the other;
+	// the program runs as root then, with that one capability. Default: Sysctl.
 	// +optional
 	// +kubebuilder:validation:Enum=Sysctl;Capability
 	LowPorts *LowPorts `json:"lowPorts,omitempty"`
