@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -116,6 +117,10 @@ func connections(port uint16, backends ...*greetingServer) *routing.Delta {
 // returned takes, after it has closed s.
 func startLogged(t *testing.T) (s *Server, log func() string) {
 	t.Helper()
+	// Loops wait without giving up their place in the scheduler, as in the
+	// program: what they share the process with needs places of its own.
+	procs := runtime.GOMAXPROCS(4)
+	t.Cleanup(func() { runtime.GOMAXPROCS(procs) })
 	ca, err := tlsmgr.OpenLocalCA(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
