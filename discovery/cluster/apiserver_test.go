@@ -31,6 +31,7 @@ type apiServer struct {
 
 	mu      sync.Mutex
 	changed *sync.Cond
+	edits   int                                          // of definitions
 	version int                                          // resourceVersion of the last event
 	floor   int                                          // watches from before are told to list again
 	objects map[schema.GroupResource]map[string]resource // by "namespace/name"
@@ -111,17 +112,21 @@ func (a *apiServer) down() {
 
 func (a *apiServer) config() *rest.Config { return &rest.Config{Host: a.addr} }
 
-// define makes a kind's definition.
+// define makes a kind's definition, or edits it.
 func (a *apiServer) define(kind string) {
 	k := kindNamed(kind)
+	a.mu.Lock()
+	a.edits++
+	edit := a.edits
+	a.mu.Unlock()
 	a.apply(fmt.Sprintf(`
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
   name: %s
   annotations: {gateway.networking.k8s.io/bundle-version: v1.6.3, else: where}
-spec: {group: %s}
-`, k.definition().Name, k.group))
+spec: {group: %s, edit: %d}
+`, k.definition().Name, k.group, edit))
 }
 
 // serve says in which versions a kind is served.

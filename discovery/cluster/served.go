@@ -112,13 +112,13 @@ func (s *Source) route(ctx context.Context, l *line, seen *looked, d *difference
 	defined := s.world.Get(l.kind.definition()) != nil
 	switch {
 	case best != "" && (l.watcher == nil || best != l.version):
+		s.watch(ctx, l, best)
 		if s.lookout.done {
 			s.log.Info("kind is served", "origin", l.kind.name+" "+best)
 		}
-		s.watch(ctx, l, best)
 	case best == "" && l.watcher != nil && listed && !defined:
-		s.log.Info("kind is gone, its objects with it", "origin", l.kind.name)
 		s.drop(l, d)
+		s.log.Info("kind is gone, its objects with it", "origin", l.kind.name)
 	case best == "" && l.watcher == nil && !s.lookout.done:
 		s.log.Info("kind is not served: it counts once it is", "origin", l.kind.name)
 	}

@@ -1,0 +1,252 @@
+package cluster
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"fairway.dev/routing"
+)
+
+var (
+	tlsKey = key("Secret", "shop", "tls")
+	caKey  = key("ConfigMap", "shop", "ca")
+)
+
+func secretText(value string) string {
+	return fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: tls, namespace: shop}\ntype: Opaque\nstringData: {}\ndata: {a: %s}\n", value)
+}
+
+// reads makes the translation one that reads these contents.
+func (o *observer) reads(keys ...routing.ObjectKey) {
+	for _, k := range keys {
+		o.wants[k] = true
+		o.Get(k)
+	}
+}
+
+// What the first translation asks for comes with the Changes up to the one
+// that has no More.
+func TestContentsThatAreReadFromTheStart(t *testing.T) {
+	a := newAPIServer(t)
+	a.apply(shop)
+	o := observe(t, a, Options{})
+	if c := o.next(); !c.More || slices.Contains(c.Keys, tlsKey) {
+		t.Errorf("first Change %+v: want More, and no Secret that nobody has read yet", c)
+	}
+	o.reads(tlsKey, caKey, key("Secret", "shop", "none"))
+	if n := o.Pending(); n != 2 {
+		t.Errorf("Pending() = %d, want the two that there are", n)
+	}
+	var got []string
+	for {
+		c := o.next()
+		got = append(got, texts(c.Keys)...)
+		if !c.More {
+			break
+		}
+	}
+	if slices.Sort(got); !slices.Equal(got, []string{"ConfigMap shop/ca", "Secret shop/tls"}) {
+		t.Errorf("%q came, want the two that are read", got)
+	}
+	s := get[corev1.Secret](t, o, tlsKey)
+	if s.Type != corev1.SecretTypeTLS || string(s.Data["tls.key"]) != "key" || s.Annotations != nil {
+		t.Errorf("Secret %+v", s)
+	}
+	if cm := get[corev1.ConfigMap](t, o, caKey); cm.Data["ca.crt"] != "root" {
+		t.Errorf("ConfigMap %+v", cm)
+	}
+	if n := o.Pending(); n != 0 {
+		t.Errorf("Pending() = %d, want 0", n)
+	}
+}
+
+// Later a Get that finds nothing is what asks for a content.
+func TestContentsThatAreReadLater(t *testing.T) {
+	a := newAPIServer(t)
+	a.apply(shop)
+	o := observe(t, a, Options{})
+	o.start()
+	a.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n")
+	if c := o.next(); c.More {
+		t.Errorf("%+v has More, but nobody has asked for anything", c)
+	}
+	o.reads(tlsKey)
+	if c := o.next(); c.More || !slices.Equal(c.Keys, []routing.ObjectKey{tlsKey}) {
+		t.Errorf("Change %+v, want the Secret", c)
+	}
+	// One that appears when it is read already.
+	o.reads(key("Secret", "shop", "late"))
+	a.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: late, namespace: shop}\ndata: {a: eA==}\n")
+	if c := o.next(); !slices.Equal(texts(c.Keys), []string{"Secret shop/late"}) {
+		t.Errorf("Change %+v, want the Secret that appeared", c)
+	}
+}
+
+// While a changed Secret is fetched the old one stays; what comes is the
+// newest, and a change of what nobody reads is none.
+func TestRotation(t *testing.T) {
+	a := newAPIServer(t)
+	a.apply(secretText("b25l"))
+	o := observe(t, a, Options{})
+	o.next()
+	o.reads(tlsKey)
+	o.start1()
+	gate := make(chan struct{})
+	a.set(func() { a.held["secrets/shop/tls"] = gate; a.asked = map[string]int{} })
+	a.apply(secretText("dHdv"))
+	o.goOn()
+	a.waitFor("GET secrets/shop/tls")
+	a.apply(secretText("dGhyZWU="))
+	if s := get[corev1.Secret](t, o, tlsKey); string(s.Data["a"]) != "one" {
+		t.Errorf("while it is fetched the Secret is %q, want the old one", s.Data)
+	}
+	close(gate)
+	o.wait(func([]string) bool { return string(get[corev1.Secret](t, o, tlsKey).Data["a"]) == "three" })
+
+	a.apply(strings.Replace(secretText("dGhyZWU="), "namespace: shop", "namespace: shop, labels: {a: b}", 1))
+	a.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: other, namespace: shop}\ndata: {a: eA==}\n")
+	a.apply(secretText("Zm91cg=="))
+	o.wait(func([]string) bool { return string(get[corev1.Secret](t, o, tlsKey).Data["a"]) == "four" })
+	if n := a.count("GET secrets/shop/other"); n != 0 {
+		t.Errorf("a Secret that nobody reads was fetched %d times", n)
+	}
+	a.delete("Secret", "shop/tls")
+	o.wait(func(keys []string) bool { return o.Get(tlsKey) == nil && slices.Contains(keys, "Secret shop/tls") })
+}
+
+// start1 goes on until a Change has no More.
+func (o *observer) start1() {
+	o.t.Helper()
+	for o.next().More {
+	}
+}
+
+// The API server's word that nothing but labels has changed costs a fetch, and
+// no Change.
+func TestContentThatStaysTheSame(t *testing.T) {
+	a := newAPIServer(t)
+	a.apply(secretText("b25l"))
+	o := observe(t, a, Options{})
+	o.next()
+	o.reads(tlsKey)
+	o.start1()
+	before := get[corev1.Secret](t, o, tlsKey)
+	a.set(func() { a.asked = map[string]int{} })
+	o.goOn()
+	a.apply(strings.Replace(secretText("b25l"), "namespace: shop", "namespace: shop, labels: {a: b}", 1))
+	a.waitFor("GET secrets/shop/tls")
+	a.apply(secretText("dHdv"))
+	for {
+		c := o.next()
+		now := get[corev1.Secret](t, o, tlsKey)
+		if len(c.Keys) > 0 && string(now.Data["a"]) == string(before.Data["a"]) {
+			t.Errorf("Change %+v for a Secret that holds the same", c)
+		}
+		if string(now.Data["a"]) == "two" {
+			break
+		}
+	}
+}
+
+func TestContentNobodyReadsIsLetGo(t *testing.T) {
+	a := newAPIServer(t)
+	a.apply(secretText("b25l"))
+	o := observe(t, a, Options{})
+	o.next()
+	o.reads(tlsKey)
+	o.start1()
+	get[corev1.Secret](t, o, tlsKey)
+	sweep := func() {
+		o.inbox.put(func(m *mail) { m.alarms.sweep = true })
+		a.apply(fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: n%d}\n", a.version))
+		o.next()
+	}
+	sweep()
+	get[corev1.Secret](t, o, tlsKey) // it is read still
+	delete(o.wants, tlsKey)
+	sweep()
+	if s := o.Get(tlsKey); s != nil {
+		t.Errorf("a Secret that nobody reads is held: %v", s)
+	}
+	o.reads(tlsKey)
+	if c := o.next(); !slices.Equal(c.Keys, []routing.ObjectKey{tlsKey}) {
+		t.Errorf("Change %+v, want the Secret that is read again", c)
+	}
+}
+
+// A content that cannot be had holds up nothing, and comes when it can be.
+func TestContentThatCannotBeFetched(t *testing.T) {
+	tests := []struct {
+		status int
+		said   bool // in the log
+	}{
+		{http.StatusForbidden, true},
+		{http.StatusInternalServerError, false}, // it is tried again at once, and waited for
+	}
+	for _, tt := range tests {
+		a := newAPIServer(t)
+		a.apply(secretText("b25l"))
+		a.fails["secrets/shop/tls"] = tt.status
+		o := observe(t, a, Options{})
+		o.next()
+		o.reads(tlsKey)
+		o.goOn()
+		if tt.said {
+			o.start1()
+			if o.Get(tlsKey) != nil {
+				t.Errorf("%d: the Secret is there", tt.status)
+			}
+			if !strings.Contains(o.log.String(), "content cannot be read") {
+				t.Errorf("%d: the log does not say so:\n%s", tt.status, o.log)
+			}
+		} else {
+			a.waitFor("GET secrets/shop/tls")
+		}
+		a.set(func() { delete(a.fails, "secrets/shop/tls") })
+		got := o.wait(func(keys []string) bool { return slices.Contains(keys, "Secret shop/tls") })
+		if len(got) != 1 || o.Pending() != 0 {
+			t.Errorf("%d: %q came, %d are pending, want the Secret and none", tt.status, got, o.Pending())
+		}
+	}
+}
+
+// Two Secrets are fetched by different connections: each comes when it comes.
+func TestFetchesAreBounded(t *testing.T) {
+	a := newAPIServer(t)
+	const n = 3 * fetchers
+	gate := make(chan struct{})
+	var keys []routing.ObjectKey
+	for i := range n {
+		k := key("Secret", "shop", fmt.Sprintf("s%d", i))
+		keys = append(keys, k)
+		a.apply(fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: s%d, namespace: shop}\ndata: {a: eA==}\n", i))
+		a.held["secrets/shop/"+k.Name] = gate
+	}
+	o := observe(t, a, Options{})
+	o.next()
+	o.reads(keys...)
+	o.goOn()
+	a.mu.Lock()
+	asked := func() (count int) {
+		for _, k := range keys {
+			count += a.asked["GET secrets/shop/"+k.Name]
+		}
+		return count
+	}
+	for asked() < fetchers {
+		a.changed.Wait()
+	}
+	if got := asked(); got != fetchers {
+		t.Errorf("%d fetches at once, want %d", got, fetchers)
+	}
+	a.mu.Unlock()
+	close(gate)
+	if got := o.wait(func(keys []string) bool { return len(keys) == n }); len(got) != n {
+		t.Errorf("%d Secrets came, want %d", len(got), n)
+	}
+}
