@@ -183,9 +183,9 @@ func (v verifier) verify(state tls.ConnectionState) error {
 }
 
 // hasSAN reports whether cert is for san: a URI, such as a SPIFFE id, where
-// it has a scheme, else a DNS name.
+// it has a scheme, else a DNS name, which has no colon.
 func hasSAN(cert *x509.Certificate, san string) bool {
-	if !strings.Contains(san, "://") {
+	if !strings.Contains(san, ":") {
 		return cert.VerifyHostname(san) == nil
 	}
 	for _, uri := range cert.URIs {

@@ -61,7 +61,7 @@ func (a *authority) issue(t *testing.T, names ...string) *tls.Certificate {
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	for _, name := range names {
-		if strings.Contains(name, "://") {
+		if strings.Contains(name, ":") {
 			uri, err := url.Parse(name)
 			if err != nil {
 				t.Fatal(err)
@@ -144,6 +144,7 @@ func TestEndpointsAreVerified(t *testing.T) {
 		{"the server name is no SAN", routing.UpstreamTLS{ServerName: "sni", SANs: []string{"cart.shop"}, Roots: ours.pem}, ours.issue(t, "sni"), false},
 		{"SAN of another CA", routing.UpstreamTLS{ServerName: "sni", SANs: []string{"cart.shop"}, Roots: ours.pem}, other.issue(t, "cart.shop"), false},
 		{"URI", routing.UpstreamTLS{SANs: []string{spiffe}, Roots: ours.pem}, ours.issue(t, spiffe), true},
+		{"URI without a host", routing.UpstreamTLS{SANs: []string{"urn:shop:cart"}, Roots: ours.pem}, ours.issue(t, "urn:shop:cart"), true},
 		{"URI, longer", routing.UpstreamTLS{SANs: []string{spiffe}, Roots: ours.pem}, ours.issue(t, spiffe+"-canary"), false},
 		{"wildcard certificate", routing.UpstreamTLS{SANs: []string{"cart.shop.example"}, Roots: ours.pem}, ours.issue(t, "*.shop.example"), true},
 	} {

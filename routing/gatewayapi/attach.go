@@ -128,7 +128,7 @@ func (r *reading) enter(o *routeObject, ref *gatewayv1.ParentReference, h holder
 	var entries []entry
 	for i := range d.list {
 		door := &d.list[i]
-		if ref.SectionName != nil && *ref.SectionName != door.name || ref.Port != nil && *ref.Port != int32(door.port) {
+		if section := or(ref.SectionName, ""); section != "" && section != door.name || ref.Port != nil && *ref.Port != int32(door.port) {
 			continue
 		}
 		named = true

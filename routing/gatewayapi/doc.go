@@ -37,6 +37,7 @@
 //     rules the first alone is in force: no other would get anything.
 //   - BackendTLSPolicies hold for TCPRoutes as for TLSRoutes on listeners that
 //     terminate TLS: a backend that wants TLS is sent nothing in plain text.
+//     They have no say where TLS is passed through, nor about datagrams.
 //   - Of the XBackendTrafficPolicies of a Service the oldest that is valid
 //     counts, as a whole. A retry budget is kept for each port and in each
 //     gateway pod. A session that a policy asks for on any Service of a rule
