@@ -57,9 +57,9 @@ import (
 )
 
 type (
-	ListenerName    string // "shop/edge/https": namespace, Gateway, listener
-	RouteName       string // "HTTPRoute/shop/cart"
-	ClusterName     string // "shop/cart:8080"; with a policy's mark where one differs by user
+	ListenerName    string // "shop/edge/https": namespace, Gateway, listener; "ListenerSet/shop/team/https"
+	RouteName       string // "HTTPRoute/shop/cart"; with a mark where it differs by Gateway
+	ClusterName     string // "shop/cart:8080"; with a mark where it differs by user
 	CertificateName string // "shop/tls": namespace, Secret
 )
 

@@ -20,13 +20,41 @@
 //     without another one goes with it. Either way the route has
 //     PartiallyInvalid, or is not accepted if no rule works. ExtensionRef and
 //     ExternalAuth are such parts.
-//   - A listener without certificates that can be used, or with client
-//     validation (spec.tls.frontend), which is not supported yet, is not in
-//     force. So is one of protocol TLS, TCP or UDP.
+//   - A listener that terminates TLS without certificates that can be used is
+//     not in force. Of several references the good ones serve.
+//   - Listeners of one object that nothing tells apart are all left out
+//     (GatewaySpec.listeners). Between a Gateway and its ListenerSets rank
+//     decides (ListenerSetSpec.listeners), and who is left out keeps nobody
+//     else away. What a listener refers to has no say in it: who loses a Secret
+//     keeps the hostname. The reason of the conflict is that of Accepted and
+//     Programmed too. Protocols without hostnames have a ProtocolConflict. What
+//     is said to the author of a ListenerSet names no others but those of its
+//     namespace, and the Gateway.
+//   - A Gateway without a listener of its own that works is accepted if one of
+//     its ListenerSets is. A ListenerSet is accepted if one of its listeners is
+//     in force; Accepted=True with the reason ListenersNotValid says that not
+//     all are. One that its Gateway does not allow lists no listeners, and
+//     routes to it have NoMatchingParent. One whose Gateway does not exist is
+//     a Problem, ParentNotFound, and has no status.
+//   - Clients of HTTPS listeners are checked as spec.tls.frontend of the Gateway
+//     says, those of its ListenerSets too. A CA may be in a ConfigMap or
+//     a Secret, under ca.crt; of several references the good ones count, and
+//     without any the listener is closed.
+//   - A Gateway's certificate for backends (spec.tls.backend) is shown to all
+//     that it speaks TLS to and that ask. One that cannot be had is not shown;
+//     backends that insist turn the Gateway away.
+//   - A Gateway's parameters are those of its GatewayClass, overridden field by
+//     field by its own, and a change of either holds at once. Where a reference
+//     to parameters is not in order, nothing of the Gateway is in force.
+//   - CustomResourceDefinitions of another release than v1.6 are served as well
+//     as we can: SupportedVersion=False, Accepted=True.
+//   - A port that the gateway needs for itself (Options.Reserved) has
+//     PortUnavailable.
 //   - Several Gateways may share the addresses of one process. Where no
 //     hostname tells two listeners of a port apart, the older Gateway's is in
 //     force, and the other's has Accepted=False, PortUnavailable. Clusters, in
 //     which each Gateway has its own pods, switch this off (Options.Isolated).
+//     There spec.addresses is up to who provisions, but for their types.
 //   - An HTTPRoute and a GRPCRoute with a hostname in common on a listener: the
 //     younger is turned away there, with the reason HostnameConflict.
 //   - A parentRef to a Gateway that does not exist is a Problem of the route,
@@ -52,7 +80,7 @@
 //     their length decides, and they come before a service or a method alone.
 //   - A Service whose author says https, in appProtocol or in the port's name,
 //     without a BackendTLSPolicy, is spoken to by TLS and not verified.
-//   - An HTTPS listener asks with the option "fairway.dev/certificate: local-ca"
+//   - An HTTPS or TLS listener asks with the option "fairway.dev/certificate: local-ca"
 //     in its tls.options, without certificateRefs, for a certificate of the
 //     gateway's local CA.
 //

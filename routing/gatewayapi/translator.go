@@ -11,12 +11,13 @@ const DefaultControllerName = "fairway.dev/gateway-controller"
 
 // Objects is the world as the Translator reads it, from Update only.
 type Objects interface {
-	// Get returns the object: a *gatewayv1.GatewayClass, Gateway, HTTPRoute,
-	// GRPCRoute, TLSRoute, TCPRoute, UDPRoute, ReferenceGrant or
+	// Get returns the object: a *gatewayv1.GatewayClass, Gateway, ListenerSet,
+	// HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute, ReferenceGrant or
 	// BackendTLSPolicy, a *gatewayxv1alpha1.XBackendTrafficPolicy,
-	// a *corev1.Namespace, Service, Secret or ConfigMap,
-	// a *discoveryv1.EndpointSlice; nil where there is none. What it returns
-	// never changes: an edit is another object.
+	// a *v1alpha1.GatewayParameters, a *corev1.Namespace, Service, Secret or
+	// ConfigMap, a *discoveryv1.EndpointSlice, and of
+	// a CustomResourceDefinition a *metav1.PartialObjectMetadata; nil where
+	// there is none. What it returns never changes: an edit is another object.
 	Get(routing.ObjectKey) any
 }
 
