@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 )
 
@@ -91,7 +90,7 @@ func (c *clients) verify(state *tls.ConnectionState) error {
 		options.Intermediates.AddCert(cert)
 	}
 	if _, err := state.PeerCertificates[0].Verify(options); err != nil {
-		return fmt.Errorf("client's certificate: %w", err)
+		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
 	}
 	return nil
 }

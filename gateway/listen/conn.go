@@ -80,7 +80,7 @@ func (c *conn) secured(state tls.ConnectionState, err error) {
 		c.owner.set.opt.Log.Debug("TLS handshake failed", "peer", c.peer.Remote, "err", err)
 		return
 	}
-	c.peer.TLS = &state
+	c.peer.TLS, c.peer.ClientRoots = &state, c.sock.ClientRoots()
 	switch {
 	case c.choice.Codecs != nil:
 		c.speak(c.choice.Codecs)

@@ -21,6 +21,16 @@ func (s *Socket) ServeTLS(config *tls.Config, first []byte, timeout time.Duratio
 	s.shakeHands(t, first, timeout, done)
 }
 
+// ClientRoots returns the roots (PEM) that the certificate leads to which the
+// other end showed in the handshake; nil where it showed none, or none that
+// was verified.
+func (s *Socket) ClientRoots() []byte {
+	if s.tls == nil {
+		return nil
+	}
+	return s.tls.clientRoots
+}
+
 // connectTLS makes s a TLS client.
 func (s *Socket) connectTLS(config *tls.Config, timeout time.Duration, done TLSHandler) {
 	t := &tlsLayer{s: s}

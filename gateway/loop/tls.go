@@ -30,6 +30,8 @@ type tlsLayer struct {
 	answers int  // bytes of such answers that may not be sent yet
 
 	shake *handshake // while a worker has the connection
+
+	clientRoots []byte
 }
 
 // maxAnswers bounds what a peer can have us queue that asks for new keys, again
@@ -125,6 +127,10 @@ func (t *tlsLayer) release() {
 	}
 	t.in = nil
 }
+
+// ClientVerified keeps the roots that a client's certificate leads to. It
+// implements tlsmgr.Verified.
+func (t *tlsLayer) ClientVerified(roots []byte) { t.clientRoots = roots }
 
 // Read gives crypto/tls ciphertext, on the loop's goroutine.
 func (t *tlsLayer) Read(p []byte) (int, error) {

@@ -56,7 +56,8 @@
 //	400 DPE  the path has an encoded NUL
 //	404 NR   no rule takes the request, or no listener has the host
 //	408 SI   the client sent nothing for StreamIdle
-//	421 NR   the host belongs to another listener than the TLS name
+//	421 NR   the host belongs to another listener than the TLS name, or to one
+//	         that asks of clients what the connection has not shown
 //	500 NC   the rule's reference leads nowhere
 //	502 UPE  the backend's response is not valid
 //	503 UH   the cluster has no endpoint

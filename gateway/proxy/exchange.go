@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 
 	"fairway.dev/gateway/loop"
@@ -72,7 +73,7 @@ func (e *exchange) begin(s message.ServerStream, req *message.Request, last bool
 	e.tell = l.proxy.unmatched
 	e.rec = telemetry.Record{
 		Start: l.loop.Now(), Method: req.Method, Authority: req.Authority, Path: req.Path, Proto: req.Proto,
-		GRPCStatus: -1, Remote: e.peer.Remote, TLS: e.peer.Secure(),
+		GRPCStatus: -1, Remote: e.peer.Remote, TLS: e.peer.Secure(), Client: clientOf(e.peer),
 	}
 	e.identify()
 	switch {
@@ -86,6 +87,17 @@ func (e *exchange) begin(s message.ServerStream, req *message.Request, last bool
 			e.act()
 		}
 	}
+}
+
+// clientOf returns what the client has shown of itself.
+func clientOf(p *message.Peer) telemetry.ClientCertificate {
+	switch {
+	case p.TLS == nil || len(p.TLS.PeerCertificates) == 0:
+		return telemetry.NoClientCertificate
+	case p.ClientRoots == nil:
+		return telemetry.UnverifiedClient
+	}
+	return telemetry.VerifiedClient
 }
 
 // route finds the rule of the request, or answers.
@@ -108,12 +120,25 @@ func (e *exchange) route() bool {
 		m.SNI = e.lower(e.peer.TLS.ServerName)
 	}
 	res := port.Match(m)
+	if res.Listener != nil && !e.admitted(res.Listener) {
+		res.Misdirected, res.Target = true, nil
+	}
 	if res.Target == nil {
 		e.unmatched(&res)
 		return false
 	}
 	e.listener, e.prefix, e.rule = res.Listener, res.Prefix, res.Target.Prepared.(*rule)
 	return true
+}
+
+// admitted reports whether the connection has shown what l asks of clients now.
+// One that has not came in before l asked, or had other roots: its client is
+// to make another (RFC 9110 section 15.5.20).
+func (e *exchange) admitted(l *routing.Listener) bool {
+	if l.TLS == nil || l.TLS.Client == nil || l.TLS.Client.AllowInsecure {
+		return true
+	}
+	return len(e.peer.ClientRoots) > 0 && bytes.Equal(e.peer.ClientRoots, l.TLS.Client.Roots)
 }
 
 // unmatched answers a request that no rule takes.

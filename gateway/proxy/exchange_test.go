@@ -371,7 +371,6 @@ func TestSnapshotIsTheOneThatTheExchangeBeganWith(t *testing.T) {
 	}
 }
 
-// What a try tells about its endpoint is how its response began.
 // What no rule takes is logged with the listener whose hostname covers it.
 func TestUnmatchedRequestsNameTheirListener(t *testing.T) {
 	s := newTLSStage(t)
@@ -392,6 +391,38 @@ func TestUnmatchedRequestsNameTheirListener(t *testing.T) {
 	}
 }
 
+// GEP-91: what came in before its listener asked for certificates, or asked by
+// other roots, is not served by it any more.
+func TestConnectionsShowWhatTheirListenerAsksNow(t *testing.T) {
+	ours, others := []byte("ours"), []byte("others")
+	tests := []struct {
+		name  string
+		ask   *routing.ClientValidation
+		shown []byte // the roots that the connection's certificate was verified against
+		want  int
+	}{
+		{"nobody is asked", nil, nil, 200},
+		{"nobody is asked any more", nil, ours, 200},
+		{"verified", &routing.ClientValidation{Roots: ours}, ours, 200},
+		{"not verified", &routing.ClientValidation{Roots: ours}, nil, 421},
+		{"verified against the roots before", &routing.ClientValidation{Roots: ours}, others, 421},
+		{"not verified, with no roots", &routing.ClientValidation{}, nil, 421},
+		{"not verified, where that is allowed", &routing.ClientValidation{Roots: ours, AllowInsecure: true}, nil, 200},
+	}
+	for _, tt := range tests {
+		s := newTLSStage(t)
+		l := listener
+		l.Protocol, l.TLS = routing.HTTPS, &routing.ListenerTLS{Client: tt.ask}
+		s.serveOn([]*routing.Listener{&l}, routing.Rule{Action: routing.Action{Status: 200}})
+		c := s.request("GET", "/")
+		c.peer.ClientRoots = tt.shown
+		if c.send(); c.resp.Status != tt.want {
+			t.Errorf("%s: status %d, want %d", tt.name, c.resp.Status, tt.want)
+		}
+	}
+}
+
+// What a try tells about its endpoint is how its response began.
 func TestOutcomesFeedHealth(t *testing.T) {
 	tests := []struct {
 		name    string

@@ -65,7 +65,11 @@ func (c *certificates) table(p *routing.Port, protocol routing.Protocol) *tlsmgr
 		for i, name := range l.TLS.Certificates {
 			names[i] = string(name)
 		}
-		listeners = append(listeners, tlsmgr.Listener{Hostname: l.Hostname, Certificates: names})
+		listener := tlsmgr.Listener{Hostname: l.Hostname, Certificates: names}
+		if v := l.TLS.Client; v != nil {
+			listener.Clients = &tlsmgr.ClientValidation{Roots: v.Roots, AllowInsecure: v.AllowInsecure}
+		}
+		listeners = append(listeners, listener)
 	}
 	return c.store.Table(listeners)
 }

@@ -16,6 +16,7 @@ type Handshake uint8
 const (
 	HandshakeOK            Handshake = iota // it ended well
 	HandshakeNoCertificate                  // no certificate for the name that the client asked for
+	HandshakeClientRefused                  // the client showed no certificate, or not a valid one
 	HandshakeNotTLS                         // what came was not TLS
 	HandshakeNoCommon                       // no version, cipher or protocol in common
 	HandshakeRefusedByPeer                  // the client sent an alert: it does not trust us, mostly
@@ -27,7 +28,8 @@ const (
 
 var handshakeText = [numHandshakes]string{
 	HandshakeOK: "ok", HandshakeNoCertificate: "no_certificate",
-	HandshakeNotTLS: "not_tls", HandshakeNoCommon: "nothing_in_common", HandshakeRefusedByPeer: "refused_by_client",
+	HandshakeClientRefused: "client_certificate",
+	HandshakeNotTLS:        "not_tls", HandshakeNoCommon: "nothing_in_common", HandshakeRefusedByPeer: "refused_by_client",
 	HandshakeTimeout: "timeout", HandshakeGone: "closed", HandshakeOther: "other",
 }
 
@@ -36,9 +38,12 @@ var handshakeText = [numHandshakes]string{
 func HandshakeOutcome(err error) Handshake {
 	var record tls.RecordHeaderError
 	var op *net.OpError
+	var refused *tls.CertificateVerificationError
 	switch {
 	case err == nil:
 		return HandshakeOK
+	case errors.As(err, &refused):
+		return HandshakeClientRefused
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return HandshakeTimeout
 	case errors.As(err, &record):
@@ -53,6 +58,8 @@ func HandshakeOutcome(err error) Handshake {
 	// test holds them.
 	text := err.Error()
 	switch {
+	case strings.Contains(text, "client didn't provide a certificate"):
+		return HandshakeClientRefused
 	case strings.Contains(text, "no certificate"):
 		return HandshakeNoCertificate
 	case strings.Contains(text, "unsupported versions"), strings.Contains(text, "no cipher suite"),

@@ -99,6 +99,11 @@ func appendJSONRest(dst []byte, e *Exchanges, r *Record) []byte {
 	} else {
 		dst = append(dst, `,"tls":false`...)
 	}
+	if r.Client != NoClientCertificate {
+		dst = append(dst, `,"client_certificate":"`...)
+		dst = append(dst, clientText[r.Client]...)
+		dst = append(dst, '"')
+	}
 	dst = append(dst, e.logged...)
 	return append(dst, '}', '\n')
 }
@@ -176,6 +181,10 @@ func appendTextRest(dst []byte, e *Exchanges, r *Record) []byte {
 	}
 	if r.TLS {
 		dst = append(dst, " tls"...)
+	}
+	if r.Client != NoClientCertificate {
+		dst = append(dst, " client="...)
+		dst = append(dst, clientText[r.Client]...)
 	}
 	return append(dst, '\n')
 }

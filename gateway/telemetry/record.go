@@ -53,4 +53,17 @@ type Record struct {
 	RequestID     string
 	UserAgent     string
 	TLS           bool
+	Client        ClientCertificate
 }
+
+// A ClientCertificate is what a client showed of itself in its TLS handshake.
+type ClientCertificate uint8
+
+const (
+	NoClientCertificate ClientCertificate = iota
+	UnverifiedClient                      // it leads to none of the listener's roots
+	VerifiedClient
+	numClientCertificates
+)
+
+var clientText = [numClientCertificates]string{UnverifiedClient: "unverified", VerifiedClient: "verified"}
