@@ -2,17 +2,29 @@ package feed
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"slices"
+	"sync/atomic"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 
 	"fairway.dev/routing"
 )
 
-// ClientOptions are what a Client needs. All but Dir, Zone and Log are required.
+// saveEvery is how often the last good state is written at most.
+const saveEvery = 10 * time.Second
+
+// ClientOptions are what a Client needs. All but Dir, Zone and DialOptions are
+// required.
 type ClientOptions struct {
-	Control     string // "fairway-control.fairway-system.svc:15012"
+	Control     string // a gRPC target: "fairway-control.fairway-system.svc:15012"
 	Credentials credentials.TransportCredentials
 	Gateway     string // "namespace/name"
 	Pod         string // "namespace/name"
@@ -23,31 +35,264 @@ type ClientOptions struct {
 	// Dir, if set, is where the last good state is kept. It holds keys.
 	Dir string
 	// Zone, if set, is called with the zone of the pod's node when control
-	// says it, before Apply, by the goroutine of Run.
+	// says another than before, ahead of Apply, by the goroutine of Run.
 	Zone func(zone string)
-	Log  *slog.Logger
+	// DialOptions are added to those of connections.
+	DialOptions []grpc.DialOption
+	Log         *slog.Logger
 }
 
 // A Client keeps a pod's Spec as control has it.
-type Client struct{}
+type Client struct {
+	options ClientOptions
+	dialer  dialer
+	state   *clientState
+	file    *stateFile // nil without a directory
+	reports chan []*routing.Problem
+	status  atomic.Pointer[Status]
 
-// NewClient returns a Client that has nothing.
-func NewClient(o ClientOptions) *Client { panic("skeleton") }
-
-// Run applies the last good state and then what control sends, until ctx ends.
-func (c *Client) Run(ctx context.Context) { panic("skeleton") }
-
-// Report sends Problems that changed since Apply returned them: all that
-// stand now. Any goroutine may call it.
-func (c *Client) Report(problems []*routing.Problem) { panic("skeleton") }
-
-// Status returns how the Client stands. Any goroutine may call it.
-func (c *Client) Status() Status { panic("skeleton") }
+	problems []*routing.Problem // that stand
+	link     *link              // nil while there is none
+	fresh    bool               // this stream was told that we have nothing
+	saved    time.Time
+}
 
 // Status is for readiness and for people.
 type Status struct {
 	Loaded    bool      // a state is in force: from control, or the last good one
-	Connected bool      // a stream to control is open and in step
-	InStep    time.Time // when the pod last knew to have what control has; zero is never
-	Version   string    // of the state in force
+	Connected bool      // a stream to control is open, and what it sent is in force
+	InStep    time.Time // when the pod last had what control has; zero is never
+	Version   string    // of the state in force, as PodState.Version
+}
+
+// NewClient returns a Client that has nothing.
+func NewClient(o ClientOptions) *Client {
+	c := &Client{
+		options: o, state: newClientState(), reports: make(chan []*routing.Problem, 1),
+		dialer: dialer{target: o.Control, credentials: o.Credentials, options: o.DialOptions},
+	}
+	c.status.Store(&Status{})
+	if o.Dir != "" {
+		c.file = newStateFile(o.Dir)
+	}
+	return c
+}
+
+// Status returns how the Client stands. Any goroutine may call it.
+func (c *Client) Status() Status {
+	s := *c.status.Load()
+	if s.Connected {
+		s.InStep = time.Now()
+	}
+	return s
+}
+
+// Report sends Problems that changed since Apply returned them: all that
+// stand now. Any goroutine may call it; it does not wait.
+func (c *Client) Report(problems []*routing.Problem) {
+	for {
+		select {
+		case c.reports <- problems:
+			return
+		case <-c.reports: // outdated before it was sent
+		}
+	}
+}
+
+// Run applies the last good state and then what control sends, until ctx ends.
+func (c *Client) Run(ctx context.Context) {
+	c.restore()
+	var retry backoff
+	for {
+		began := time.Now()
+		err := c.follow(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		wait := retry.after(time.Since(began), err)
+		c.options.Log.Warn("control away, trying again", "err", err)
+		c.pause(ctx, wait)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	c.save()
+}
+
+// restore applies the last good state, if there is one.
+func (c *Client) restore() {
+	if c.file == nil {
+		return
+	}
+	began := time.Now()
+	parts, zone, err := c.file.load()
+	if err != nil {
+		c.options.Log.Warn("last good state not usable, starting from nothing", "err", err)
+		return
+	}
+	if parts == nil {
+		return
+	}
+	c.state.restore(parts, zone)
+	c.setZone(zone)
+	c.apply(c.state.everything())
+	c.loaded(false)
+	c.options.Log.Info("last good state in force", "took", time.Since(began))
+}
+
+func (c *Client) setZone(zone string) {
+	if c.options.Zone != nil && zone != "" {
+		c.options.Zone(zone)
+	}
+}
+
+// apply puts a change in force.
+func (c *Client) apply(d *routing.Delta) {
+	began := time.Now()
+	c.problems = c.options.Apply(d)
+	c.options.Log.Debug("change in force", "took", time.Since(began))
+}
+
+// loaded notes that what the state says is in force.
+func (c *Client) loaded(inStep bool) {
+	s := c.Status()
+	s.Loaded, s.Connected, s.Version = true, inStep, c.state.digest.String()
+	c.status.Store(&s)
+}
+
+// pause waits before the next stream.
+func (c *Client) pause(ctx context.Context, d time.Duration) {
+	again := time.After(d)
+	for {
+		select {
+		case <-again:
+			return
+		case c.problems = <-c.reports: // the next stream begins with them
+		case <-c.saveTimer():
+			c.save()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// follow opens a stream and takes what control sends until it ends.
+func (c *Client) follow(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.link = newLink()
+	defer c.lost()
+	ended := make(chan error, 1)
+	first := c.first()
+	go func() { ended <- c.link.run(ctx, &c.dialer, first) }()
+	for {
+		var answer *discoveryv3.DeltaDiscoveryRequest
+		select {
+		case r := <-c.link.responses:
+			var err error
+			if answer, err = c.take(r); err != nil {
+				cancel()
+				<-ended
+				return err
+			}
+		case c.problems = <-c.reports:
+			answer = &discoveryv3.DeltaDiscoveryRequest{TypeUrl: PartType, Node: c.node()}
+		case <-c.saveTimer():
+			c.save()
+			continue
+		case err := <-ended:
+			return err
+		}
+		select {
+		case c.link.requests <- answer:
+		case err := <-ended:
+			return err
+		}
+	}
+}
+
+// lost notes that there is no stream.
+func (c *Client) lost() {
+	c.state.abandon()
+	s := c.Status()
+	s.Connected = false
+	c.status.Store(&s)
+}
+
+// first returns the request that a stream begins with.
+func (c *Client) first() *discoveryv3.DeltaDiscoveryRequest {
+	versions := c.state.versions()
+	c.fresh = len(versions) == 0
+	return &discoveryv3.DeltaDiscoveryRequest{
+		Node: c.node(), TypeUrl: PartType, ResourceNamesSubscribe: []string{wildcard}, InitialResourceVersions: versions,
+	}
+}
+
+// node says who the pod is and how it stands.
+func (c *Client) node() *corev3.Node {
+	m := metadataOf(slices.Concat(c.state.refusals(), c.problems), c.state.refusedNames())
+	m.Fields[gatewayField] = text(c.options.Gateway)
+	m.Fields[nodeField] = text(c.options.Node)
+	return &corev3.Node{Id: c.options.Pod, Metadata: m}
+}
+
+// take takes a response and returns its acknowledgement. The run that it
+// closes is put in force. An error ends the stream.
+func (c *Client) take(r *discoveryv3.DeltaDiscoveryResponse) (*discoveryv3.DeltaDiscoveryRequest, error) {
+	answer := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: PartType, ResponseNonce: r.GetNonce()}
+	end, err := c.state.take(r)
+	if err != nil {
+		c.options.Log.Warn("part not understood, the one before stays", "err", err)
+		answer.ErrorDetail = &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: cut(err.Error())}
+	}
+	if end == nil {
+		return answer, nil
+	}
+	if end.Zone != c.state.zone {
+		c.state.zone = end.Zone
+		c.setZone(end.Zone)
+	}
+	delta := c.state.close()
+	if delta == nil && !c.Status().Loaded {
+		delta = &routing.Delta{} // the Gateway has nothing, and that is in force
+	}
+	if delta != nil {
+		c.apply(delta)
+	}
+	c.loaded(true)
+	answer.Node = c.node()
+	return answer, c.check(end)
+}
+
+// check compares what we have with what control says that we should have.
+func (c *Client) check(end *generation) error {
+	if c.state.digest.String() == end.Version {
+		return nil
+	}
+	if c.fresh {
+		// Starting over has not helped. What was sent is in force at least.
+		c.options.Log.Error("state is not what control says", "err", fmt.Errorf("version %s, want %s", c.state.digest, end.Version))
+		return nil
+	}
+	c.state.distrust()
+	return fmt.Errorf("state is of version %s, want %s: starting over", c.state.digest, end.Version)
+}
+
+// saveTimer fires when the state is to be written: never if it has not changed.
+func (c *Client) saveTimer() <-chan time.Time {
+	if c.file == nil || !c.state.changed() {
+		return nil
+	}
+	return time.After(time.Until(c.saved.Add(saveEvery)))
+}
+
+// save writes the state if it has changed.
+func (c *Client) save() {
+	if c.file == nil || !c.state.changed() {
+		return
+	}
+	c.saved = time.Now()
+	if err := c.file.save(c.state); err != nil {
+		c.options.Log.Error("last good state not written", "err", err)
+	}
 }

@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 
 	"fairway.dev/routing"
 	"fairway.dev/tlsmgr/identity"
@@ -16,7 +21,7 @@ import (
 // not there yet, or no more: the pod waits.
 var ErrUnknownGateway = errors.New("unknown gateway")
 
-// Options are what a Server needs. Authorize is required.
+// Options are what a Server needs. Authorize and Log are required.
 type Options struct {
 	// Replica names this replica of control among the others: its pod's name.
 	Replica string
@@ -25,8 +30,12 @@ type Options struct {
 	// provisioned for it. ErrUnknownGateway, wrapped or not, makes the pod
 	// wait; any other error refuses it. Called from any goroutine.
 	Authorize func(peer identity.ID, gateway string) error
-	// Control is who the other replicas are, and who may read PodStates.
+	// Control is who the other replicas are, and who may read PodStates. If
+	// zero, nobody may.
 	Control identity.ID
+	// PeerCredentials open connections to the other replicas. Without them
+	// SetPeers has no effect.
+	PeerCredentials credentials.TransportCredentials
 	// Zone, if set, returns the zone of a Kubernetes node, "" if unknown.
 	// Called from any goroutine.
 	Zone func(node string) string
@@ -34,67 +43,167 @@ type Options struct {
 	// one at a time, and several changes may make one.
 	OnFleet func(gateway string)
 
-	// AckTimeout is how long a pod may take for an acknowledgement before its
-	// stream is closed. If zero, 30 seconds.
+	// AckTimeout is how long a pod may make no progress with what it was sent
+	// before its stream is closed. If zero, 30 seconds.
 	AckTimeout time.Duration
 	// MaxAge is how long a stream lives, give or take a tenth, so that pods
 	// spread over replicas anew. If zero, 30 minutes.
 	MaxAge time.Duration
 
 	Log *slog.Logger
+
+	peerOptions []grpc.DialOption // for tests: how to reach the peers
 }
 
+func (o *Options) ackTimeout() time.Duration {
+	if o.AckTimeout == 0 {
+		return 30 * time.Second
+	}
+	return o.AckTimeout
+}
+
+func (o *Options) maxAge() time.Duration {
+	if o.MaxAge == 0 {
+		return 30 * time.Minute
+	}
+	return o.MaxAge
+}
+
+// ServerOptions returns what the gRPC server that a Server is registered with
+// should be made with, beside its credentials: dead pods are found, and a
+// thousand connections stay small.
+func ServerOptions() []grpc.ServerOption {
+	const smallBuffer = 8 << 10
+	return []grpc.ServerOption{
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAfter / 2, PermitWithoutStream: true}),
+		grpc.MaxConcurrentStreams(16),
+		grpc.ConnectionTimeout(dialTimeout),
+		grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(smallBuffer),
+		grpc.WriteBufferSize(smallBuffer),
+	}
+}
+
+// admissions bounds the streams that begin at once: their first requests are
+// large, as they name all that a pod has.
+const admissions = 32
+
 // A Server sends each pod of the fleet its Gateway's part of the Spec.
-type Server struct{}
+type Server struct {
+	options  Options
+	world    *world
+	fleet    *fleet
+	opened   chan struct{}
+	openOnce sync.Once
+	closed   chan struct{}
+	admitted chan struct{}
+	streams  atomic.Uint64 // the number of the last one
+	peers    chan []string
+	counts   counts
+
+	mu    sync.Mutex // guards views
+	views map[string]*view
+}
 
 // NewServer returns a Server that has nothing to send and is not open.
-func NewServer(o Options) *Server { panic("skeleton") }
+func NewServer(o Options) *Server {
+	s := &Server{
+		options: o, fleet: newFleet(), views: map[string]*view{},
+		opened: make(chan struct{}), closed: make(chan struct{}),
+		admitted: make(chan struct{}, admissions), peers: make(chan []string, 1),
+	}
+	s.world = newWorld(s.view, o.Log)
+	return s
+}
 
-// Register adds the service to a gRPC server.
-func (s *Server) Register(r grpc.ServiceRegistrar) { panic("skeleton") }
+// Register adds the service to a gRPC server, whose credentials are of
+// package identity.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(r, &service{server: s})
+}
 
 // Run calls OnFleet and keeps up with the peers until ctx ends; then it ends
-// all streams.
-func (s *Server) Run(ctx context.Context) { panic("skeleton") }
+// all streams. It is called once.
+func (s *Server) Run(ctx context.Context) {
+	var tasks sync.WaitGroup
+	tasks.Go(func() { s.fleet.announce(ctx, s.onFleet) })
+	tasks.Go(func() { s.followPeers(ctx) })
+	<-ctx.Done()
+	close(s.closed)
+	tasks.Wait()
+}
 
-// Update takes a change of the whole Spec. One goroutine calls it.
-func (s *Server) Update(d *routing.Delta) { panic("skeleton") }
+func (s *Server) onFleet(gateway string) {
+	if s.options.OnFleet != nil {
+		s.options.OnFleet(gateway)
+	}
+}
+
+// Update takes a change of the whole Spec. One goroutine calls it. The parts
+// must not change afterwards.
+func (s *Server) Update(d *routing.Delta) {
+	for _, v := range s.world.update(d) {
+		v.wake()
+		s.retire(v)
+	}
+}
 
 // Open lets streams begin: what Update was given is the whole Spec. Before
 // that nothing is sent, as a part of it would empty the fleet.
-func (s *Server) Open() { panic("skeleton") }
+func (s *Server) Open() { s.openOnce.Do(func() { close(s.opened) }) }
 
-// SetPeers says where the other replicas of control are ("10.0.0.7:15012").
-func (s *Server) SetPeers(addresses []string) { panic("skeleton") }
+// view returns the view of a Gateway.
+func (s *Server) view(gateway string) *view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.views[gateway]
+	if v == nil {
+		v = newView(gateway)
+		s.views[gateway] = v
+	}
+	return v
+}
+
+// join returns the view of a Gateway, which stays while it has readers.
+func (s *Server) join(gateway string, make func(*view) *subscription) *subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.views[gateway]
+	if v == nil {
+		v = newView(gateway)
+		s.views[gateway] = v
+	}
+	sub := make(v)
+	v.join(sub)
+	return sub
+}
+
+// retire drops a view that is empty and that nobody reads.
+func (s *Server) retire(v *view) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if v.live == 0 && len(v.listeners) == 0 && len(v.readers) == 0 {
+		delete(s.views, v.gateway)
+	}
+}
 
 // Wanted returns the versions of a Gateway's listeners that its pods should
 // have in force. A listener's version covers its certificates. The map is
 // shared: do not change it.
-func (s *Server) Wanted(gateway string) map[routing.ListenerName]string { panic("skeleton") }
+func (s *Server) Wanted(gateway string) map[routing.ListenerName]string {
+	s.mu.Lock()
+	v := s.views[gateway]
+	s.mu.Unlock()
+	if v == nil {
+		return nil
+	}
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.wanted.versions
+}
 
 // Fleet returns what is known of a Gateway's pods, by all replicas.
-func (s *Server) Fleet(gateway string) Fleet { panic("skeleton") }
-
-// Problems returns why parts of a Gateway's view are not in force.
-func (s *Server) Problems(gateway string) []*routing.Problem { panic("skeleton") }
-
-// A Fleet is a Gateway's pods.
-type Fleet struct {
-	Pods []PodState // by name
-}
-
-// PodState is what a pod has in force.
-type PodState struct {
-	Pod       string // "namespace/name"
-	Node      string // of Kubernetes
-	Replica   string // of control, that the pod is connected to
-	Gateway   string // "namespace/name"
-	Version   string // of the view in force; "" before the first acknowledgement
-	Connected time.Time
-	// Listeners are the versions in force, to be compared with those of
-	// Wanted. The map is shared: do not change it.
-	Listeners map[routing.ListenerName]string
-	// Problems are what the pod reported: ports that it could not bind,
-	// certificates that it could not use, resources that it could not read.
-	Problems []*routing.Problem
-}
+func (s *Server) Fleet(gateway string) Fleet { return s.fleet.of(gateway) }

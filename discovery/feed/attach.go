@@ -1,0 +1,166 @@
+package feed
+
+import (
+	"maps"
+	"slices"
+
+	"fairway.dev/routing"
+)
+
+// listeners takes the listeners of a change. Routes that are attached to those
+// that came, left or moved to another Gateway are added to moved.
+func (w *world) listeners(d *routing.Delta, moved map[routing.RouteName]struct{}) {
+	for name, l := range edits(d.Removed.Listeners, d.Listeners, func(l *routing.Listener) routing.ListenerName { return l.Name }) {
+		before := w.homes[name]
+		var after *view
+		var r *resource
+		var uses []string
+		if l != nil {
+			after = w.views(l.Gateway)
+			r = w.fits(newResource(PartType, listenerName(name), l))
+			if l.TLS != nil {
+				for _, c := range l.TLS.Certificates {
+					uses = append(uses, certificateName(c))
+				}
+			}
+		}
+		if before != nil && before != after {
+			w.release(before, w.node(listenerName(name)))
+			delete(before.listeners, name)
+		}
+		w.set(listenerName(name), r, uses)
+		if after != nil {
+			w.touch(after)
+			after.listeners[name] = l
+			w.homes[name] = after
+		} else {
+			delete(w.homes, name)
+		}
+		if before == after {
+			continue
+		}
+		if after != nil {
+			w.hold(after, w.node(listenerName(name)))
+		}
+		maps.Copy(moved, w.attached[name])
+	}
+}
+
+// changeRoutes takes the routes of a change, and those that moved.
+func (w *world) changeRoutes(d *routing.Delta, moved map[routing.RouteName]struct{}) {
+	edited := edits(d.Removed.Routes, d.Routes, func(r *routing.Route) routing.RouteName { return r.Name })
+	for name := range moved {
+		if _, ok := edited[name]; !ok {
+			edited[name] = w.routes[name].route
+		}
+	}
+	for name, r := range edited {
+		w.setRoute(name, r)
+	}
+}
+
+// setRoute puts a route, or nothing where it is nil, in the place of the old one.
+func (w *world) setRoute(name routing.RouteName, r *routing.Route) {
+	before := w.routes[name]
+	if before == nil {
+		before = &attachedRoute{}
+	}
+	after := &attachedRoute{route: r, views: map[*view]struct{}{}}
+	if r != nil {
+		after.uses = w.use(clustersOf(r))
+		w.routes[name] = after
+	} else {
+		delete(w.routes, name)
+	}
+	w.index(before.route, r)
+	for v, part := range w.divide(r) {
+		after.views[v] = struct{}{}
+		for _, u := range after.uses {
+			w.hold(v, u)
+		}
+		w.touch(v)
+		if res := w.fits(newResource(PartType, routeName(name), part)); res != nil {
+			v.put(res)
+		} else {
+			v.remove(routeName(name))
+		}
+	}
+	for v := range before.views {
+		if _, ok := after.views[v]; !ok {
+			w.touch(v)
+			v.remove(routeName(name))
+		}
+		for _, u := range before.uses {
+			w.release(v, u)
+		}
+	}
+	w.unuse(before.uses)
+}
+
+// index remembers which routes name a listener.
+func (w *world) index(before, after *routing.Route) {
+	if before != nil {
+		for _, a := range before.Attached {
+			delete(w.attached[a.Listener], before.Name)
+			if len(w.attached[a.Listener]) == 0 {
+				delete(w.attached, a.Listener)
+			}
+		}
+	}
+	if after != nil {
+		for _, a := range after.Attached {
+			if w.attached[a.Listener] == nil {
+				w.attached[a.Listener] = map[routing.RouteName]struct{}{}
+			}
+			w.attached[a.Listener][after.Name] = struct{}{}
+		}
+	}
+}
+
+// divide returns what each Gateway gets of a route: no Gateway learns to what
+// else it is attached.
+func (w *world) divide(r *routing.Route) map[*view]*routing.Route {
+	if r == nil {
+		return nil
+	}
+	parts := map[*view]*routing.Route{}
+	for _, a := range r.Attached {
+		v := w.homes[a.Listener]
+		if v == nil {
+			continue
+		}
+		part := parts[v]
+		if part == nil {
+			part = new(routing.Route)
+			*part = *r
+			part.Attached = nil
+			parts[v] = part
+		}
+		part.Attached = append(part.Attached, a)
+	}
+	return parts
+}
+
+// clustersOf returns the names of the clusters that a route can send to, each once.
+func clustersOf(r *routing.Route) []string {
+	var names []string
+	add := func(c routing.ClusterName) {
+		if c != "" {
+			names = append(names, clusterName(c))
+		}
+	}
+	for i := range r.Rules {
+		action := &r.Rules[i].Action
+		for _, m := range action.Mirrors {
+			add(m.Cluster)
+		}
+		for j := range action.Backends {
+			add(action.Backends[j].Cluster)
+			for _, m := range action.Backends[j].Mirrors {
+				add(m.Cluster)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

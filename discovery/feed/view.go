@@ -1,0 +1,116 @@
+package feed
+
+import (
+	"crypto/sha256"
+	"maps"
+	"strings"
+
+	"fairway.dev/routing"
+)
+
+// A view is what the pods of one Gateway get. The goroutine of Server.Update
+// changes it, under the lock of its collection.
+type view struct {
+	*collection
+	gateway   string
+	listeners map[routing.ListenerName]*routing.Listener
+	wanted    *listenerSet // of the listeners as they are
+	stale     bool         // wanted is not up to date
+}
+
+// A listenerSet is the versions of a Gateway's listeners, with what they use
+// themselves: their certificates. It never changes.
+type listenerSet struct {
+	versions map[routing.ListenerName]string
+	digest   digest
+}
+
+var noListeners = &listenerSet{}
+
+func newView(gateway string) *view {
+	return &view{
+		collection: newCollection(), gateway: gateway, wanted: noListeners,
+		listeners: map[routing.ListenerName]*routing.Listener{},
+	}
+}
+
+func (v *view) put(r *resource) {
+	v.collection.put(r)
+	v.touched(r.message.Name)
+}
+
+func (v *view) remove(name string) {
+	v.collection.remove(name)
+	v.touched(name)
+}
+
+func (v *view) touched(name string) {
+	v.stale = v.stale || strings.HasPrefix(name, listenerKind) || strings.HasPrefix(name, certificateKind)
+}
+
+// settle brings wanted up to date after changes.
+func (v *view) settle() {
+	if !v.stale {
+		return
+	}
+	v.stale = false
+	set := &listenerSet{versions: make(map[routing.ListenerName]string, len(v.listeners))}
+	for name, l := range v.listeners {
+		version := v.listenerVersion(l)
+		set.versions[name] = version
+		set.digest = set.digest.plus(digestOf(string(name), version))
+	}
+	v.wanted = set
+}
+
+func (v *view) listenerVersion(l *routing.Listener) string {
+	r := v.current(listenerName(l.Name))
+	if r == nil {
+		return ""
+	}
+	if l.TLS == nil || len(l.TLS.Certificates) == 0 {
+		return r.version()
+	}
+	text := []byte(r.version())
+	for _, name := range l.TLS.Certificates {
+		text = append(text, ' ')
+		if c := v.current(certificateName(name)); c != nil {
+			text = append(text, c.version()...)
+		}
+	}
+	return shortHash(sha256.Sum256(text))
+}
+
+// without returns set without the listeners that cannot be in force, as
+// resources of those names are not; "*" is any name.
+func (v *view) without(set *listenerSet, refused []string) *listenerSet {
+	bad := make(map[string]bool, len(refused))
+	for _, name := range refused {
+		bad[name] = true
+	}
+	if bad[wildcard] {
+		return noListeners
+	}
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	left := &listenerSet{versions: maps.Clone(set.versions), digest: set.digest}
+	for name, version := range set.versions {
+		if bad[listenerName(name)] || usesAny(v.listeners[name], bad) {
+			delete(left.versions, name)
+			left.digest = left.digest.minus(digestOf(string(name), version))
+		}
+	}
+	return left
+}
+
+func usesAny(l *routing.Listener, bad map[string]bool) bool {
+	if l == nil || l.TLS == nil {
+		return false
+	}
+	for _, name := range l.TLS.Certificates {
+		if bad[certificateName(name)] {
+			return true
+		}
+	}
+	return false
+}
