@@ -16,9 +16,10 @@ import (
 
 const annotationPrefix = "fairway.dev/"
 
-// settings are what the annotations of a Service ask for. The zero settings
-// are the defaults.
+// settings are what the annotations of a Service and the policies on it ask
+// for. The zero settings are the defaults.
 type settings struct {
+	traffic  traffic
 	balance  routing.Balance
 	limits   routing.Limits
 	ejection routing.Ejection
@@ -75,6 +76,12 @@ var annotations = map[string]func(s *settings, value string) error{
 	},
 }
 
+// settings returns those of a Service, the defaults where there is none.
+func (r *reading) settings(ns, name string) settings {
+	s, _ := r.value(cellID{kind: serviceCell, ns: ns, name: name}).(settings)
+	return s
+}
+
 // service reads the annotations of a Service. A bad one is left out, with a
 // Problem; the Service is served with the others.
 func (t *Translator) service(r *reading) outcome {
@@ -82,7 +89,7 @@ func (t *Translator) service(r *reading) outcome {
 	if svc == nil {
 		return outcome{}
 	}
-	var s settings
+	s := settings{traffic: r.trafficTo()}
 	report := newReport("Service", svc)
 	for key, value := range svc.Annotations {
 		name, ours := strings.CutPrefix(key, annotationPrefix)

@@ -85,11 +85,11 @@ func (r *reading) backendOf(to target) resolution {
 	case to.use == tlsUse && r.policyFor(target{use: tcpUse}, port) == nil:
 		to.use = tcpUse
 	}
-	return resolution{
-		cluster: cellID{clusterCell, ns, name, to.part()},
-		secure:  says.tls || policy != nil,
-		session: r.traffic(to).session,
+	out := resolution{cluster: cellID{clusterCell, ns, name, to.part()}, secure: says.tls || policy != nil}
+	if !to.use.isStream() {
+		out.session = r.settings(ns, name).traffic.session
 	}
+	return out
 }
 
 func printPorts(svc *corev1.Service) string {

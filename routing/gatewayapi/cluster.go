@@ -176,7 +176,7 @@ func (t *Translator) cluster(r *reading) outcome {
 		return outcome{}
 	}
 	r.value(cellID{endpointsCell, r.id.ns, r.id.name, r.id.part})
-	s, _ := r.value(cellID{kind: serviceCell, ns: r.id.ns, name: r.id.name}).(settings)
+	s := r.settings(r.id.ns, r.id.name)
 	c := &routing.Cluster{
 		Name:           clusterName(r.id),
 		Origin:         routing.Origin{Kind: "Service", Namespace: r.id.ns, Name: r.id.name},
@@ -184,7 +184,6 @@ func (t *Translator) cluster(r *reading) outcome {
 		Balance:        s.balance,
 		Limits:         s.limits,
 		Ejection:       s.ejection,
-		Retries:        r.traffic(target).retries,
 		ConnectTimeout: s.connectTimeout,
 		IdleTimeout:    s.idleTimeout,
 		SlowStart:      s.slowStart,
@@ -208,6 +207,9 @@ func (t *Translator) cluster(r *reading) outcome {
 		tls := *c.TLS
 		tls.Certificate = target.client
 		c.TLS = &tls
+	}
+	if !target.use.isStream() {
+		c.Retries = s.traffic.retries
 	}
 	if target.use != udpUse {
 		c.ProxyProtocol = s.proxyProtocol

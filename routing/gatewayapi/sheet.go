@@ -57,8 +57,7 @@ const (
 	policyCell             // BackendTLSPolicy: what it asks for
 	policyOrderCell        // of a Service: which policy counts for which port
 	trafficPolicyCell      // XBackendTrafficPolicy: what it asks for
-	trafficCell            // of a Service: what counts of them
-	serviceCell            // Service: its annotations
+	serviceCell            // Service: its annotations, and the policies on it
 	endpointsCell          // of a cluster
 	clusterCell            // a cluster: Service, port, mark
 	backendCell            // what a backendRef comes to

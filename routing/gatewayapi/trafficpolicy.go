@@ -1,7 +1,6 @@
 package gatewayapi
 
 import (
-	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -109,32 +108,23 @@ func interval(text *gatewayv1.Duration, to *time.Duration, least time.Duration, 
 	*to = d
 }
 
-// trafficTo decides which policy counts for a Service: the oldest that is
-// valid. Its value is a traffic.
-func (t *Translator) trafficTo(r *reading) outcome {
-	var all []*trafficPolicy
+// trafficTo decides which policy counts for the Service that the cell is for:
+// the oldest that is valid.
+func (r *reading) trafficTo() traffic {
+	var oldest *trafficPolicy
 	for name := range r.bag(cellID{kind: trafficPoliciesOn, ns: r.id.ns, name: r.id.name}) {
 		p, _ := r.value(cellID{kind: trafficPolicyCell, ns: r.id.ns, name: name.(string)}).(*trafficPolicy)
-		if p != nil && p.accepted.ok() {
-			all = append(all, p)
+		if p == nil || !p.accepted.ok() {
+			continue
+		}
+		if oldest == nil || compareAge(p.created, oldest.created, p.name, oldest.name) < 0 {
+			oldest = p
 		}
 	}
-	if len(all) == 0 {
-		return outcome{value: traffic{}}
-	}
-	oldest := slices.MinFunc(all, func(a, b *trafficPolicy) int {
-		return compareAge(a.created, b.created, a.name, b.name)
-	})
-	return outcome{value: oldest.traffic}
-}
-
-// traffic returns what policies say of the Service that the cell is for. Of
-// streams they have nothing to say.
-func (r *reading) traffic(t target) traffic {
-	if t.use.isStream() {
+	if oldest == nil {
 		return traffic{}
 	}
-	return r.value(cellID{kind: trafficCell, ns: r.id.ns, name: r.id.name}).(traffic)
+	return oldest.traffic
 }
 
 // trafficPolicyState reports an XBackendTrafficPolicy to each Gateway of ours
@@ -152,7 +142,7 @@ func (t *Translator) trafficPolicyState(r *reading) outcome {
 		if !v.ok() || !p.accepted.ok() {
 			return v
 		}
-		winner := r.value(cellID{kind: trafficCell, ns: r.id.ns, name: at.service}).(traffic).policy
+		winner := r.settings(r.id.ns, at.service).traffic.policy
 		if winner != p.name {
 			return no(string(gatewayv1.PolicyReasonConflicted), "XBackendTrafficPolicy %s/%s is older", r.id.ns, winner)
 		}

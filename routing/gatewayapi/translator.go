@@ -148,8 +148,6 @@ func (t *Translator) formula(r *reading) outcome {
 		return t.policyOrder(r)
 	case trafficPolicyCell:
 		return t.trafficPolicy(r)
-	case trafficCell:
-		return t.trafficTo(r)
 	case serviceCell:
 		return t.service(r)
 	case endpointsCell:
