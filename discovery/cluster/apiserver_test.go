@@ -401,16 +401,17 @@ func (a *apiServer) watch(w http.ResponseWriter, r *http.Request, gvr schema.Gro
 			"resourceVersion": strconv.Itoa(at), "annotations": map[string]any{metav1.InitialEventsAnnotationKey: "true"},
 		}}))
 	}
+	seen, floor := 0, a.floor
 	for ctx.Err() == nil {
-		for _, e := range a.events {
+		for _, e := range a.events[seen:] {
 			if e.version > at && e.of == gvr.GroupResource() {
 				send(e.kind, shape(r, gvr, e.object))
 			}
 		}
-		at = a.version
+		seen = len(a.events)
 		w.(http.Flusher).Flush()
 		a.changed.Wait()
-		if at < a.floor {
+		if a.floor != floor {
 			return
 		}
 	}

@@ -24,7 +24,7 @@ import (
 )
 
 // deadline is how long a test waits for what has to come.
-const deadline = 5 * time.Second
+const deadline = 30 * time.Second
 
 // An observer is who the Changes are given to. While it looks at one the World
 // stands still.

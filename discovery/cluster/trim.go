@@ -53,6 +53,7 @@ func trimService(o object) {
 		Namespace: s.Namespace, Name: s.Name, CreationTimestamp: s.CreationTimestamp,
 		Labels: s.Labels, Annotations: annotationsRead(s),
 	}
+	s.Spec.Selector = nil // EndpointSlices say which pods
 	s.Status = corev1.ServiceStatus{}
 }
 
