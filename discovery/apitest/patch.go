@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/applyconfigurations"
 	"k8s.io/client-go/kubernetes/scheme"
 )
@@ -32,6 +33,9 @@ func (s *Server) patch(r *http.Request, c call) (any, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if path := s.invalid[c.kind.resource]; path != "" {
+		return nil, apierrors.NewInvalid(c.kind.GroupKind(), c.name, field.ErrorList{field.Invalid(field.NewPath(path), "", "the test refuses it")})
 	}
 	if old != nil {
 		if err := c.locked(old, o); err != nil {

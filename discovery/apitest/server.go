@@ -94,6 +94,7 @@ type Server struct {
 	more    chan struct{} // closed, and another one, with each event
 	asked   []Request
 	refuse  func(method, path string) int
+	invalid map[string]string // fields, by resource
 }
 
 type event struct {
@@ -104,7 +105,7 @@ type event struct {
 
 // New returns a Server without objects.
 func New(t testing.TB) *Server {
-	return &Server{t: t, version: 1000, objects: map[string]Object{}, more: make(chan struct{})}
+	return &Server{t: t, version: 1000, objects: map[string]Object{}, more: make(chan struct{}), invalid: map[string]string{}}
 }
 
 // Config is for clients of the server.
@@ -117,6 +118,14 @@ func (s *Server) Refuse(f func(method, path string) int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = f
+}
+
+// RefuseField makes the server refuse to write a field of a resource's objects,
+// as validation does.
+func (s *Server) RefuseField(resource, field string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.invalid[resource] = field
 }
 
 // Requests returns what was asked for since the last call, but for watches.
