@@ -25,6 +25,8 @@ type command struct {
 
 var commands = []command{
 	{"serve", "-manifests DIR", "serve the Gateways of a folder of manifests (or, as a pod of a fleet, with -control)", serve},
+	{"control", "-image IMAGE", "run the control plane in a cluster", control},
+	{"status", "[NAMESPACE/GATEWAY...]", "say what the fleet has in force, and what it has not and why", fleetStatus},
 	{"check", "PATH...", "compile manifests offline and say what would not be in force", check},
 	{"explain", "METHOD URL", "say which rule takes a request, and why no other does", explain},
 	{"demo", "", "run the quickstart's backends", demo},
@@ -75,7 +77,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 func usage(w io.Writer) {
 	fmt.Fprintln(w, "Fairway is an ingress and east-west gateway for Kubernetes.\n\nCommands:")
 	for _, c := range commands {
-		fmt.Fprintf(w, "  %-26s %s\n", c.name+" "+c.args, c.about)
+		fmt.Fprintf(w, "  %-29s %s\n", c.name+" "+c.args, c.about)
 	}
 	fmt.Fprintln(w, "\n`fairway COMMAND -h` lists a command's flags.")
 }

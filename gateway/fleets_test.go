@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"fairway.dev/discovery/feed"
+	"fairway.dev/discovery/provision"
+	"fairway.dev/routing"
+	"fairway.dev/routing/gatewayapi"
+	"fairway.dev/tlsmgr/identity"
+)
+
+var edgeKey = routing.ObjectKey{Kind: "Gateway", Namespace: "shop", Name: "edge"}
+
+func edgeFleet() *fleets {
+	f := &fleets{trustDomain: "cluster.local"}
+	f.reports([]gatewayapi.Report{{Object: edgeKey}, {Object: routing.ObjectKey{Kind: "HTTPRoute", Namespace: "shop", Name: "cart"}}},
+		func(routing.ObjectKey) string { return "fairway" })
+	return f
+}
+
+func TestOnlyAGatewaysOwnPodsMayHaveIt(t *testing.T) {
+	f := edgeFleet()
+	account := provision.Name("edge", "fairway")
+	tests := []struct {
+		name    string
+		peer    identity.ID
+		gateway string
+		want    string // in the error
+	}{
+		{"its pods", identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: account}, "shop/edge", ""},
+		{"another account", identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "default"}, "shop/edge", "want service account"},
+		{"another namespace", identity.ID{TrustDomain: "cluster.local", Namespace: "evil", ServiceAccount: account}, "shop/edge", "want an identity"},
+		{"another trust domain", identity.ID{TrustDomain: "elsewhere", Namespace: "shop", ServiceAccount: account}, "shop/edge", "want an identity"},
+		{"nobody's Gateway", identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: account}, "shop/none", feed.ErrUnknownGateway.Error()},
+		{"a Gateway of no namespace", identity.ID{TrustDomain: "cluster.local", Namespace: "edge", ServiceAccount: account}, "edge", feed.ErrUnknownGateway.Error()},
+	}
+	for _, tt := range tests {
+		err := f.authorize(tt.peer, tt.gateway)
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	f.reports([]gatewayapi.Report{{Object: edgeKey, Gone: true}}, func(routing.ObjectKey) string { return "" })
+	if err := f.authorize(tests[0].peer, "shop/edge"); !errors.Is(err, feed.ErrUnknownGateway) {
+		t.Errorf("a Gateway that is gone: %v, want %v", err, feed.ErrUnknownGateway)
+	}
+	if len(f.gateways) > 0 {
+		t.Errorf("what is gone is remembered: %v", f.gateways)
+	}
+}
+
+func TestPortsOfAGateway(t *testing.T) {
+	f := edgeFleet()
+	step := func(want []provision.Port, wantTouched bool, d *routing.Delta) {
+		t.Helper()
+		touched := map[routing.ObjectKey]bool{}
+		f.listeners(d, touched)
+		if _, ports, _ := f.of(edgeKey); !slices.Equal(ports, want) {
+			t.Errorf("ports %v, want %v", ports, want)
+		}
+		if got := slices.Collect(maps.Keys(touched)); (len(got) == 1 && got[0] == edgeKey) != wantTouched {
+			t.Errorf("touched %v, want the Gateway: %t", got, wantTouched)
+		}
+	}
+	listener := func(name routing.ListenerName, port uint16, protocol routing.Protocol) *routing.Listener {
+		return &routing.Listener{Name: name, Gateway: "shop/edge", Port: port, Protocol: protocol}
+	}
+	web, secure := provision.Port{Number: 80, Protocol: corev1.ProtocolTCP}, provision.Port{Number: 443, Protocol: corev1.ProtocolTCP}
+	names := provision.Port{Number: 80, Protocol: corev1.ProtocolUDP}
+	step([]provision.Port{web, names, secure}, true, &routing.Delta{Listeners: []*routing.Listener{
+		listener("shop/edge/tls", 443, routing.HTTPS), listener("shop/edge/http", 80, routing.HTTP), listener("shop/edge/dns", 80, routing.UDP),
+		listener("shop/set/more", 443, routing.TLS),
+	}})
+	step([]provision.Port{web, names, secure}, false, &routing.Delta{Listeners: []*routing.Listener{listener("shop/edge/http", 80, routing.HTTP)}})
+	removed := &routing.Delta{}
+	removed.Removed.Listeners = []routing.ListenerName{"shop/edge/tls", "shop/edge/dns"}
+	step([]provision.Port{web, secure}, true, removed)
+}
+
+func TestPeersAreTheOtherReplicasThatServe(t *testing.T) {
+	yes, no := true, false
+	endpoint := func(addr, pod string, serving *bool) discoveryv1.Endpoint {
+		return discoveryv1.Endpoint{
+			Addresses: []string{addr}, TargetRef: &corev1.ObjectReference{Name: pod}, Conditions: discoveryv1.EndpointConditions{Serving: serving},
+		}
+	}
+	slice := &discoveryv1.EndpointSlice{Endpoints: []discoveryv1.Endpoint{
+		endpoint("10.0.0.1", "control-a", &yes), endpoint("10.0.0.2", "control-b", nil), endpoint("10.0.0.3", "control-c", &no),
+	}}
+	var p peers
+	k := routing.ObjectKey{Kind: "EndpointSlice", Namespace: "fairway-system", Name: "fairway-control-x"}
+	if !p.put(k, slice, "15012", "control-a") || p.put(k, slice, "15012", "control-a") {
+		t.Error("the first put changes nothing, or the second something")
+	}
+	want := []string{netip.MustParseAddrPort("10.0.0.2:15012").String()}
+	if got := p.all(); !slices.Equal(got, want) {
+		t.Errorf("peers %v, want %v", got, want)
+	}
+	if !p.put(k, nil, "15012", "control-a") || len(p.all()) > 0 || len(p.bySlice) > 0 {
+		t.Errorf("peers %v after their slice is gone", p.all())
+	}
+}

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayclient "sigs.k8s.io/gateway-api/pkg/client/clientset/versioned"
+
+	"fairway.dev/discovery/cluster"
+	"fairway.dev/discovery/feed"
+	"fairway.dev/discovery/leader"
+	"fairway.dev/discovery/provision"
+	"fairway.dev/discovery/status"
+	"fairway.dev/discovery/trust"
+	"fairway.dev/routing"
+	"fairway.dev/routing/gatewayapi"
+	"fairway.dev/tlsmgr/identity"
+)
+
+// A replica is one `fairway control`. Each replica reads the cluster,
+// translates it, and feeds the pods that come to it; the one that holds the
+// Lease writes status and keeps the Gateways' Deployments.
+type replica struct {
+	options    *controlFlags
+	log        *slog.Logger
+	name       string // of the pod
+	source     *cluster.Source
+	translator *gatewayapi.Translator
+	feed       *feed.Server
+	trust      *trust.Store
+	authority  *identity.Server
+	keeper     *identity.Keeper
+	status     *status.Writer
+	provision  *provision.Reconciler
+	election   *leader.Election
+	leads      atomic.Bool
+	complete   chan struct{} // closed when all there was at the start is translated
+	fleets     fleets
+	troubles   troubles
+	peers      peers
+	updates    updates
+}
+
+func newReplica(o *controlFlags, config *rest.Config, log *slog.Logger) (*replica, error) {
+	r := &replica{options: o, log: log, complete: make(chan struct{})}
+	r.name = os.Getenv("POD_NAME")
+	if r.name == "" {
+		hostname, err := os.Hostname()
+		if err != nil {
+			return nil, err
+		}
+		r.name = hostname
+	}
+	if err := r.readCluster(config); err != nil {
+		return nil, err
+	}
+	if err := r.vouch(config); err != nil {
+		return nil, err
+	}
+	r.fleets.trustDomain = o.trustDomain
+	r.feed = feed.NewServer(feed.Options{
+		Replica: r.name, Control: o.id(), Authorize: r.fleets.authorize, Zone: r.zone,
+		PeerCredentials: credentials.NewTLS(identity.ClientConfig(r.keeper.Certificate, r.trust.Bundle, identity.Only(o.id()))),
+		OnFleet:         func(gateway string) { r.status.FleetChanged(gateway) },
+		Log:             log,
+	})
+	return r, r.write(config)
+}
+
+// readCluster sets up what reads the cluster and makes a Spec of it.
+func (r *replica) readCluster(config *rest.Config) error {
+	var err error
+	r.source, err = cluster.New(config, cluster.Options{
+		Wanted: func(k routing.ObjectKey) bool { return r.translator.Reads(k) }, Version: version, Log: r.log,
+	})
+	if err != nil {
+		return err
+	}
+	r.translator = gatewayapi.New(r.source, gatewayapi.Options{ControllerName: r.options.controllerName, Isolated: true})
+	return nil
+}
+
+// vouch sets up who says who is who: the CA, and control's own certificate.
+func (r *replica) vouch(config *rest.Config) error {
+	o := r.options
+	var err error
+	if r.trust, err = trust.NewStore(config, o.namespace, o.trustDomain, r.log); err != nil {
+		return err
+	}
+	tokens, err := trust.NewTokens(config, o.trustDomain)
+	if err != nil {
+		return err
+	}
+	r.authority = identity.NewServer(identity.ServerOptions{
+		CA: r.trust.CA, TrustDomain: o.trustDomain, Authenticate: tokens.Authenticate, Log: r.log,
+	})
+	names := []string{o.service + "." + o.namespace + ".svc", o.host()}
+	r.keeper = identity.NewKeeper(identity.Local(r.trust.CA, identity.Claim{ID: o.id(), DNS: names}), r.log)
+	return nil
+}
+
+// write sets up what the replica that leads writes.
+func (r *replica) write(config *rest.Config) error {
+	core, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	gateways, err := gatewayclient.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	address, err := r.options.address()
+	if err != nil {
+		return err
+	}
+	controller := gatewayv1.GatewayController(r.options.controllerName)
+	r.status = status.New(status.Options{
+		Config: config, ControllerName: controller, Resource: r.source.Resource, Object: r.source.Get,
+		Wanted: r.feed.Wanted, Fleet: r.feed.Fleet, Log: r.log,
+	})
+	r.provision = provision.New(provision.Options{
+		Client: core, Gateways: gateways, ControllerName: controller,
+		Image: r.options.image, Control: address, ControlID: r.options.id().String(),
+		Report: r.status.Provisioned, Log: r.log,
+	})
+	r.election, err = leader.New(config, leader.Options{Namespace: r.options.namespace, Name: r.options.service, Identity: r.name, Log: r.log})
+	return err
+}
+
+// apply makes what changed in the cluster a change of the Spec, of statuses
+// and of fleets.
+func (r *replica) apply(c cluster.Change) {
+	began := time.Now()
+	delta, reports := r.translator.Update(c.Keys)
+	touched := map[routing.ObjectKey]bool{}
+	for _, k := range c.Keys {
+		switch k.Kind {
+		case "Gateway":
+			touched[k] = true
+		case "EndpointSlice":
+			r.meetPeers(k)
+		}
+	}
+	for _, report := range reports {
+		if report.Object.Kind == "Gateway" {
+			touched[report.Object] = true
+		}
+		r.troubles.put(report)
+	}
+	r.fleets.listeners(delta, touched)
+	r.fleets.reports(reports, func(k routing.ObjectKey) string { return classOf(r.source.Get(k)) })
+	// Who may ask for a Gateway is known before there is anything to get.
+	r.feed.Update(delta)
+	for _, report := range reports {
+		r.status.Report(report)
+	}
+	for _, k := range c.Statuses {
+		r.status.Changed(k)
+	}
+	for k := range touched {
+		r.place(k)
+	}
+	r.updates.count(len(c.Keys), time.Since(began))
+	r.log.Debug("cluster read", "origin", summary(c.Keys), "took", time.Since(began).Round(10*time.Microsecond))
+	if !c.More {
+		r.finishStart()
+	}
+}
+
+// finishStart lets the fleet have what is there, once it is all there.
+func (r *replica) finishStart() {
+	select {
+	case <-r.complete:
+	default:
+		r.feed.Open()
+		close(r.complete)
+		r.log.Info("the cluster is read")
+	}
+}
+
+// place tells provisioning what a Gateway wants.
+func (r *replica) place(k routing.ObjectKey) {
+	report, ports, ours := r.fleets.of(k)
+	if !ours {
+		r.provision.Remove(k)
+		return
+	}
+	gateway, ok := r.source.Get(k).(*gatewayv1.Gateway)
+	if !ok || !accepted(report) {
+		return
+	}
+	r.provision.Set(provision.Wanted{Gateway: gateway, Parameters: report.Parameters, Ports: ports})
+}
+
+func accepted(r gatewayapi.Report) bool {
+	for _, c := range r.Conditions {
+		if c.Type == string(gatewayv1.GatewayConditionAccepted) {
+			return c.Status == "True"
+		}
+	}
+	return false
+}
+
+// lead writes status and keeps fleets while this replica holds the Lease, once
+// it knows all that there is.
+func (r *replica) lead(ctx context.Context) error {
+	for _, ready := range []<-chan struct{}{r.complete, r.trust.Ready()} {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	r.provision.SetRoots(r.trust.Bundle().PEM())
+	return r.election.Run(ctx, func(ctx context.Context) {
+		r.leads.Store(true)
+		defer r.leads.Store(false)
+		r.log.Info("leading")
+		var both sync.WaitGroup
+		both.Go(func() { r.status.Run(ctx) })
+		both.Go(func() {
+			if err := r.provision.Run(ctx); err != nil {
+				r.log.Error("fleets are not kept", "err", err)
+			}
+		})
+		both.Wait()
+	})
+}
+
+// ready reports whether this replica serves the feed, and what it waits for.
+// A kind that cannot be listed later takes no pod its feed.
+func (r *replica) ready() (bool, []string) {
+	var unfinished []string
+	for _, task := range []struct {
+		name string
+		done <-chan struct{}
+	}{{"CA read", r.trust.Ready()}, {"own certificate", r.keeper.Ready()}, {"cluster read", r.complete}} {
+		select {
+		case <-task.done:
+		default:
+			unfinished = append(unfinished, task.name)
+		}
+	}
+	if len(unfinished) == 0 {
+		return true, nil
+	}
+	_, missing := r.source.Synced()
+	return false, append(unfinished, missing...)
+}
