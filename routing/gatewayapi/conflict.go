@@ -44,7 +44,8 @@ func truth(b bool) int {
 }
 
 // A stake is an object's interest in a port of a Gateway: the class of its
-// listeners there, none if they are of several, which no port can be.
+// listeners there; none if they are of several, which no port can be, or if
+// none of them can be told from the others.
 type stake struct {
 	by    rank
 	class string
@@ -57,7 +58,7 @@ type bid struct {
 	by       rank
 	section  gatewayv1.SectionName
 	protocol gatewayv1.ProtocolType
-	mixed    bool // its object has listeners of several classes on the port
+	void     bool // the stake of its object has no class
 }
 
 // stakes are the gifts by which the listeners of an object take part in who
@@ -65,44 +66,64 @@ type bid struct {
 // Secret does not give its hostname away.
 func (o *roster) stakes() []gift {
 	var out []gift
-	for i, l := range o.listeners {
+	byPort := map[string]bool{}
+	for _, l := range o.listeners {
 		if !l.accepted.ok() {
 			continue
 		}
-		socket, host := l.socket(), pattern(l.hostname)
 		b := o.bid(l)
-		out = append(out, gift{o.gateway.cell(bidsFor, socket+"/"+host), b})
+		out = append(out, gift{o.gateway.cell(bidsFor, l.socket+"/"+pattern(l.hostname)), b})
 		if l.speaksTLS() {
-			for w := range wider(host) {
-				out = append(out, gift{o.gateway.cell(bidsUnder, socket+"/"+w), b})
+			for w := range wider(pattern(l.hostname)) {
+				out = append(out, gift{o.gateway.cell(bidsUnder, l.socket+"/"+w), b})
 			}
 		}
-		first := slices.IndexFunc(o.listeners, func(m *listener) bool { return m.accepted.ok() && m.socket() == socket })
-		if first == i {
-			s := stake{o.rank, classes[l.protocol]}
-			if b.mixed {
-				s.class = ""
-			}
-			out = append(out, gift{o.gateway.cell(stakesIn, socket), s})
+		if byPort[l.socket] {
+			continue
 		}
+		byPort[l.socket] = true
+		s := stake{by: o.rank}
+		if !l.void {
+			s.class = classes[l.protocol]
+		}
+		out = append(out, gift{o.gateway.cell(stakesIn, l.socket), s})
 	}
 	return out
 }
 
-func (o *roster) bid(l *listener) bid {
-	return bid{o.rank, l.name, l.protocol, o.sibling(l, func(m *listener) bool { return classes[m.protocol] != classes[l.protocol] }) != nil}
+func (o *roster) bid(l *listener) bid { return bid{o.rank, l.name, l.protocol, l.void} }
+
+// findVoid marks the listeners of an object whose stake in their port has no
+// class.
+func findVoid(list []*listener) {
+	clear := map[string]bool{} // ports on which a listener can be told from all others
+	mixed := map[string]bool{} // ports with listeners of several classes
+	for _, l := range list {
+		if l.accepted.ok() {
+			mixed[l.socket] = mixed[l.socket] || sibling(list, l, l.isStranger) != nil
+			clear[l.socket] = clear[l.socket] || sibling(list, l, l.isTwin) == nil
+		}
+	}
+	for _, l := range list {
+		l.void = mixed[l.socket] || !clear[l.socket]
+	}
 }
 
-// sibling finds another listener of the object on the port of l; nil if there
+// sibling finds another listener of an object on the port of l; nil if there
 // is none.
-func (o *roster) sibling(l *listener, found func(*listener) bool) *listener {
-	for _, m := range o.listeners {
-		if m != l && m.accepted.ok() && m.port == l.port && m.socket() == l.socket() && found(m) {
+func sibling(list []*listener, l *listener, found func(*listener) bool) *listener {
+	for _, m := range list {
+		if m != l && m.accepted.ok() && m.socket == l.socket && found(m) {
 			return m
 		}
 	}
 	return nil
 }
+
+// isStranger and isTwin are the two ways in which a listener on the same port
+// cannot be told from l.
+func (l *listener) isStranger(m *listener) bool { return classes[m.protocol] != classes[l.protocol] }
+func (l *listener) isTwin(m *listener) bool     { return !l.isStranger(m) && m.hostname == l.hostname }
 
 // owner finds the first object in rank that says one thing only about a port
 // of a Gateway. Its value is that object's stake; zero if there is none.
@@ -132,7 +153,7 @@ func (t *Translator) hostname(r *reading) outcome {
 	class := r.value(gw.cell(socketCell, socket)).(string)
 	var bids []bid
 	for item := range r.bag(gw.cell(bidsFor, r.id.part)) {
-		if b := item.(bid); classes[b.protocol] == class && !r.outspoken(gw, socket, b) {
+		if b := item.(bid); classes[b.protocol] == class && !r.unsettled(gw, socket, b) {
 			bids = append(bids, b)
 		}
 	}
@@ -146,10 +167,10 @@ func (t *Translator) hostname(r *reading) outcome {
 	return outcome{value: bid{}}
 }
 
-// outspoken reports whether the object of a bid says several things about
-// a port that nobody before it has settled: then none of them counts.
-func (r *reading) outspoken(gw parentName, socket string, b bid) bool {
-	return b.mixed && b.by.compare(r.value(gw.cell(ownerCell, socket)).(stake).by) < 0
+// unsettled reports whether the stake of a bid's object has no class, on a port
+// that nobody before it has settled: then none of its listeners counts.
+func (r *reading) unsettled(gw parentName, socket string, b bid) bool {
+	return b.void && b.by.compare(r.value(gw.cell(ownerCell, socket)).(stake).by) < 0
 }
 
 // A place is what the listeners beside it leave to a listener.
@@ -193,11 +214,13 @@ func (t *Translator) standing(r *reading) outcome {
 // implementation "MUST NOT pick one conflicting Listener as the winner");
 // between objects rank decides. Who is not served keeps nobody else away.
 func (o *roster) conflict(r *reading, l *listener) verdict {
-	socket, host, b := l.socket(), pattern(l.hostname), o.bid(l)
+	socket, host, b := l.socket, pattern(l.hostname), o.bid(l)
 	class := r.value(o.gateway.cell(socketCell, socket)).(string)
-	if class == "" || r.outspoken(o.gateway, socket, b) {
-		m := o.sibling(l, func(m *listener) bool { return classes[m.protocol] != classes[l.protocol] })
-		return conflicted(gatewayv1.ListenerReasonProtocolConflict, "listener %s has protocol %s on the same port", m.name, m.protocol)
+	if class == "" || r.unsettled(o.gateway, socket, b) {
+		if m := sibling(o.listeners, l, l.isStranger); m != nil {
+			return conflicted(gatewayv1.ListenerReasonProtocolConflict, "listener %s has protocol %s on the same port", m.name, m.protocol)
+		}
+		return o.twins(l)
 	}
 	if class != classes[l.protocol] {
 		return conflicted(gatewayv1.ListenerReasonProtocolConflict, "%s has another protocol on port %d",
@@ -208,12 +231,19 @@ func (o *roster) conflict(r *reading, l *listener) verdict {
 		return verdict{}
 	}
 	if best == (bid{}) || best.by.compare(o.rank) > 0 {
-		m := o.sibling(l, func(m *listener) bool {
-			return classes[m.protocol] == class && pattern(m.hostname) == host
-		})
-		return indistinct(l, "listener "+string(m.name), m.protocol)
+		return o.twins(l)
 	}
 	return indistinct(l, o.mention(best.by), best.protocol)
+}
+
+// twins is the conflict of a listener with those of its object that have its
+// port and hostname: one of another protocol, if there is one.
+func (o *roster) twins(l *listener) verdict {
+	m := sibling(o.listeners, l, func(m *listener) bool { return l.isTwin(m) && m.protocol != l.protocol })
+	if m == nil {
+		m = sibling(o.listeners, l, l.isTwin)
+	}
+	return indistinct(l, "listener "+string(m.name), m.protocol)
 }
 
 // indistinct is the conflict of a listener with another that has its port and
@@ -243,7 +273,7 @@ func (o *roster) mention(by rank) string {
 // overlap says whether the hostname of a listener covers that of another on
 // the same port, or the other way round.
 func (o *roster) overlap(r *reading, l *listener) verdict {
-	socket, host := l.socket(), pattern(l.hostname)
+	socket, host := l.socket, pattern(l.hostname)
 	found := len(r.bag(o.gateway.cell(bidsUnder, socket+"/"+host))) > 0
 	for w := range wider(host) {
 		for item := range r.bag(o.gateway.cell(bidsFor, socket+"/"+w)) {
@@ -254,7 +284,7 @@ func (o *roster) overlap(r *reading, l *listener) verdict {
 		return verdict{}
 	}
 	who := "another listener on the port"
-	if m := o.sibling(l, func(m *listener) bool {
+	if m := sibling(o.listeners, l, func(m *listener) bool {
 		return m.speaksTLS() && m.hostname != l.hostname && overlap(pattern(m.hostname), host)
 	}); m != nil {
 		who = "listener " + string(m.name)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -37,6 +36,7 @@ type listener struct {
 	name     gatewayv1.SectionName
 	field    string
 	port     uint16
+	socket   string // the port as part of a cell's id: "443/tcp"
 	protocol gatewayv1.ProtocolType
 	hostname string // lower case; empty where the protocol has none
 	tls      *gatewayv1.ListenerTLSConfig
@@ -48,6 +48,7 @@ type listener struct {
 	accepted verdict
 	resolved verdict
 	problems []note
+	void     bool // among those of its object (see stake)
 }
 
 func (l *listener) reject(field string, v verdict) {
@@ -81,6 +82,7 @@ func (t *Translator) parseListeners(specs []gatewayv1.Listener) (list []*listene
 		}
 		list = append(list, l)
 	}
+	findVoid(list)
 	return list, problems
 }
 
@@ -89,6 +91,7 @@ func parseListener(spec *gatewayv1.Listener, field string) *listener {
 		name:     spec.Name,
 		field:    field,
 		port:     uint16(spec.Port),
+		socket:   itoa(int(spec.Port)) + "/tcp",
 		protocol: spec.Protocol,
 		tls:      spec.TLS,
 		kinds:    []gatewayv1.RouteGroupKind{},
@@ -99,6 +102,9 @@ func parseListener(spec *gatewayv1.Listener, field string) *listener {
 		l.reject(".protocol", no(string(gatewayv1.ListenerReasonUnsupportedProtocol),
 			"protocol %s: want HTTP, HTTPS, TLS, TCP or UDP", spec.Protocol))
 		return l
+	}
+	if l.protocol == gatewayv1.UDPProtocolType {
+		l.socket = itoa(int(spec.Port)) + "/udp"
 	}
 	if l.protocol != gatewayv1.TCPProtocolType && l.protocol != gatewayv1.UDPProtocolType {
 		l.hostname = strings.ToLower(string(or(spec.Hostname, "")))
@@ -196,15 +202,6 @@ func (l *listener) speaksTLS() bool {
 func (l *listener) passesThrough() bool {
 	return l.protocol == gatewayv1.TLSProtocolType && l.tls != nil &&
 		or(l.tls.Mode, gatewayv1.TLSModeTerminate) == gatewayv1.TLSModePassthrough
-}
-
-// socket is the port that l needs, as part of a cell's id: "443/tcp".
-func (l *listener) socket() string {
-	transport := "/tcp"
-	if l.protocol == gatewayv1.UDPProtocolType {
-		transport = "/udp"
-	}
-	return strconv.Itoa(int(l.port)) + transport
 }
 
 // A listenerState is what a listener comes to.

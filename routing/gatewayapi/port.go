@@ -25,8 +25,8 @@ func (t *Translator) claims(r *reading, o *roster, l *listener) []gift {
 	}
 	c := f.claim(l)
 	return []gift{
-		{cellID{kind: claimsOn, name: l.socket()}, c},
-		{cellID{kind: claimsOn, name: l.socket(), part: pattern(l.hostname)}, c},
+		{cellID{kind: claimsOn, name: l.socket}, c},
+		{cellID{kind: claimsOn, name: l.socket, part: pattern(l.hostname)}, c},
 	}
 }
 
@@ -79,7 +79,7 @@ func (t *Translator) outbid(r *reading, f *frame, l *listener) (winner parentNam
 	}
 	c := f.claim(l)
 	for _, part := range []string{"", pattern(l.hostname)} {
-		by := r.value(cellID{kind: portCell, name: l.socket(), part: part}).(map[portClaim]parentName)
+		by := r.value(cellID{kind: portCell, name: l.socket, part: part}).(map[portClaim]parentName)
 		if winner, lost = by[c]; lost {
 			return winner, true
 		}
