@@ -17,6 +17,8 @@ const (
 	fetchTime = 10 * time.Second
 	// waitedFor is how long a content that cannot be fetched is waited for.
 	waitedFor = 5 * time.Second
+	// applyTime bounds all the fetches that one apply waits for.
+	applyTime = 250 * time.Millisecond
 	// sweepAfter is how long a content that nobody reads may stay.
 	sweepAfter = time.Minute
 )
@@ -103,6 +105,46 @@ func (s *Source) considerMissed(ctx context.Context) {
 	for k := range keys {
 		s.consider(ctx, k)
 	}
+}
+
+// apply runs f, in which Get waits for contents if the first ones have come.
+func (s *Source) apply(f func()) {
+	if !s.ready { // only this goroutine writes it
+		f()
+		return
+	}
+	s.fetchUntil(time.Now().Add(applyTime))
+	defer s.fetchUntil(time.Time{})
+	f()
+}
+
+func (s *Source) fetchUntil(end time.Time) {
+	s.now.mu.Lock()
+	s.now.until = end
+	s.now.mu.Unlock()
+}
+
+// fetchNow fetches a content while apply waits for it, or returns nil.
+func (s *Source) fetchNow(k routing.ObjectKey) any {
+	s.now.mu.Lock()
+	defer s.now.mu.Unlock()
+	if !time.Now().Before(s.now.until) {
+		return nil
+	}
+	c := &s.contents
+	version := c.version(k)
+	if version == "" || c.held[k] != nil {
+		return nil // there is none, or it is on its way
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), s.now.until)
+	defer cancel()
+	o, err := s.wire.content(ctx, kindNamed(k.Kind), k)
+	if err != nil {
+		return nil // it is asked for again, and what is wrong is said
+	}
+	c.held[k] = &holding{version: o.GetResourceVersion(), asked: version}
+	s.put(k, o)
+	return o
 }
 
 // release lets a content go, and reports whether there was one.

@@ -65,25 +65,56 @@ func TestContentsThatAreReadFromTheStart(t *testing.T) {
 	}
 }
 
-// Later a Get that finds nothing is what asks for a content.
+// Later a translation has what it reads at once: an edit that names another
+// certificate is one Change, and nothing in between.
 func TestContentsThatAreReadLater(t *testing.T) {
 	a := newAPIServer(t)
 	a.apply(shop)
 	o := observe(t, a, Options{})
 	o.start()
+	o.waitReady()
 	a.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n")
 	if c := o.next(); c.More {
 		t.Errorf("%+v has More, but nobody has asked for anything", c)
 	}
-	o.reads(tlsKey)
-	if c := o.next(); c.More || !slices.Equal(c.Keys, []routing.ObjectKey{tlsKey}) {
-		t.Errorf("Change %+v, want the Secret", c)
+	o.wants[tlsKey] = true
+	if s := get[corev1.Secret](t, o, tlsKey); string(s.Data["tls.key"]) != "key" {
+		t.Errorf("Secret %+v", s)
+	}
+	if n := o.Pending(); n != 0 {
+		t.Errorf("Pending() = %d, want 0", n)
 	}
 	// One that appears when it is read already.
-	o.reads(key("Secret", "shop", "late"))
+	late := key("Secret", "shop", "late")
+	o.wants[late] = true
+	if o.Get(late) != nil || o.Pending() != 0 {
+		t.Errorf("Get(%v) = %v, %d pending, want none", late, o.Get(late), o.Pending())
+	}
 	a.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: late, namespace: shop}\ndata: {a: eA==}\n")
-	if c := o.next(); !slices.Equal(texts(c.Keys), []string{"Secret shop/late"}) {
-		t.Errorf("Change %+v, want the Secret that appeared", c)
+	if c := o.next(); !slices.Equal(c.Keys, []routing.ObjectKey{late}) {
+		t.Errorf("Change %+v, want the Secret that appeared, and not the one that was read at once", c)
+	}
+}
+
+// A translation does not wait for long: what is late comes with a Change.
+func TestContentThatIsLate(t *testing.T) {
+	a := newAPIServer(t)
+	a.apply(shop)
+	gate := make(chan struct{})
+	a.held["secrets/shop/tls"] = gate
+	o := observe(t, a, Options{})
+	o.start()
+	o.waitReady()
+	a.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n")
+	o.next()
+	o.reads(tlsKey)
+	if n := o.Pending(); n != 1 {
+		t.Errorf("Pending() = %d, want the Secret that is late", n)
+	}
+	a.set(func() { delete(a.held, "secrets/shop/tls") })
+	close(gate)
+	if c := o.next(); c.More || !slices.Equal(c.Keys, []routing.ObjectKey{tlsKey}) {
+		t.Errorf("Change %+v, want the Secret", c)
 	}
 }
 
@@ -170,13 +201,11 @@ func TestContentNobodyReadsIsLetGo(t *testing.T) {
 	get[corev1.Secret](t, o, tlsKey) // it is read still
 	delete(o.wants, tlsKey)
 	sweep()
-	if s := o.Get(tlsKey); s != nil {
+	if s := o.world.Get(tlsKey); s != nil {
 		t.Errorf("a Secret that nobody reads is held: %v", s)
 	}
-	o.reads(tlsKey)
-	if c := o.next(); !slices.Equal(c.Keys, []routing.ObjectKey{tlsKey}) {
-		t.Errorf("Change %+v, want the Secret that is read again", c)
-	}
+	o.wants[tlsKey] = true
+	get[corev1.Secret](t, o, tlsKey) // it is read again
 }
 
 // A content that cannot be had holds up nothing, and comes when it can be.

@@ -58,7 +58,8 @@ func (s *Source) report(ctx context.Context, d difference, apply func(Change)) {
 		if !first && d.keys == nil && d.statuses == nil && (more || !s.owed) {
 			return
 		}
-		apply(Change{Keys: sorted(d.keys), Statuses: sorted(d.statuses), More: more})
+		c := Change{Keys: sorted(d.keys), Statuses: sorted(d.statuses), More: more}
+		s.apply(func() { apply(c) })
 		s.begun, s.owed = true, more
 		if !more {
 			s.beReady()
