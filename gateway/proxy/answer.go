@@ -67,7 +67,7 @@ func (e *exchange) answer(a *answer) {
 	if e.grpc {
 		// Trailers-Only, in the words of gRPC's HTTP/2 mapping: a client
 		// understands it where it would make UNKNOWN of a status.
-		e.rec.GRPCStatus = grpcStatus(a.status)
+		e.rec.GRPCStatus = a.grpc()
 		resp.Fields.Add(message.ContentType, "application/grpc")
 		resp.Fields.Add(message.GRPCStatus, grpcDigits[e.rec.GRPCStatus])
 		resp.Fields.Add(message.GRPCMessage, a.text[:max(len(a.text)-1, 0)])
@@ -176,9 +176,10 @@ func (e *exchange) noteGRPC(f message.Fields) {
 }
 
 const (
-	grpcCancelled   = 1
-	grpcUnknown     = 2
-	grpcUnavailable = 14
+	grpcCancelled        = 1
+	grpcUnknown          = 2
+	grpcDeadlineExceeded = 4
+	grpcUnavailable      = 14
 )
 
 // settleGRPC fills in the gRPC status that a client takes for one that did
@@ -195,6 +196,14 @@ func (e *exchange) settleGRPC() {
 	default:
 		e.rec.GRPCStatus = grpcStatus(e.rec.Status)
 	}
+}
+
+// grpc returns what a is to a gRPC client.
+func (a *answer) grpc() int {
+	if a == &timedOut {
+		return grpcDeadlineExceeded
+	}
+	return grpcStatus(a.status)
 }
 
 // grpcStatus maps a status as gRPC's http-grpc-status-mapping does.
@@ -214,4 +223,4 @@ func grpcStatus(status int) int {
 	return grpcUnknown
 }
 
-var grpcDigits = [...]string{2: "2", 7: "7", 12: "12", 13: "13", 14: "14", 16: "16"}
+var grpcDigits = [...]string{2: "2", 4: "4", 7: "7", 12: "12", 13: "13", 14: "14", 16: "16"}

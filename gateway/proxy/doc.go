@@ -51,7 +51,8 @@
 //
 // The gateway's own answers have a line of plain text and "server: fairway".
 // To a gRPC request (content type application/grpc) they are Trailers-Only
-// with status 200 and the grpc-status that gRPC maps the status to.
+// with status 200 and the grpc-status that gRPC maps the status to, but for a
+// deadline of the whole exchange: that is DEADLINE_EXCEEDED.
 //
 //	400 DPE  the path has an encoded NUL
 //	404 NR   no rule takes the request, or no listener has the host
@@ -81,6 +82,10 @@
 // bound. There is no default for either, as in Istio: streams may last. But an
 // exchange on which nothing moves ends after StreamIdle, 5 minutes, and a
 // tunnel after TunnelIdle, 1 hour. The other two do not bound tunnels.
+//
+// A gRPC client's grpc-timeout stands for Timeouts.Request where it is the
+// shorter one. It goes on to the backend as it came, and a backend that misses
+// it is none the less healthy: the client chose it.
 //
 // # Retries
 //

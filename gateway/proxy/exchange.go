@@ -46,6 +46,7 @@ type life struct {
 	requestEnded bool // the request is whole
 	headSent     bool // the response's head, but for 1xx
 	tunnel       bool // after a 101
+	hurried      bool // the deadline is the client's own
 	begun        bool // Begin of the share's cluster is to be ended
 
 	try      *try // under way
@@ -158,9 +159,7 @@ func (e *exchange) unmatched(res *routing.Result) {
 
 // act does what the rule says.
 func (e *exchange) act() {
-	if d := e.rule.request; d > 0 {
-		e.on.loop.Arm(&e.deadline, d)
-	}
+	e.bound()
 	if e.rule.session != nil {
 		e.resume(e.rule.session)
 	}
@@ -295,7 +294,7 @@ func (e *exchange) stoodStill() {
 	if e.awaitsClient() {
 		a = &clientSlow
 	}
-	e.giveUp(a, telemetry.StreamIdle)
+	e.giveUp(a, telemetry.StreamIdle, upstream.Timeout)
 }
 
 // awaitsClient reports whether the backend has taken all that the client has
@@ -305,14 +304,20 @@ func (e *exchange) awaitsClient() bool {
 }
 
 // timedOut is what the deadline fires.
-func (e *exchange) timedOut() { e.giveUp(&timedOut, telemetry.UpstreamTimeout) }
+func (e *exchange) timedOut() {
+	o := upstream.Timeout
+	if e.hurried {
+		o = upstream.Abandoned // a client has no say in an endpoint's health
+	}
+	e.giveUp(&timedOut, telemetry.UpstreamTimeout, o)
+}
 
-// giveUp ends an exchange that took too long: with a where nothing was
+// giveUp ends an exchange that took too long, its try with o: with a where nothing was
 // answered yet.
-func (e *exchange) giveUp(a *answer, flag telemetry.Flags) {
+func (e *exchange) giveUp(a *answer, flag telemetry.Flags, o upstream.Outcome) {
 	e.rec.Flags |= flag
 	if e.try != nil {
-		e.try.cancel(upstream.Timeout)
+		e.try.cancel(o)
 	}
 	if e.headSent {
 		e.abort(errSlow)
