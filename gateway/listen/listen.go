@@ -217,6 +217,10 @@ func (s *Set) bind(p *Port) (*socket, error) {
 // accept starts taking connections on one loop.
 func (k *socket) accept(i int, l *perLoop) {
 	failed := func(err error) {
+		if err == nil {
+			k.set.opt.Log.Info("connections are accepted again", "listener", k.port.Load().Addr)
+			return
+		}
 		k.set.opt.Log.Error("connections are not accepted", "listener", k.port.Load().Addr, "err", err)
 	}
 	a, err := l.loop.Accept(k.fd, func(fd int, remote netip.AddrPort) { k.take(l, fd, remote) }, failed)

@@ -28,11 +28,14 @@ type Acceptor struct {
 	take   func(fd int, remote netip.AddrPort)
 	failed func(error)
 	rest   Timer
+	last   error // what accepting failed of since it last did not
 	closed bool
 }
 
 // Accept hands each connection that listening descriptor fd has to take, as a
-// descriptor that does not block. Failures to accept are told to failed.
+// descriptor that does not block. That accepting fails, and is tried again, is
+// told to failed: once for each cause, however long it lasts, and with nil once
+// a connection is accepted again.
 func (l *Loop) Accept(fd int, take func(fd int, remote netip.AddrPort), failed func(error)) (*Acceptor, error) {
 	a := &Acceptor{loop: l, fd: fd, take: take, failed: failed}
 	a.rest.Fire = a.goOn
@@ -42,9 +45,17 @@ func (l *Loop) Accept(fd int, take func(fd int, remote netip.AddrPort), failed f
 // goOn accepts again after a rest.
 func (a *Acceptor) goOn() {
 	if err := a.watch(); err != nil {
-		a.failed(err)
-		a.loop.Arm(&a.rest, restAfterError)
+		a.fail(err)
 	}
+}
+
+// fail tells of err, unless it is known, and rests.
+func (a *Acceptor) fail(err error) {
+	if a.last == nil || a.last.Error() != err.Error() {
+		a.failed(err)
+	}
+	a.last = err
+	a.loop.Arm(&a.rest, restAfterError)
 }
 
 func (a *Acceptor) watch() error {
@@ -82,15 +93,18 @@ func (a *Acceptor) batch() (more bool) {
 		fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
+			if a.last != nil {
+				a.last = nil
+				a.failed(nil)
+			}
 			a.take(fd, addrPort(sa))
 		case unix.EAGAIN:
 			return false
 		case unix.EINTR, unix.ECONNABORTED:
 			continue
 		default:
-			a.failed(fmt.Errorf("accept: %w", err))
 			a.loop.poll.remove(a.fd)
-			a.loop.Arm(&a.rest, restAfterError)
+			a.fail(fmt.Errorf("accept: %w", err))
 			return false
 		}
 	}
