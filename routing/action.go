@@ -40,6 +40,7 @@ func (k *actionCheck) run() *Action {
 	k.filters(a.Redirect, a.Rewrite, a.CORS)
 	k.close(checkRetry(a.Retry))
 	k.close(checkSession(a.Session))
+	k.close(k.auth(a.Auth))
 	a.Mirrors = k.mirrors(a.Mirrors)
 	a.Backends = slices.Clone(a.Backends)
 	for i := range a.Backends {
@@ -212,6 +213,28 @@ func checkSession(s *Session) error {
 		}
 	}
 	return nil
+}
+
+// auth says why a request cannot be asked about. Then none may pass.
+func (k *actionCheck) auth(a *ExternalAuth) error {
+	switch {
+	case a == nil:
+		return nil
+	case !k.clusters(a.Cluster):
+		return fmt.Errorf("no cluster %q to ask who may pass", a.Cluster)
+	case a.MaxBody < 0 || a.MaxBody > 1<<16:
+		return fmt.Errorf("a body of %d bytes to ask with: want up to %d", a.MaxBody, 1<<16)
+	case a.Path != "" && a.Path[0] != '/':
+		return fmt.Errorf("path %q to ask at: want one that begins with /", a.Path)
+	}
+	for _, names := range [][]string{a.Request, a.Response} {
+		for _, name := range names {
+			if !isToken(name) {
+				return fmt.Errorf("external auth: name %q: want a token", name)
+			}
+		}
+	}
+	return wrap("external auth", checkPathText(a.Path))
 }
 
 func checkCORS(c *CORS) error {

@@ -61,6 +61,11 @@ func TestInvalidActionClosesItsRule(t *testing.T) {
 		"redirect with status 0":             {Backends: []Backend{{Weight: 1, Redirect: &Redirect{}}}},
 		`header "x:y": want a token`:         {Backends: []Backend{{Cluster: "b", Weight: 1, Request: HeaderChange{Remove: []string{"x:y"}}}}},
 		`cors: origin "://"`:                 {Backends: []Backend{{Cluster: "b", Weight: 1, CORS: &CORS{AllowOrigins: []string{"://"}}}}},
+		`no cluster "gone" to ask`:           {Auth: &ExternalAuth{Cluster: "gone"}},
+		"a body of 65537 bytes":              {Auth: &ExternalAuth{Cluster: "b", MaxBody: 65537}},
+		`path "auth" to ask at`:              {Auth: &ExternalAuth{Cluster: "b", Path: "auth"}},
+		`external auth: path "/a?b"`:         {Auth: &ExternalAuth{Cluster: "b", Path: "/a?b"}},
+		`external auth: name "a b"`:          {Auth: &ExternalAuth{Cluster: "b", Request: []string{"a b"}}},
 		`cors: origin "https://a b": want "`: {CORS: &CORS{AllowOrigins: []string{"*", "https://*.example.com", "https://a b"}}},
 	}
 	for want, action := range tests {

@@ -3,6 +3,7 @@ package routing
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 )
 
@@ -87,18 +88,32 @@ func (c *compiledRoute) addRule(index int, clusters func(ClusterName) bool) {
 	c.problems = append(c.problems, check.problems...)
 	c.targets = append(c.targets, t)
 	c.candidates = append(c.candidates, candidates...)
-	c.useClusters(&rule.Action)
+	c.uses = slices.AppendSeq(c.uses, rule.Action.Clusters())
 }
 
-// useClusters notes the clusters whose existence decides about a rule.
-func (c *compiledRoute) useClusters(a *Action) {
-	for _, m := range a.Mirrors {
-		c.uses = append(c.uses, m.Cluster)
-	}
-	for i := range a.Backends {
-		c.uses = append(c.uses, a.Backends[i].Cluster)
-		for _, m := range a.Backends[i].Mirrors {
-			c.uses = append(c.uses, m.Cluster)
+// Clusters yields the clusters that an action can send to, one perhaps more
+// than once.
+func (a *Action) Clusters() iter.Seq[ClusterName] {
+	return func(yield func(ClusterName) bool) {
+		if a.Auth != nil && !yield(a.Auth.Cluster) {
+			return
+		}
+		mirrors := func(list []Mirror) bool {
+			for _, m := range list {
+				if !yield(m.Cluster) {
+					return false
+				}
+			}
+			return true
+		}
+		if !mirrors(a.Mirrors) {
+			return
+		}
+		for i := range a.Backends {
+			b := &a.Backends[i]
+			if b.Cluster != "" && !yield(b.Cluster) || !mirrors(b.Mirrors) {
+				return
+			}
 		}
 	}
 }

@@ -245,6 +245,7 @@ type Action struct {
 	Rewrite  *Rewrite
 	Mirrors  []Mirror
 	CORS     *CORS
+	Auth     *ExternalAuth // asked before all but CORS preflights; nil: nobody
 	Timeouts Timeouts
 	Retry    *Retry // nil: the default (see proxy)
 	Session  *Session
@@ -305,6 +306,20 @@ type Mirror struct {
 	Cluster                ClusterName
 	Origin                 Origin
 	Numerator, Denominator uint32 // the share of requests: 100/100 is all
+}
+
+// ExternalAuth is HTTPExternalAuthFilter (GEP-1494): a server is asked whether
+// a request may pass, and what the backend is told about it.
+type ExternalAuth struct {
+	Cluster ClusterName
+	Origin  Origin
+	GRPC    bool     // the server speaks Envoy's ext_authz (envoy.service.auth.v3), and not plain HTTP
+	Path    string   // of plain HTTP: comes before the request's own
+	Request []string // fields that the server is sent besides those it always is, lower case; none with GRPC: all
+	// Response are fields of the answer in plain HTTP that the backend is
+	// sent, lower case; none: all that are not about the answer itself.
+	Response []string
+	MaxBody  int // bytes of the request's body that the server is sent, all or the request is refused; 0: it is sent none
 }
 
 // CORS is HTTPCORSFilter (GEP-1767): the gateway answers preflights itself.

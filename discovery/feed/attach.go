@@ -144,21 +144,9 @@ func (w *world) divide(r *routing.Route) map[*view]*routing.Route {
 // clustersOf returns the names of the clusters that a route can send to, each once.
 func clustersOf(r *routing.Route) []string {
 	var names []string
-	add := func(c routing.ClusterName) {
-		if c != "" {
-			names = append(names, clusterName(c))
-		}
-	}
 	for i := range r.Rules {
-		action := &r.Rules[i].Action
-		for _, m := range action.Mirrors {
-			add(m.Cluster)
-		}
-		for j := range action.Backends {
-			add(action.Backends[j].Cluster)
-			for _, m := range action.Backends[j].Mirrors {
-				add(m.Cluster)
-			}
+		for c := range r.Rules[i].Action.Clusters() {
+			names = append(names, clusterName(c))
 		}
 	}
 	slices.Sort(names)
