@@ -187,7 +187,7 @@ func (g *gateway) drain() error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), g.options.drain)
 	defer cancel()
-	err := g.server.Drain(ctx)
+	err := g.server.Drain(ctx, g.options.drainDelay)
 	g.server.Close()
 	if g.accessLog != nil {
 		err = errors.Join(err, g.closeAccessLog())

@@ -24,6 +24,7 @@ type serveFlags struct {
 	logFormat   string
 	logLevel    slog.Level
 	drain       time.Duration
+	drainDelay  time.Duration
 	maxConns    int
 	maxRequests int
 	trustedHops int
@@ -41,6 +42,7 @@ func parseServe(args []string) (*serveFlags, error) {
 	f.StringVar(&o.logFormat, "log-format", "json", "access log lines as json or `text`")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "what is logged: debug, info, warn or error")
 	f.DurationVar(&o.drain, "drain", 25*time.Second, "how long requests under way may take after SIGTERM")
+	f.DurationVar(&o.drainDelay, "drain-delay", 0, "how long after SIGTERM new connections are still taken, of the time that -drain gives")
 	f.IntVar(&o.maxConns, "max-connections", 0, "client connections at once; 0 means what the file descriptors are enough for")
 	f.IntVar(&o.maxRequests, "max-requests", 0, "requests under way at once; 0 means no bound")
 	f.IntVar(&o.trustedHops, "trusted-hops", 0, "proxies in front whose X-Forwarded-For is believed")
@@ -51,8 +53,8 @@ func parseServe(args []string) (*serveFlags, error) {
 		f.Usage()
 		return nil, errUsage
 	}
-	if o.maxConns < 0 || o.maxRequests < 0 || o.trustedHops < 0 || o.drain < 0 {
-		return nil, errors.New("-max-connections, -max-requests, -trusted-hops and -drain: want 0 or more")
+	if o.maxConns < 0 || o.maxRequests < 0 || o.trustedHops < 0 || o.drain < 0 || o.drainDelay < 0 {
+		return nil, errors.New("-max-connections, -max-requests, -trusted-hops, -drain and -drain-delay: want 0 or more")
 	}
 	return o, nil
 }

@@ -15,8 +15,11 @@ import (
 
 // Defaults of pods.
 const (
-	replicas      = 2
-	drainSeconds  = 25
+	replicas     = 2
+	drainSeconds = 25
+	// drainDelay is how long kube-proxy and load balancers have to learn that
+	// a pod leaves.
+	drainDelay    = 5
 	afterDrain    = 35 // seconds of the grace period that are left for leaving one after the other
 	minReady      = 5  // seconds that a pod is ready before an old one goes: load balancers learn it
 	nobody        = 65532
@@ -183,6 +186,7 @@ func (w *Wanted) args(o *Options) []string {
 		"-state=" + stateDir,
 		fmt.Sprintf("-admin=:%d", adminPort),
 		fmt.Sprintf("-drain=%ds", w.drain()),
+		fmt.Sprintf("-drain-delay=%ds", drainDelay),
 	}
 	if s.AccessLog != nil {
 		switch or(s.AccessLog.Format, v1alpha1.AccessLogJSON) {

@@ -26,6 +26,7 @@ type conn struct {
 
 	prev, next *conn
 	drained    bool
+	ebbs       bool // it was there when an ebb began
 }
 
 // lastWord is how long the client of a port that has left may take to say the

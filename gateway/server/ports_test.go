@@ -27,7 +27,7 @@ func TestUpdateWhileDrainingOpensNoPort(t *testing.T) {
 	s := start(t)
 	port, release := freePort(t)
 	release()
-	if err := s.Drain(t.Context()); err != nil {
+	if err := s.Drain(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
 	s.Update(answering(t, port, "late"))

@@ -171,10 +171,19 @@ func (s *Server) Ready() (ready bool, unfinished []string) {
 	return true, nil
 }
 
-// Drain stops accepting, lets what is under way finish, and returns when all
-// connections are closed, and the ports for datagrams quiet, or ctx ends.
-func (s *Server) Drain(ctx context.Context) error {
+// Drain lets what is under way finish, stops accepting, and returns when all
+// connections are closed or ctx ends. For the time of delay new connections
+// are still taken, as those who send them learn only now that the server
+// leaves, and those that are there are asked to leave, some at a time.
+func (s *Server) Drain(ctx context.Context, delay time.Duration) error {
 	s.draining.Store(true)
+	if delay > 0 {
+		s.ports.Ebb(delay)
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+		}
+	}
 	s.mu.Lock()
 	s.stopRetrying()
 	s.ports.Drain()

@@ -130,7 +130,7 @@ func TestDrainWaitsForConnections(t *testing.T) {
 	get(t, port) // the idle connection has been accepted before
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := s.Drain(ctx); err != nil {
+	if err := s.Drain(ctx, 0); err != nil {
 		t.Errorf("drain: %v", err)
 	}
 	if ready, _ := s.Ready(); ready {

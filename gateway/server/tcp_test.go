@@ -363,7 +363,7 @@ func TestDrainLeavesStreamsUntilItsEnd(t *testing.T) {
 	wantLine(t, c, "hello from a")
 	ctx, cancel := context.WithCancel(t.Context())
 	drained := make(chan error)
-	go func() { drained <- s.Drain(ctx) }()
+	go func() { drained <- s.Drain(ctx, 0) }()
 	for { // until the port is closed
 		late, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {

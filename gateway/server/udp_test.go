@@ -260,7 +260,7 @@ func TestDrainServesDatagramsUntilTheyStop(t *testing.T) {
 	c := newUDPClient(t, port)
 	c.ask("before")
 	drained := make(chan error)
-	go func() { drained <- s.Drain(t.Context()) }()
+	go func() { drained <- s.Drain(t.Context(), 0) }()
 	for !s.udp.Leaving() { // draining has begun
 		c.ask("while")
 	}
