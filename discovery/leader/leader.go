@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/klog/v2"
 )
 
 // How long a Lease holds without being renewed, how long its holder tries to
@@ -71,16 +73,21 @@ func (e *Election) Run(ctx context.Context, lead func(context.Context)) error {
 
 // turn waits for the Lease and leads until it is lost or ctx ends.
 func (e *Election) turn(ctx context.Context, lead func(context.Context)) error {
-	// Ending hold releases the Lease, which is for when lead has returned.
-	hold, release := context.WithCancel(context.WithoutCancel(ctx))
+	// Ending hold releases the Lease, which is for when lead has returned. What
+	// happens is logged here.
+	hold, release := context.WithCancel(klog.NewContext(context.WithoutCancel(ctx), klog.Logger{}))
 	defer release()
-	began, ended := make(chan struct{}), make(chan struct{})
+	// Either lead is called, and waited for, or it never will be.
+	var decided atomic.Bool
+	ended := make(chan struct{})
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock: e.lock, Name: e.options.Name, ReleaseOnCancel: true,
 		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(held context.Context) {
-				close(began)
+				if !decided.CompareAndSwap(false, true) {
+					return
+				}
 				defer close(ended)
 				held, cancel := context.WithCancel(held)
 				defer cancel()
@@ -102,17 +109,10 @@ func (e *Election) turn(ctx context.Context, lead func(context.Context)) error {
 	select {
 	case <-ctx.Done():
 	case <-over:
-	case <-began:
-		select {
-		case <-ended:
-		case <-over:
-			<-ended
-		}
+	case <-ended:
 	}
-	select {
-	case <-began: // perhaps in the moment in which ctx ended
+	if !decided.CompareAndSwap(false, true) {
 		<-ended
-	default:
 	}
 	release()
 	<-over
