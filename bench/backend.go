@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"net"
+	"strings"
 )
 
 // Small and large are the bodies of canned answers, in bytes.
@@ -14,19 +16,28 @@ const (
 
 // canned is an HTTP/1.1 backend that answers every request with the same
 // bytes: cheap, because what it costs is taken from the load generator's core.
+// Who asks for the connection to be closed gets that.
 type canned struct {
-	ln     net.Listener
-	answer []byte
+	ln       net.Listener
+	answer   []byte
+	farewell []byte // the answer to who wants no other on the connection
 }
 
-func serveCanned(size int) (*canned, error) {
+// serveCanned answers with bodies of a size, over TLS where config is not nil.
+func serveCanned(size int, config *tls.Config) (*canned, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
+	if config != nil {
+		ln = tls.NewListener(ln, config)
+	}
 	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nServer: canned\r\nDate: Sat, 21 Nov 2026 10:00:00 GMT\r\n"+
 		"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n", size)
-	c := &canned{ln: ln, answer: append([]byte(head), bytes.Repeat([]byte("x"), size)...)}
+	body := bytes.Repeat([]byte("x"), size)
+	c := &canned{ln: ln, answer: append([]byte(head), body...)}
+	head = strings.TrimSuffix(head, "\r\n") + "Connection: close\r\n\r\n"
+	c.farewell = append([]byte(head), body...)
 	go c.accept()
 	return c, nil
 }
@@ -62,7 +73,12 @@ func (c *canned) serve(conn net.Conn) {
 			if !found {
 				break
 			}
+			head := rest[:len(rest)-len(after)]
 			rest = after
+			if bytes.Contains(head, []byte("Connection: close")) {
+				conn.Write(c.farewell)
+				return
+			}
 			if _, err := conn.Write(c.answer); err != nil {
 				return
 			}

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -25,7 +26,8 @@ type bench struct {
 	roots *x509.CertPool
 	small *canned
 	large *canned
-	h2c   *proxy // nginx as an h2c backend
+	tls   *canned // small over TLS
+	h2c   *proxy  // nginx as an h2c backend
 	h2cAt int
 
 	proxy     *proxy // under measurement
@@ -52,18 +54,24 @@ func newBench(dir string, tools map[string]tool) (*bench, error) {
 		return nil, err
 	}
 	var err error
-	if b.small, err = serveCanned(small); err != nil {
+	if b.small, err = serveCanned(small, nil); err != nil {
 		return nil, err
 	}
-	if b.large, err = serveCanned(large); err != nil {
+	if b.large, err = serveCanned(large, nil); err != nil {
 		return nil, err
 	}
-	return b, nil
+	pair, err := tls.LoadX509KeyPair(b.path("chain.pem"), b.path("key.pem"))
+	if err != nil {
+		return nil, err
+	}
+	b.tls, err = serveCanned(small, &tls.Config{Certificates: []tls.Certificate{pair}})
+	return b, err
 }
 
 func (b *bench) close() {
 	b.small.close()
 	b.large.close()
+	b.tls.close()
 	if b.h2c != nil {
 		b.h2c.stop()
 	}
@@ -105,7 +113,7 @@ type runner struct {
 func (b *bench) runners(s scenario) []runner {
 	var list []runner
 	for _, p := range peers {
-		if _, ok := b.tools[p.name]; ok && s.takesPart(p.name) {
+		if _, ok := b.tools[p.name]; ok && s.takesPart(p) {
 			list = append(list, runner{p.name, p, s})
 		}
 	}
@@ -179,7 +187,7 @@ func (b *bench) setup(ctx context.Context, s scenario, p peer) (setup, error) {
 		return setup{}, err
 	}
 	set := setup{
-		Dir: dir, Port: port, TLS: s.tls, Host: host, Workers: max(1, s.cores),
+		Dir: dir, Port: port, TLS: s.tls, Stream: s.stream, Host: host, Workers: max(1, s.cores),
 		Chain: b.path("chain.pem"), Key: b.path("key.pem"), Both: b.path("both.pem"),
 	}
 	for i := range max(0, s.routes-1) {
@@ -190,6 +198,8 @@ func (b *bench) setup(ctx context.Context, s scenario, p peer) (setup, error) {
 		set.BackendPort = b.small.port()
 	case largeHTTP1:
 		set.BackendPort = b.large.port()
+	case smallTLS:
+		set.BackendPort = b.tls.port()
 	case smallH2C:
 		set.H2C = true
 		if set.BackendPort, err = b.startH2C(ctx); err != nil {
@@ -212,7 +222,7 @@ func (b *bench) startH2C(ctx context.Context) (int, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return 0, err
 	}
-	p := peer{"nginx", map[string]string{"nginx.conf": "h2c-backend.conf.tmpl"}, peers[1].command}
+	p := peer{name: "nginx", files: map[string]string{"nginx.conf": "h2c-backend.conf.tmpl"}, command: peers[1].command}
 	b.h2c, err = b.start(ctx, p, setup{Dir: dir, Port: port, Workers: 1, Host: strings.Repeat("x", small), Prior: true})
 	b.h2cAt = port
 	return port, err

@@ -36,6 +36,7 @@ type setup struct {
 	Host        string
 	Routes      []int // numbers of the further routes
 	Prior       bool  // speaks nothing but HTTP/2 by prior knowledge
+	Stream      bool  // hands bytes on
 }
 
 // ChainData and KeyData are the files in base64, as a Secret holds them.
@@ -50,31 +51,32 @@ func base64File(path string) (string, error) {
 // A peer is a proxy that can be measured.
 type peer struct {
 	name string
-	// files are templates, by the name of the file that each becomes.
-	files map[string]string
+	// files are templates, by the name of the file that each becomes; streams
+	// those for handing bytes on.
+	files, streams map[string]string
 	// command starts the peer in the foreground; binary is from tools.
 	command func(binary string, s setup) *exec.Cmd
 }
 
 var peers = []peer{
-	{"fairway", map[string]string{"manifests/all.yaml": "fairway.yaml.tmpl"}, func(binary string, s setup) *exec.Cmd {
+	{"fairway", map[string]string{"manifests/all.yaml": "fairway.yaml.tmpl"}, map[string]string{"manifests/all.yaml": "fairway-stream.yaml.tmpl"}, func(binary string, s setup) *exec.Cmd {
 		cmd := exec.Command(binary, "serve", "-manifests", filepath.Join(s.Dir, "manifests"), "-bind", "127.0.0.1",
 			"-admin", "127.0.0.1:0", "-state", filepath.Join(s.Dir, "state"), "-access-log", filepath.Join(s.Dir, "access.log"))
 		cmd.Env = append(os.Environ(), fmt.Sprint("GOMAXPROCS=", s.Workers))
 		return cmd
 	}},
-	{"nginx", map[string]string{"nginx.conf": "nginx.conf.tmpl"}, func(binary string, s setup) *exec.Cmd {
+	{"nginx", map[string]string{"nginx.conf": "nginx.conf.tmpl"}, map[string]string{"nginx.conf": "nginx-stream.conf.tmpl"}, func(binary string, s setup) *exec.Cmd {
 		return exec.Command(binary, "-p", s.Dir, "-c", filepath.Join(s.Dir, "nginx.conf"), "-e", filepath.Join(s.Dir, "error.log"))
 	}},
-	{"haproxy", map[string]string{"haproxy.cfg": "haproxy.cfg.tmpl"}, func(binary string, s setup) *exec.Cmd {
+	{"haproxy", map[string]string{"haproxy.cfg": "haproxy.cfg.tmpl"}, map[string]string{"haproxy.cfg": "haproxy-stream.cfg.tmpl"}, func(binary string, s setup) *exec.Cmd {
 		return exec.Command(binary, "-db", "-f", filepath.Join(s.Dir, "haproxy.cfg"))
 	}},
-	{"caddy", map[string]string{"Caddyfile": "Caddyfile.tmpl"}, func(binary string, s setup) *exec.Cmd {
+	{"caddy", map[string]string{"Caddyfile": "Caddyfile.tmpl"}, nil, func(binary string, s setup) *exec.Cmd {
 		cmd := exec.Command(binary, "run", "--config", filepath.Join(s.Dir, "Caddyfile"), "--adapter", "caddyfile")
 		cmd.Env = append(os.Environ(), fmt.Sprint("GOMAXPROCS=", s.Workers), "HOME="+s.Dir)
 		return cmd
 	}},
-	{"traefik", map[string]string{"static.yaml": "traefik.yaml.tmpl", "dynamic.yaml": "traefik-dynamic.yaml.tmpl"}, func(binary string, s setup) *exec.Cmd {
+	{"traefik", map[string]string{"static.yaml": "traefik.yaml.tmpl", "dynamic.yaml": "traefik-dynamic.yaml.tmpl"}, nil, func(binary string, s setup) *exec.Cmd {
 		cmd := exec.Command(binary, "--configfile="+filepath.Join(s.Dir, "static.yaml"))
 		cmd.Env = append(os.Environ(), fmt.Sprint("GOMAXPROCS=", s.Workers))
 		return cmd
@@ -91,7 +93,11 @@ type proxy struct {
 
 // start runs a peer on the cores of its own and waits until it listens.
 func (b *bench) start(ctx context.Context, p peer, s setup) (*proxy, error) {
-	for file, name := range p.files {
+	files := p.files
+	if s.Stream {
+		files = p.streams
+	}
+	for file, name := range files {
 		t, err := template.ParseFS(templates, "peers/"+name)
 		if err != nil {
 			return nil, err

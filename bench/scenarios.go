@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A scenario is one kind of traffic.
 type scenario struct {
@@ -10,6 +13,7 @@ type scenario struct {
 	rounds int
 
 	tls     bool    // HTTPS between client and proxy
+	stream  bool    // the proxy hands bytes on: TCP, or with tls what the backend decrypts
 	backend backend // what the proxy forwards to
 	routes  int     // routes in the configuration; 0 means 1
 	cores   int     // of the proxy; 0 means 1
@@ -29,6 +33,7 @@ const (
 	smallHTTP1 backend = "1 KiB over HTTP/1.1"
 	largeHTTP1 backend = "1 MiB over HTTP/1.1"
 	smallH2C   backend = "1 KiB over h2c"
+	smallTLS   backend = "1 KiB over HTTPS"
 )
 
 // roundTime is how long a round's load lasts: with five rounds and five peers
@@ -47,18 +52,17 @@ var scenarios = []scenario{
 	{name: "routes", about: "HTTP/1.1 as h1, 5,000 routes installed", load: wrk{conns: 64}, rounds: 3, routes: 5000, backend: smallHTTP1, only: []string{"fairway"}, base: "fairway, 1 route"},
 	{name: "rate", about: "3,000 requests/s on 16 connections: latency", load: h2load{conns: 16, streams: 1, http1: true, rate: 3000}, rounds: 3, backend: smallHTTP1},
 	{name: "ratetls", about: "the same over TLS 1.3", load: h2load{conns: 16, streams: 1, http1: true, rate: 3000}, rounds: 3, tls: true, backend: smallHTTP1},
+	{name: "tcp", about: "TCP handed on: HTTP/1.1 keep-alive, 1 KiB, 64 connections", load: wrk{conns: 64}, rounds: 5, stream: true, backend: smallHTTP1},
+	{name: "tcpconn", about: "TCP handed on, a connection for each request", load: wrk{conns: 16, close: true}, rounds: 5, stream: true, backend: smallHTTP1},
+	{name: "tcpbig", about: "TCP handed on: 1 MiB bodies", load: wrk{conns: 16}, rounds: 3, stream: true, backend: largeHTTP1, perByte: true},
+	{name: "pass", about: "TLS passed through by its server name, a connection for each request", load: wrk{conns: 16, close: true}, rounds: 5, tls: true, stream: true, backend: smallTLS},
 	{name: "idle", about: "memory of an idle keep-alive connection, 4,000 of them", load: idle{conns: 4000}, rounds: 1, backend: smallHTTP1},
 	{name: "idletls", about: "the same over TLS, 2,000 of them", load: idle{conns: 2000}, rounds: 1, tls: true, backend: smallHTTP1},
 }
 
-func (s scenario) takesPart(peer string) bool {
-	if s.only == nil {
-		return true
+func (s scenario) takesPart(p peer) bool {
+	if s.stream && p.streams == nil {
+		return false
 	}
-	for _, p := range s.only {
-		if p == peer {
-			return true
-		}
-	}
-	return false
+	return s.only == nil || slices.Contains(s.only, p.name)
 }
