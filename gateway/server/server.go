@@ -172,7 +172,7 @@ func (s *Server) Ready() (ready bool, unfinished []string) {
 }
 
 // Drain lets what is under way finish, stops accepting, and returns when all
-// connections are closed or ctx ends. For the time of delay new connections
+// connections are closed and no datagrams come any more, or ctx ends. For the time of delay new connections
 // are still taken, as those who send them learn only now that the server
 // leaves, and those that are there are asked to leave, some at a time.
 func (s *Server) Drain(ctx context.Context, delay time.Duration) error {
@@ -194,6 +194,9 @@ func (s *Server) Drain(ctx context.Context, delay time.Duration) error {
 	for !s.ports.Drained() || s.udp.Leaving() {
 		select {
 		case <-ctx.Done():
+			if s.ports.Drained() {
+				return fmt.Errorf("datagrams still come: %w", ctx.Err())
+			}
 			return fmt.Errorf("%d connections left: %w", s.ports.Open(), ctx.Err())
 		case <-tick.C:
 		}
