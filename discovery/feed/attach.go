@@ -2,7 +2,6 @@ package feed
 
 import (
 	"maps"
-	"slices"
 
 	"fairway.dev/routing"
 )
@@ -18,11 +17,7 @@ func (w *world) listeners(d *routing.Delta, moved map[routing.RouteName]struct{}
 		if l != nil {
 			after = w.views(l.Gateway)
 			r = w.fits(newResource(PartType, listenerName(name), l))
-			if l.TLS != nil {
-				for _, c := range l.TLS.Certificates {
-					uses = append(uses, certificateName(c))
-				}
-			}
+			uses = certificatesOf(l)
 		}
 		if before != nil && before != after {
 			w.release(before, w.node(listenerName(name)))
@@ -139,16 +134,4 @@ func (w *world) divide(r *routing.Route) map[*view]*routing.Route {
 		part.Attached = append(part.Attached, a)
 	}
 	return parts
-}
-
-// clustersOf returns the names of the clusters that a route can send to, each once.
-func clustersOf(r *routing.Route) []string {
-	var names []string
-	for i := range r.Rules {
-		for c := range r.Rules[i].Action.Clusters() {
-			names = append(names, clusterName(c))
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
 }

@@ -53,7 +53,8 @@ type Client struct {
 
 	problems []*routing.Problem // that stand
 	link     *link              // nil while there is none
-	fresh    bool               // this stream was told that we have nothing
+	fresh    bool               // this stream was told that we have nothing, and has closed no run
+	wayward  bool               // starting over did not help: versions are not compared on this stream
 	saved    time.Time
 }
 
@@ -222,7 +223,7 @@ func (c *Client) lost() {
 // first returns the request that a stream begins with.
 func (c *Client) first() *discoveryv3.DeltaDiscoveryRequest {
 	versions := c.state.versions()
-	c.fresh = len(versions) == 0
+	c.fresh, c.wayward = len(versions) == 0, false
 	return &discoveryv3.DeltaDiscoveryRequest{
 		Node: c.node(), TypeUrl: PartType, ResourceNamesSubscribe: []string{wildcard}, InitialResourceVersions: versions,
 	}
@@ -266,16 +267,20 @@ func (c *Client) take(r *discoveryv3.DeltaDiscoveryResponse) (*discoveryv3.Delta
 
 // check compares what we have with what control says that we should have.
 func (c *Client) check(end *generation) error {
-	if c.state.digest.String() == end.Version {
+	fresh := c.fresh
+	c.fresh = false
+	if c.wayward || c.state.digest.String() == end.Version {
 		return nil
 	}
-	if c.fresh {
-		// Starting over has not helped. What was sent is in force at least.
-		c.options.Log.Error("state is not what control says", "err", fmt.Errorf("version %s, want %s", c.state.digest, end.Version))
+	err := fmt.Errorf("state is of version %s, want %s", c.state.digest, end.Version)
+	if fresh {
+		// What was sent is in force at least.
+		c.wayward = true
+		c.options.Log.Error("all of the state is not what control says", "err", err)
 		return nil
 	}
 	c.state.distrust()
-	return fmt.Errorf("state is of version %s, want %s: starting over", c.state.digest, end.Version)
+	return fmt.Errorf("%w: starting over", err)
 }
 
 // saveTimer fires when the state is to be written: never if it has not changed.

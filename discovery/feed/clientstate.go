@@ -116,7 +116,7 @@ func (s *clientState) take(r *discoveryv3.DeltaDiscoveryResponse) (end *generati
 		seen[name] = true
 		if name == generationName {
 			end = &generation{}
-			if err := unmarshal(body, end); err != nil {
+			if err := json.Unmarshal(body, end); err != nil {
 				end, bad = nil, append(bad, name+": "+err.Error())
 			}
 			continue
@@ -161,6 +161,8 @@ func (s *clientState) close() *routing.Delta {
 	for _, name := range slices.Sorted(maps.Keys(s.run)) {
 		changed = s.arrive(d, name, s.run[name]) || changed
 	}
+	slices.Sort(d.Removed.Clusters)
+	d.Removed.Clusters = slices.Compact(d.Removed.Clusters)
 	s.run = map[string]arrival{} // a first run's map would stay large
 	if !changed {
 		return nil

@@ -2,6 +2,7 @@ package feed
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -90,15 +91,16 @@ func (s *listenerSet) resource() *resource {
 }
 
 // decodePodState returns what a resource of PodStateType is: *podState or
-// map[routing.ListenerName]string.
+// map[routing.ListenerName]string. What a newer replica says beyond that is
+// left out.
 func decodePodState(name string, body []byte) (any, error) {
 	switch {
 	case strings.HasPrefix(name, podKind):
 		p := &podState{}
-		return p, unmarshal(body, p)
+		return p, json.Unmarshal(body, p)
 	case strings.HasPrefix(name, listenersKind):
 		var w listenerSetWire
-		if err := unmarshal(body, &w); err != nil {
+		if err := json.Unmarshal(body, &w); err != nil {
 			return nil, err
 		}
 		set := make(map[routing.ListenerName]string, len(w.Versions))

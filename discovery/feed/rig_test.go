@@ -279,3 +279,12 @@ func shop() *routing.Delta {
 }
 
 const shopNames = "cluster/shop/cart:80 endpoints/shop/cart:80 generation listener/shop/edge/http route/HTTPRoute/shop/cart"
+
+// dialTo dials the control that the channel has at that time.
+func dialTo(current chan *control) []grpc.DialOption {
+	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		c := <-current
+		current <- c
+		return c.pipe.DialContext(ctx)
+	})}
+}

@@ -162,7 +162,6 @@ func (s *subscription) drop(names []string) {
 			continue
 		}
 		delete(s.names, name)
-		delete(s.forced, name)
 		switch {
 		case !s.wildcard:
 		case name == generationName:
@@ -171,6 +170,10 @@ func (s *subscription) drop(names []string) {
 			s.forced[name] = struct{}{}
 		}
 	}
+	if len(names) == 0 {
+		return
+	}
+	maps.DeleteFunc(s.forced, func(name string, _ struct{}) bool { return !s.covers(name) })
 }
 
 func (s *subscription) covers(name string) bool {

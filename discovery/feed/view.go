@@ -1,8 +1,8 @@
 package feed
 
 import (
-	"crypto/sha256"
 	"maps"
+	"slices"
 	"strings"
 
 	"fairway.dev/routing"
@@ -68,17 +68,18 @@ func (v *view) listenerVersion(l *routing.Listener) string {
 	if r == nil {
 		return ""
 	}
-	if l.TLS == nil || len(l.TLS.Certificates) == 0 {
+	certificates := certificatesOf(l)
+	if len(certificates) == 0 {
 		return r.version()
 	}
 	text := []byte(r.version())
-	for _, name := range l.TLS.Certificates {
+	for _, name := range certificates {
 		text = append(text, ' ')
-		if c := v.current(certificateName(name)); c != nil {
+		if c := v.current(name); c != nil {
 			text = append(text, c.version()...)
 		}
 	}
-	return shortHash(sha256.Sum256(text))
+	return hashOf(text)
 }
 
 // without returns set without the listeners that cannot be in force, as
@@ -95,22 +96,11 @@ func (v *view) without(set *listenerSet, refused []string) *listenerSet {
 	defer v.mu.RUnlock()
 	left := &listenerSet{versions: maps.Clone(set.versions), digest: set.digest}
 	for name, version := range set.versions {
-		if bad[listenerName(name)] || usesAny(v.listeners[name], bad) {
+		l := v.listeners[name]
+		if bad[listenerName(name)] || l != nil && slices.ContainsFunc(certificatesOf(l), func(c string) bool { return bad[c] }) {
 			delete(left.versions, name)
 			left.digest = left.digest.minus(digestOf(string(name), version))
 		}
 	}
 	return left
-}
-
-func usesAny(l *routing.Listener, bad map[string]bool) bool {
-	if l == nil || l.TLS == nil {
-		return false
-	}
-	for _, name := range l.TLS.Certificates {
-		if bad[certificateName(name)] {
-			return true
-		}
-	}
-	return false
 }

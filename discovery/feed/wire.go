@@ -50,8 +50,7 @@ func (r *resource) size() int       { return len(r.message.Resource.Value) + len
 // newResource encodes body, a pointer to a struct.
 func newResource(typeURL, name string, body any) *resource {
 	text := marshal(body)
-	sum := sha256.Sum256(text)
-	return makeResource(typeURL, name, shortHash(sum), text)
+	return makeResource(typeURL, name, hashOf(text), text)
 }
 
 func makeResource(typeURL, name, version string, text []byte) *resource {
@@ -61,9 +60,12 @@ func makeResource(typeURL, name, version string, text []byte) *resource {
 	}
 }
 
-// shortHash is 64 bits of a hash as text. It tells apart what one resource was
+// hashOf is 64 bits of a hash, as text. It tells apart what one resource was
 // and is; nobody gains from a collision that they make for themselves.
-func shortHash(sum [sha256.Size]byte) string { return base64.RawURLEncoding.EncodeToString(sum[:8]) }
+func hashOf(text []byte) string {
+	sum := sha256.Sum256(text)
+	return base64.RawURLEncoding.EncodeToString(sum[:8])
+}
 
 // A digest is a hash over a set of resources, by names and versions. Resources
 // are put in and taken out in any order: it is the sum of their hashes.
@@ -85,7 +87,8 @@ func (d digest) String() string {
 	return base64.RawURLEncoding.EncodeToString(b[:12])
 }
 
-// generation is the body of the resource that closes a run.
+// generation is the body of the resource that closes a run. Fields may be
+// added: those that a client does not know mean nothing to it.
 type generation struct {
 	Version string // of the view: the digest of all its parts
 	Number  uint64 // of the view's changes in this replica, for people

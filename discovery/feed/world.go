@@ -103,11 +103,7 @@ func (w *world) passive(d *routing.Delta) {
 			w.set(clusterName(name), nil, nil)
 			continue
 		}
-		uses := []string{endpointsName(name)}
-		if c.TLS != nil && c.TLS.Certificate != "" {
-			uses = append(uses, certificateName(c.TLS.Certificate))
-		}
-		w.set(clusterName(name), w.fits(newResource(PartType, clusterName(name), c)), uses)
+		w.set(clusterName(name), w.fits(newResource(PartType, clusterName(name), c)), append(certificatesOf(c), endpointsName(name)))
 	}
 }
 

@@ -1,0 +1,336 @@
+package feed
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+
+	"fairway.dev/routing"
+)
+
+// The oracle: what the pods of a Gateway get, found by walks over all of the
+// Spec.
+func partsOf(spec *routing.Spec, gateway string) map[string]any {
+	parts := map[string]any{}
+	certificate := func(name routing.CertificateName) {
+		if c := spec.Certificates[name]; c != nil {
+			parts[certificateName(name)] = c
+		}
+	}
+	for name, l := range spec.Listeners {
+		if l.Gateway != gateway {
+			continue
+		}
+		parts[listenerName(name)] = l
+		if l.TLS != nil {
+			for _, c := range l.TLS.Certificates {
+				certificate(c)
+			}
+		}
+	}
+	for name, r := range spec.Routes {
+		mine := *r
+		mine.Attached = slices.DeleteFunc(slices.Clone(r.Attached), func(a routing.Attachment) bool {
+			l := spec.Listeners[a.Listener]
+			return l == nil || l.Gateway != gateway
+		})
+		if len(mine.Attached) == 0 {
+			continue
+		}
+		parts[routeName(name)] = &mine
+		for _, rule := range mine.Rules {
+			var names []routing.ClusterName
+			if auth := rule.Action.Auth; auth != nil {
+				names = append(names, auth.Cluster)
+			}
+			for _, m := range rule.Action.Mirrors {
+				names = append(names, m.Cluster)
+			}
+			for _, b := range rule.Action.Backends {
+				names = append(names, b.Cluster)
+				for _, m := range b.Mirrors {
+					names = append(names, m.Cluster)
+				}
+			}
+			for _, name := range names {
+				c := spec.Clusters[name]
+				if c == nil {
+					continue
+				}
+				parts[clusterName(name)] = c
+				if e := spec.Endpoints[name]; e != nil {
+					parts[endpointsName(name)] = e
+				}
+				if c.TLS != nil {
+					certificate(c.TLS.Certificate)
+				}
+			}
+		}
+	}
+	return parts
+}
+
+// chance makes changes of a small world in which names meet.
+type chance struct{ *rand.Rand }
+
+func pick[T any](c chance, list ...T) T { return list[c.IntN(len(list))] }
+
+func (c chance) name(kind string) string { return fmt.Sprintf("ns/%s%d", kind, c.IntN(4)) }
+
+func (c chance) gateway() string { return pick(c, "ns/a", "ns/b", "ns/c") }
+
+func (c chance) cluster() routing.ClusterName {
+	return pick(c, routing.ClusterName(c.name("cluster")), "")
+}
+
+func (c chance) certificate() routing.CertificateName {
+	return routing.CertificateName(c.name("certificate"))
+}
+
+func (c chance) listener() *routing.Listener {
+	l := &routing.Listener{Name: routing.ListenerName(c.name("listener")), Gateway: c.gateway(), Port: uint16(c.IntN(3))}
+	if c.IntN(2) == 0 {
+		l.TLS = &routing.ListenerTLS{}
+		for range c.IntN(3) {
+			l.TLS.Certificates = append(l.TLS.Certificates, c.certificate())
+		}
+	}
+	return l
+}
+
+func (c chance) route() *routing.Route {
+	r := &routing.Route{Name: routing.RouteName(c.name("route"))}
+	for range c.IntN(4) {
+		r.Attached = append(r.Attached, routing.Attachment{Listener: routing.ListenerName(c.name("listener")), Hosts: []string{pick(c, "*", "a", "b")}})
+	}
+	for range c.IntN(3) {
+		var a routing.Action
+		for range c.IntN(3) {
+			b := routing.Backend{Cluster: c.cluster(), Weight: uint32(c.IntN(3))}
+			if c.IntN(4) == 0 {
+				b.Mirrors = []routing.Mirror{{Cluster: c.cluster()}}
+			}
+			a.Backends = append(a.Backends, b)
+		}
+		if c.IntN(4) == 0 {
+			a.Auth = &routing.ExternalAuth{Cluster: c.cluster()}
+		}
+		if c.IntN(4) == 0 {
+			a.Mirrors = []routing.Mirror{{Cluster: c.cluster()}}
+		}
+		r.Rules = append(r.Rules, routing.Rule{Action: a})
+	}
+	return r
+}
+
+func (c chance) clusterPart() *routing.Cluster {
+	p := &routing.Cluster{Name: routing.ClusterName(c.name("cluster")), Port: uint16(c.IntN(3))}
+	if c.IntN(3) == 0 {
+		p.TLS = &routing.UpstreamTLS{ServerName: "x", Certificate: pick(c, c.certificate(), "")}
+	}
+	return p
+}
+
+func (c chance) delta() *routing.Delta {
+	d := &routing.Delta{}
+	for range c.IntN(5) {
+		switch c.IntN(9) {
+		case 0:
+			d.Listeners = append(d.Listeners, c.listener())
+		case 1:
+			d.Routes = append(d.Routes, c.route())
+		case 2:
+			d.Clusters = append(d.Clusters, c.clusterPart())
+		case 3:
+			d.Endpoints = append(d.Endpoints, &routing.Endpoints{Cluster: routing.ClusterName(c.name("cluster")), List: make([]routing.Endpoint, c.IntN(3))})
+		case 4:
+			d.Certificates = append(d.Certificates, pair(c.certificate(), fmt.Sprint("key", c.IntN(3))))
+		case 5:
+			d.Removed.Listeners = append(d.Removed.Listeners, routing.ListenerName(c.name("listener")))
+		case 6:
+			d.Removed.Routes = append(d.Removed.Routes, routing.RouteName(c.name("route")))
+		case 7:
+			d.Removed.Clusters = append(d.Removed.Clusters, routing.ClusterName(c.name("cluster")))
+		case 8:
+			d.Removed.Certificates = append(d.Removed.Certificates, c.certificate())
+		}
+	}
+	return d
+}
+
+// checkViews holds that the views are what the oracle says.
+func checkViews(t *testing.T, views map[string]*view, spec *routing.Spec) {
+	t.Helper()
+	for _, gateway := range []string{"ns/a", "ns/b", "ns/c"} {
+		v := views[gateway]
+		if v == nil {
+			v = newView(gateway)
+		}
+		want := partsOf(spec, gateway)
+		var sum digest
+		got := map[string]bool{}
+		for name, e := range v.entries {
+			if e.resource == nil {
+				continue
+			}
+			got[name] = true
+			if want[name] == nil {
+				t.Fatalf("%s has %s of another", gateway, name)
+			}
+			if body := marshal(bodyOf(want[name])); !bytes.Equal(e.resource.message.Resource.Value, body) {
+				t.Fatalf("%s has %s as %s, want %s", gateway, name, e.resource.message.Resource.Value, body)
+			}
+			sum = sum.plus(e.resource.digest)
+		}
+		for name := range want {
+			if !got[name] {
+				t.Fatalf("%s lacks %s", gateway, name)
+			}
+		}
+		if sum != v.digest || v.live != len(got) {
+			t.Fatalf("%s: digest %s of %d, want %s of %d", gateway, v.digest, v.live, sum, len(got))
+		}
+		checkWanted(t, v)
+	}
+}
+
+// checkWanted holds that the versions of listeners are those of listeners and
+// certificates as they are.
+func checkWanted(t *testing.T, v *view) {
+	t.Helper()
+	var sum digest
+	for name, l := range v.listeners {
+		version := v.listenerVersion(l)
+		if v.wanted.versions[name] != version {
+			t.Fatalf("%s: listener %s is wanted as %q, want %q", v.gateway, name, v.wanted.versions[name], version)
+		}
+		sum = sum.plus(digestOf(string(name), version))
+	}
+	if len(v.wanted.versions) != len(v.listeners) || v.wanted.digest != sum {
+		t.Fatalf("%s: %d listeners wanted, want %d", v.gateway, len(v.wanted.versions), len(v.listeners))
+	}
+}
+
+// After any history each Gateway has its own parts, and no other's.
+func TestViewsAreTheSpecDivided(t *testing.T) {
+	for seed := range uint64(300) {
+		c := chance{rand.New(rand.NewPCG(seed, 1))}
+		views := map[string]*view{}
+		w := newWorld(func(gateway string) *view {
+			if views[gateway] == nil {
+				views[gateway] = newView(gateway)
+			}
+			return views[gateway]
+		}, quiet)
+		snap := new(routing.Snapshot)
+		for range 40 {
+			d := c.delta()
+			w.update(d)
+			snap, _ = snap.Update(d)
+			checkViews(t, views, snap.Spec())
+		}
+		checkEmptied(t, w, snap.Spec())
+	}
+}
+
+// checkEmptied holds that nothing is left when everything is gone.
+func checkEmptied(t *testing.T, w *world, spec *routing.Spec) {
+	t.Helper()
+	d := &routing.Delta{}
+	d.Removed.Listeners = slices.Collect(maps.Keys(spec.Listeners))
+	d.Removed.Routes = slices.Collect(maps.Keys(spec.Routes))
+	d.Removed.Clusters = slices.AppendSeq(slices.Collect(maps.Keys(spec.Clusters)), maps.Keys(spec.Endpoints))
+	d.Removed.Certificates = slices.Collect(maps.Keys(spec.Certificates))
+	w.update(d)
+	if len(w.nodes)+len(w.homes)+len(w.routes)+len(w.attached) > 0 {
+		t.Fatalf("left: nodes %v, homes %v, routes %v, attached %v", slices.Collect(maps.Keys(w.nodes)), w.homes, w.routes, w.attached)
+	}
+}
+
+// A change touches the views that have what it changes, and changes nothing in them else.
+func TestAChangeCostsWhatItTouches(t *testing.T) {
+	s := NewServer(Options{Log: quiet})
+	s.Update(shop())
+	s.Update(&routing.Delta{
+		Listeners: []*routing.Listener{listener("bank/edge", "http")},
+		Routes:    []*routing.Route{route("bank/teller", []routing.ClusterName{"bank/teller:80"}, "bank/edge/http")},
+		Clusters:  []*routing.Cluster{cluster("bank/teller:80")},
+	})
+	bank, edge := s.view("bank/edge"), s.view("shop/edge")
+	before := bank.number
+	tests := []struct {
+		name  string
+		delta *routing.Delta
+		moves uint64 // changes that the shop's pods see
+	}{
+		{"an edited route", &routing.Delta{Routes: []*routing.Route{route("shop/cart", []routing.ClusterName{"shop/cart:80", "shop/cart:80"}, "shop/edge/http")}}, 1},
+		{"endpoints", &routing.Delta{Endpoints: []*routing.Endpoints{endpoints("shop/cart:80", "10.0.0.9:80")}}, 1},
+		{"the same endpoints", &routing.Delta{Endpoints: []*routing.Endpoints{endpoints("shop/cart:80", "10.0.0.9:80")}}, 0},
+		{"a cluster that nobody names", &routing.Delta{Clusters: []*routing.Cluster{cluster("shop/none:80")}}, 0},
+		{"a route of nobody's", &routing.Delta{Routes: []*routing.Route{route("shop/lost", []routing.ClusterName{"shop/none:80"}, "shop/none/http")}}, 0},
+		{"a certificate that nobody names", &routing.Delta{Certificates: []*routing.Certificate{pair("shop/tls", "key")}}, 0},
+		{"a listener that uses it", &routing.Delta{Listeners: []*routing.Listener{listener("shop/edge", "https", "shop/tls")}}, 2},
+	}
+	for _, tt := range tests {
+		number := edge.number
+		s.Update(tt.delta)
+		if got := edge.number - number; got != tt.moves {
+			t.Errorf("%s: %d changes, want %d", tt.name, got, tt.moves)
+		}
+	}
+	if bank.number != before {
+		t.Errorf("the bank's view changed %d times by the shop's edits", bank.number-before)
+	}
+}
+
+// A part too large for a message is left out; the others are sent.
+func TestPartTooLarge(t *testing.T) {
+	s := NewServer(Options{Log: quiet})
+	s.Update(shop())
+	huge := endpoints("shop/cart:80")
+	huge.List = make([]routing.Endpoint, 1)
+	huge.List[0].Workload = string(bytes.Repeat([]byte("a"), maxPart))
+	s.Update(&routing.Delta{Endpoints: []*routing.Endpoints{huge}})
+	v := s.view("shop/edge")
+	if v.current(cartEndpoints) != nil || v.live != 3 {
+		t.Errorf("%d parts, want the three small ones", v.live)
+	}
+	edit(&control{Server: s}, "10.0.0.1:80")
+	if v.current(cartEndpoints) == nil {
+		t.Error("the part does not come back when it is small")
+	}
+}
+
+func TestViewsOfGatewaysThatAreGone(t *testing.T) {
+	s := NewServer(Options{Log: quiet})
+	s.Update(shop())
+	if len(s.Wanted("shop/edge")) != 1 {
+		t.Errorf("wanted %v, want the listener", s.Wanted("shop/edge"))
+	}
+	s.Update(&routing.Delta{Removed: removed{Listeners: []routing.ListenerName{"shop/edge/http"}}})
+	if len(s.views) > 0 || s.Wanted("shop/edge") != nil {
+		t.Errorf("views %v, want none", s.views)
+	}
+	s.Update(&routing.Delta{Listeners: []*routing.Listener{listener("shop/edge", "http")}})
+	if got := s.view("shop/edge").live; got != 4 {
+		t.Errorf("the Gateway came back with %d parts, want 4", got)
+	}
+}
+
+// TestCertificateIsWhole holds that the wire's certificate has all fields of
+// routing's.
+func TestCertificateIsWhole(t *testing.T) {
+	ours, theirs := reflect.TypeFor[certificate](), reflect.TypeFor[routing.Certificate]()
+	if ours.NumField() != theirs.NumField() {
+		t.Fatalf("%d fields, want %d", ours.NumField(), theirs.NumField())
+	}
+	for i := range ours.NumField() {
+		if a, b := ours.Field(i), theirs.Field(i); a.Name != b.Name || a.Type != b.Type {
+			t.Errorf("field %d is %s %s, want %s %s", i, a.Name, a.Type, b.Name, b.Type)
+		}
+	}
+}
