@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"fairway.dev/discovery/feed"
 	"fairway.dev/gateway/admin"
@@ -86,14 +87,30 @@ func (o *controlFlags) address() (string, error) {
 
 // restConfig leads to the API server. What bounds requests there is what asks
 // for them: client-go's 5 a second would be the slowest part of an edit.
-func (o *controlFlags) restConfig() (*rest.Config, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+func (o *controlFlags) restConfig(log *slog.Logger) (*rest.Config, error) {
+	read := rest.InClusterConfig
+	if o.kubeconfig != "" {
+		read = func() (*rest.Config, error) { return clientcmd.BuildConfigFromFlags("", o.kubeconfig) }
+	}
+	config, err := read()
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes: %w", err)
 	}
 	config.QPS = -1
 	config.UserAgent = "fairway-control/" + version
+	config.WarningHandlerWithContext = apiWarnings{log}
 	return config, nil
+}
+
+// apiWarnings logs what the API server has to remark about our requests.
+type apiWarnings struct{ log *slog.Logger }
+
+// HandleWarningHeaderWithContext implements rest.WarningHandlerWithContext.
+func (w apiWarnings) HandleWarningHeaderWithContext(_ context.Context, code int, _ string, text string) {
+	const remark = 299 // RFC 9111 section 5.5 has had the others
+	if code == remark && text != "" {
+		w.log.Debug("the API server warns", "text", text)
+	}
 }
 
 // control runs a replica of the control plane until ctx ends.
@@ -103,7 +120,8 @@ func control(ctx context.Context, args []string, _ io.Writer) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.logLevel}))
-	config, err := o.restConfig()
+	klog.SetSlogLogger(log) // client-go's own log
+	config, err := o.restConfig(log)
 	if err != nil {
 		return err
 	}

@@ -122,10 +122,12 @@ func (r *replica) write(config *rest.Config) error {
 		return err
 	}
 	controller := gatewayv1.GatewayController(r.options.controllerName)
-	r.status = status.New(status.Options{
+	if r.status, err = status.New(status.Options{
 		Config: config, ControllerName: controller, Resource: r.source.Resource, Object: r.source.Get,
 		Wanted: r.feed.Wanted, Fleet: r.feed.Fleet, Log: r.log,
-	})
+	}); err != nil {
+		return err
+	}
 	r.provision = provision.New(provision.Options{
 		Client: core, Gateways: gateways, ControllerName: controller,
 		Image: r.options.image, Control: address, ControlID: r.options.id().String(),
