@@ -128,7 +128,7 @@ func (r Report) String() string {
 	b.WriteByte('\n')
 	printConditions(&b, "", r.Conditions)
 	if n := r.AttachedListenerSets; n != nil && *n > 0 {
-		fmt.Fprintf(&b, "  %d listener sets\n", *n)
+		fmt.Fprintf(&b, "  listener sets: %d attached\n", *n)
 	}
 	for _, l := range r.Listeners {
 		kinds := make([]string, len(l.SupportedKinds))
