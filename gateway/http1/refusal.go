@@ -43,6 +43,7 @@ const (
 	BodySlow       // a deadline passed while a body came
 	WriteStalled   // a deadline passed while the peer read nothing
 	BadStatus      // RFC 9110 section 15: not 100 to 599, or a 101 that nobody asked for
+	Idled          // no request within IdleTimeout: closed without an answer
 	numRefusals
 )
 
@@ -60,7 +61,7 @@ var refusals = [numRefusals]struct {
 	Connect: {"connect", 501}, LineTooLong: {"line_too_long", 414}, HeadTooLarge: {"head_too_large", 431},
 	TooManyFields: {"too_many_fields", 431}, TooManyInterim: {"too_many_interim", 502},
 	HeadSlow: {"head_slow", 408}, BodySlow: {"body_slow", 408}, WriteStalled: {"write_stalled", 408},
-	BadStatus: {"status", 502},
+	BadStatus: {"status", 502}, Idled: {"idle_time", 408},
 }
 
 // String returns the refusal's name.

@@ -366,6 +366,9 @@ func (s *Server) timeout() {
 		}
 		s.refuse(BodySlow)
 	default:
+		if s.phase == idle {
+			s.lim.count(Idled)
+		}
 		s.finish()
 	}
 }

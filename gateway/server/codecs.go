@@ -13,14 +13,30 @@ import (
 	"fairway.dev/routing"
 )
 
-// http1Codecs makes HTTP/1 servers. What they refuse is counted on the loop
-// that refuses it, so each loop has Limits of its own.
-func (s *Server) http1Codecs() listen.Codecs {
-	refusals := telemetry.Refusals[http1.Refusal](s.options.Metrics, "http1", http1.Refusals())
+// http1Limits makes the Limits of codecs, which the metrics call by that name.
+// What they refuse is counted on the loop that refuses it, so each has its own.
+func (s *Server) http1Limits(codec string) []*http1.Limits {
+	refusals := telemetry.Refusals[http1.Refusal](s.options.Metrics, codec, http1.Refusals())
 	limits := make([]*http1.Limits, len(s.loops))
 	for i := range s.loops {
 		limits[i] = &http1.Limits{Count: func(k http1.Refusal) { refusals.Count(i, k) }}
 	}
+	return limits
+}
+
+// http2Limits is http1Limits for HTTP/2.
+func (s *Server) http2Limits(codec string) []*http2.Limits {
+	refusals := telemetry.Refusals[http2.Kind](s.options.Metrics, codec, http2.Kinds())
+	limits := make([]*http2.Limits, len(s.loops))
+	for i := range s.loops {
+		limits[i] = &http2.Limits{Count: func(k http2.Kind) { refusals.Count(i, k) }}
+	}
+	return limits
+}
+
+// http1Codecs makes HTTP/1 servers.
+func (s *Server) http1Codecs() listen.Codecs {
+	limits := s.http1Limits("http1")
 	return func(c loop.Conn, peer *message.Peer) listen.Codec {
 		i := c.Loop().Index()
 		return http1.NewServer(c, peer, s.handlers[i], limits[i])
@@ -29,11 +45,7 @@ func (s *Server) http1Codecs() listen.Codecs {
 
 // http2Codecs makes HTTP/2 servers.
 func (s *Server) http2Codecs() listen.Codecs {
-	refusals := telemetry.Refusals[http2.Kind](s.options.Metrics, "http2", http2.Kinds())
-	limits := make([]*http2.Limits, len(s.loops))
-	for i := range s.loops {
-		limits[i] = &http2.Limits{Count: func(k http2.Kind) { refusals.Count(i, k) }}
-	}
+	limits := s.http2Limits("http2")
 	return func(c loop.Conn, peer *message.Peer) listen.Codec {
 		i := c.Loop().Index()
 		return http2.NewServer(c, peer, s.handlers[i], limits[i])
@@ -54,7 +66,7 @@ func (s *Server) newClusters() *upstream.Set {
 		upstream.CauseFailures: telemetry.EjectedConsecutive,
 	}
 	return upstream.NewSet(upstream.Options{
-		Loops: s.loops, Log: s.options.Log,
+		Loops: s.loops, Log: s.options.Log, HTTP1: s.http1Limits("backend_http1"), HTTP2: s.http2Limits("backend_http2"),
 		Certificate: func(name routing.CertificateName) *tls.Certificate { return s.certs.pair(name) },
 		OnOverflow:  func(_ *upstream.Cluster, l upstream.Limit) { m.Limits.Count(0, limits[l]) },
 		OnEject: func(_ *upstream.Cluster, _ *upstream.Endpoint, c upstream.Cause) {

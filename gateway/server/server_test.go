@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,5 +140,44 @@ func TestDrainWaitsForConnections(t *testing.T) {
 	if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 		c.Close()
 		t.Error("a connection was accepted after the drain")
+	}
+}
+
+// What a backend sends that is no response is counted by reason, apart from
+// what clients send.
+func TestRefusalsOfBackendsAreCounted(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx")
+		}
+	}()
+	s := start(t)
+	port, release := freePort(t)
+	release()
+	d := answering(t, port, "x")
+	d.Endpoints[0].List[0].Addr = netip.MustParseAddrPort(ln.Addr().String())
+	s.Update(d)
+	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	page := httptest.NewRecorder()
+	s.options.Metrics.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{
+		`fairway_backend_http1_refused_total{reason="several_lengths"} 1`, `fairway_http1_refused_total{reason="several_lengths"} 0`,
+	} {
+		if !strings.Contains(page.Body.String(), want+"\n") {
+			t.Errorf("no line %s", want)
+		}
 	}
 }

@@ -77,9 +77,9 @@ func (t *Tally[K]) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// Refusals counts what a codec ("http1", "http2") refuses, by kind: the text
-// of each at its own index. Call it once a codec.
+// Refusals counts what a codec ("http1", "backend_http2"), or another room, refuses,
+// by kind: the text of each at its own index. Call it once a codec.
 func Refusals[K ~uint8](m *Metrics, codec string, kinds []string) *Tally[K] {
 	return newTally[K](m, "fairway_"+codec+"_refused_total",
-		"Messages and connections that the "+codec+" codec refused, by why.", "reason", kinds)
+		"Messages and connections that "+codec+" refused, by why.", "reason", kinds)
 }

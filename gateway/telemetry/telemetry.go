@@ -51,7 +51,7 @@ type Options struct {
 	// is left for the histograms. In each, destinations get series of their own
 	// in the order in which they are first used, and those that come too late
 	// share destination_service="other". A destination that is idle for Idle
-	// makes room for another. If zero, 720, which keeps the whole page under 1,000 lines; if
+	// makes room for another. If zero, 700, which keeps the whole page under 1,000 lines; if
 	// negative, there is no bound and each destination has its own.
 	Series int
 
@@ -146,7 +146,7 @@ func (o Options) withDefaults() Options {
 		o.ClusterDomain = "cluster.local"
 	}
 	if o.Series == 0 {
-		o.Series = 720
+		o.Series = 700
 	}
 	if o.Idle == 0 {
 		o.Idle = time.Hour

@@ -145,10 +145,10 @@ func TestHistogramsOfExchanges(t *testing.T) {
 }
 
 // The budget of the design: under 1,000 series with 5,000 routes, all used,
-// with several outcomes, listeners, streams, and both codecs' refusals.
+// with several outcomes, listeners, streams, and all codecs' refusals.
 func TestFiveThousandRoutesStayUnderAThousandSeries(t *testing.T) {
 	m := New(Options{Loops: 4})
-	for _, codec := range []string{"http1", "http2"} {
+	for _, codec := range []string{"http1", "http2", "backend_http1", "backend_http2", "listen"} {
 		kinds := make([]string, 24)
 		for i := range kinds {
 			kinds[i] = fmt.Sprint("kind", i)

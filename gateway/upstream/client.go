@@ -17,11 +17,13 @@ type ClientEvents struct {
 }
 
 // newClient puts the codec for proto on conn.
-func newClient(conn Conn, proto message.Proto, ev ClientEvents) message.Client {
+func (o *Options) newClient(conn Conn, proto message.Proto, ev ClientEvents) message.Client {
+	i := conn.Loop().Index()
 	if proto == message.HTTP2 {
 		c := http2.NewClient(conn, http2.ClientOptions{
 			OnFree:   func(*http2.Client) { ev.Free() },
 			OnClosed: func(_ *http2.Client, err error) { ev.Closed(err) },
+			Limits:   onLoop(o.HTTP2, i),
 		})
 		conn.Handle(c)
 		return c
@@ -29,7 +31,15 @@ func newClient(conn Conn, proto message.Proto, ev ClientEvents) message.Client {
 	c := http1.NewClient(conn, http1.ClientOptions{
 		OnFree:   func(*http1.Client) { ev.Free() },
 		OnClosed: func(_ *http1.Client, err error) { ev.Closed(err) },
+		Limits:   onLoop(o.HTTP1, i),
 	})
 	conn.Handle(c)
 	return c
+}
+
+func onLoop[T any](limits []*T, index int) *T {
+	if limits == nil {
+		return nil
+	}
+	return limits[index]
 }

@@ -83,7 +83,7 @@ func TestPoolsOfRealCodecs(t *testing.T) {
 	} {
 		t.Run(proto.String(), func(t *testing.T) {
 			s, b := newStage(t, 1), &backend{}
-			s.set.o.Dial, s.set.o.NewClient = b.dial(proto), newClient
+			s.set.o.Dial, s.set.o.NewClient = b.dial(proto), s.set.o.newClient
 			c := s.cluster(routing.Cluster{Protocol: protocol, IdleTimeout: time.Minute}, 1)
 			begin := func() *visit {
 				t.Helper()

@@ -28,7 +28,7 @@ func NewSet(o Options) *Set {
 		o.Dial = dialLoop
 	}
 	if o.NewClient == nil {
-		o.NewClient = newClient
+		o.NewClient = o.newClient
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -75,6 +75,8 @@ import (
 	"log/slog"
 	"time"
 
+	"fairway.dev/gateway/http1"
+	"fairway.dev/gateway/http2"
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/routing"
@@ -136,6 +138,11 @@ type Options struct {
 
 	// Dial opens connections. If nil, loop.Dial.
 	Dial DialFunc
+
+	// HTTP1 and HTTP2, by loop, bound what backends may send, and count what
+	// is refused. If nil, the codecs' defaults hold.
+	HTTP1 []*http1.Limits
+	HTTP2 []*http2.Limits
 
 	// NewClient puts a codec on a new connection. If nil, http1 and http2.
 	NewClient func(conn Conn, proto message.Proto, ev ClientEvents) message.Client
