@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"reflect"
 	"slices"
@@ -144,14 +145,20 @@ func (s *Source) complete() bool {
 	s.state.Lock()
 	defer s.state.Unlock()
 	for _, l := range s.lines {
-		if l.watcher == nil || l.synced {
+		err := l.err
+		switch {
+		case l.synced:
 			continue
+		case l.watcher == nil && s.world.Get(l.kind.definition()) == nil:
+			continue
+		case l.watcher == nil: // an API server that begins serves less than it will
+			err = errors.New("it has a definition, and is not served in a version that is read")
 		}
-		refused := apierrors.IsForbidden(l.err) || apierrors.IsMethodNotSupported(l.err)
-		if s.patience < 1 || s.patience < 2 && !refused || l.err == nil || isAway(l.err) {
+		refused := apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err)
+		if s.patience < 1 || s.patience < 2 && !refused || err == nil || isAway(err) {
 			return false
 		}
-		without[l.kind.name] = l.err
+		without[l.kind.name] = err
 	}
 	for _, kind := range slices.Sorted(maps.Keys(without)) {
 		s.log.Error("going on without a kind that cannot be listed", "origin", kind, "err", without[kind])
@@ -169,8 +176,8 @@ func (s *Source) all() (d difference) {
 
 // takeBatch takes in what a line's watcher has seen.
 func (s *Source) takeBatch(ctx context.Context, l *line, b *batch, d *difference) {
-	if b.whole {
-		for _, k := range s.keysOf(l.kind) {
+	if b.whole { // what it does not name is gone
+		for _, k := range slices.AppendSeq(s.keysOf(l.kind), maps.Keys(l.unread)) {
 			if b.objects[k] == nil {
 				b.objects[k] = nil
 			}
@@ -187,6 +194,9 @@ func (s *Source) takeBatch(ctx context.Context, l *line, b *batch, d *difference
 	l.synced = l.synced || b.whole
 	l.objects, l.unreadable = s.count(l.kind), len(l.unread)
 	s.state.Unlock()
+	if b.whole {
+		s.log.Debug("kind is listed", "origin", l.kind.name)
+	}
 }
 
 // takeObject takes in one object; nil is that it is gone.

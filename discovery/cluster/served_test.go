@@ -92,6 +92,22 @@ func TestObjectsGoWithTheirDefinition(t *testing.T) {
 	o.wait(func([]string) bool { return o.Get(dbKey) == nil })
 }
 
+// An API server that begins knows its definitions before it serves them. What
+// it does not serve yet is not taken for what there is not.
+func TestServerThatBegins(t *testing.T) {
+	a := newAPIServer(t)
+	a.apply(shop)
+	a.serve("HTTPRoute")
+	o := observe(t, a, Options{})
+	o.waitState(func(states []KindState) bool {
+		return !slices.ContainsFunc(states, func(s KindState) bool { return s.Kind != "HTTPRoute" && !s.Synced })
+	})
+	a.serve("HTTPRoute", "v1")
+	if keys := texts(o.next().Keys); !slices.Contains(keys, "HTTPRoute shop/cart") {
+		t.Errorf("the first Change has keys %q, want all", keys)
+	}
+}
+
 // Versions of one shape are read into one type, and whichever is watched the
 // objects are the same.
 func TestVersions(t *testing.T) {

@@ -226,8 +226,8 @@ type KindState struct {
 	Version  string // that is watched; empty while the API server has none
 	Synced   bool   // listed once; it stays while the API server is away
 	Err      error  // why the watch is down; nil while it is up
-	Objects  int    // that there are
-	Unread   int    // of them that the types cannot hold
+	Objects  int    // that are held, or known of
+	Unread   int    // that the types cannot hold as they are now
 	Events   uint64 // objects that were added, modified and deleted
 	Restarts uint64 // watches that followed another one
 }

@@ -40,8 +40,9 @@ func newWire(config *rest.Config, userAgent string) (*wire, error) {
 		clients: map[schema.GroupVersion]rest.Interface{},
 	}
 	w.config.UserAgent = userAgent
-	w.config.QPS = -1    // client-go's limit would delay an edit behind a flood of other requests
-	w.config.Timeout = 0 // watches last
+	w.config.QPS = -1                           // client-go's limit would delay an edit behind a flood of other requests
+	w.config.Timeout = 0                        // watches last
+	w.config.WarningHandler = rest.NoWarnings{} // that a version is old is not for the log of every watch
 	var err error
 	if w.http, err = rest.HTTPClientFor(w.config); err != nil {
 		return nil, err
