@@ -379,10 +379,10 @@ func TestLastGoodState(t *testing.T) {
 	if string(got.Certificates[0].Key) != "key" {
 		t.Error("the key is not the one that was")
 	}
+	p.stop()
 	if s := p.Status(); !s.Loaded || s.Connected || !s.InStep.IsZero() || s.Version != version {
 		t.Errorf("status %+v, want loaded and not connected, of version %s", s, version)
 	}
-	p.stop()
 
 	// Control is back, and has something new.
 	c = startControl(t, m, nil)

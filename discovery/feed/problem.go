@@ -2,7 +2,6 @@ package feed
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -120,11 +119,4 @@ func cut(s string) string {
 		}
 	}
 	return strings.ToValidUTF8(s, "?")
-}
-
-// sameProblems reports whether two lists say the same.
-func sameProblems(a, b []*routing.Problem) bool {
-	return slices.EqualFunc(a, b, func(p, q *routing.Problem) bool {
-		return p.Origin == q.Origin && p.Reason == q.Reason && p.Err.Error() == q.Err.Error()
-	})
 }

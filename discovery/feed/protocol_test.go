@@ -41,7 +41,7 @@ func edit(c *control, addr string) {
 	c.Update(&routing.Delta{Endpoints: []*routing.Endpoints{endpoints("shop/cart:80", addr)}})
 }
 
-func wants(t *testing.T, p *tap, names string) *discoveryv3.DeltaDiscoveryResponse {
+func wants(t testing.TB, p *tap, names string) *discoveryv3.DeltaDiscoveryResponse {
 	t.Helper()
 	r := p.next()
 	if got := summary(r); got != names {
@@ -51,6 +51,15 @@ func wants(t *testing.T, p *tap, names string) *discoveryv3.DeltaDiscoveryRespon
 		t.Errorf("nonce %q, type %q: want both set", r.Nonce, r.TypeUrl)
 	}
 	return r
+}
+
+// settle returns when the server has taken all requests before, and sent all
+// that there was. The stream has no wildcard.
+func (p *tap) settle() {
+	p.t.Helper()
+	p.send(&request{ResourceNamesSubscribe: []string{"cluster/none"}})
+	p.ack(wants(p.t, p, "-cluster/none"))
+	p.send(&request{ResourceNamesUnsubscribe: []string{"cluster/none"}})
 }
 
 const (
@@ -82,11 +91,13 @@ func TestLegacyWildcardThenNames(t *testing.T) {
 	edit(c, "10.0.0.2:80")
 	p.ack(wants(t, p, cartEndpoints+" generation")) // "*" still holds
 	p.send(&request{ResourceNamesUnsubscribe: []string{"*"}})
+	p.settle()
 	edit(c, "10.0.0.3:80")
 	c.Update(&routing.Delta{Clusters: []*routing.Cluster{{Name: "shop/cart:80", SlowStart: 1}}})
 	p.ack(wants(t, p, cartCluster)) // the name alone is left
 	p.send(&request{ResourceNamesUnsubscribe: []string{cartCluster}})
 	p.send(&request{})
+	p.settle()
 	edit(c, "10.0.0.4:80")
 	p.send(&request{ResourceNamesSubscribe: []string{"listener/shop/edge/http"}})
 	wants(t, p, "listener/shop/edge/http") // and nothing came before it
@@ -135,6 +146,7 @@ func TestUnsubscribing(t *testing.T) {
 	p.send(&request{Node: nodeOf("shop/edge"), ResourceNamesSubscribe: []string{cartCluster, cartEndpoints}})
 	p.ack(wants(t, p, cartCluster+" "+cartEndpoints))
 	p.send(&request{ResourceNamesUnsubscribe: []string{cartEndpoints, "cluster/never"}})
+	p.settle()
 	edit(c, "10.0.0.2:80")
 	p.send(&request{ResourceNamesSubscribe: []string{cartCluster}})
 	wants(t, p, cartCluster)
@@ -195,6 +207,7 @@ func TestStaleNonce(t *testing.T) {
 	p.ack(wants(t, p, cartCluster))
 	p.ack(wants(t, p, cartEndpoints))
 	p.send(&request{ResponseNonce: first.Nonce, ResourceNamesUnsubscribe: []string{cartEndpoints}})
+	p.settle()
 	edit(c, "10.0.0.3:80")
 	p.send(&request{ResourceNamesSubscribe: []string{cartCluster}})
 	wants(t, p, cartCluster)

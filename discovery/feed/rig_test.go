@@ -288,3 +288,10 @@ func dialTo(current chan *control) []grpc.DialOption {
 		return c.pipe.DialContext(ctx)
 	})}
 }
+
+// dialByName dials the control whose number is the address.
+func dialByName(controls *[3]*control) []grpc.DialOption {
+	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		return controls[address[0]-'0'].pipe.DialContext(ctx)
+	})}
+}

@@ -79,7 +79,6 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAfter / 2, PermitWithoutStream: true}),
 		grpc.MaxConcurrentStreams(16),
 		grpc.ConnectionTimeout(dialTimeout),
-		grpc.SharedWriteBuffer(true),
 		grpc.ReadBufferSize(smallBuffer),
 		grpc.WriteBufferSize(smallBuffer),
 	}

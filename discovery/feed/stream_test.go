@@ -1,0 +1,307 @@
+package feed
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"fairway.dev/routing"
+	"fairway.dev/tlsmgr/identity"
+)
+
+// bubble runs a test whose time is virtual, with a control that has the shop.
+func bubble(t *testing.T, change func(*Options), test func(t *testing.T, c *control)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := startControl(t, newMesh(t), change)
+		c.Update(shop())
+		test(t, c)
+	})
+}
+
+// wildcardStream opens a stream for everything.
+func wildcardStream(t *testing.T, c *control) *tap {
+	t.Helper()
+	p := c.tap(t, edgeID)
+	p.send(&request{Node: nodeOf("shop/edge"), ResourceNamesSubscribe: []string{"*"}})
+	return p
+}
+
+// Nothing is sent before control knows everything.
+func TestNothingIsSentBeforeOpen(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *control) {
+		p := wildcardStream(t, c)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(p.came)+len(p.ended) > 0 {
+			t.Fatalf("before Open: %d responses, %d ends", len(p.came), len(p.ended))
+		}
+		c.Open()
+		wants(t, p, shopNames)
+	})
+}
+
+// A pod of a Gateway that is not known yet waits, however long.
+func TestUnknownGatewayWaits(t *testing.T) {
+	var known atomic.Bool
+	authorizeLater := func(peer identity.ID, gateway string) error {
+		if !known.Load() {
+			return fmt.Errorf("%w %s", ErrUnknownGateway, gateway)
+		}
+		return nil
+	}
+	bubble(t, func(o *Options) { o.Authorize = authorizeLater }, func(t *testing.T, c *control) {
+		c.Open()
+		p := wildcardStream(t, c)
+		time.Sleep(time.Hour / 2)
+		synctest.Wait()
+		if len(p.came) > 0 {
+			t.Fatalf("an unknown Gateway's pod was sent %q", summary(<-p.came))
+		}
+		p = wildcardStream(t, c) // the first may have been told to connect anew
+		known.Store(true)
+		wants(t, p, shopNames)
+	})
+}
+
+// A pod that acknowledges nothing is cut off, and holds nobody else up.
+func TestSlowPodIsCutOff(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *control) {
+		c.Open()
+		slow, quick := wildcardStream(t, c), wildcardStream(t, c)
+		wants(t, slow, shopNames)
+		quick.ack(wants(t, quick, shopNames))
+		for i := range 3 {
+			time.Sleep(9 * time.Second)
+			edit(c, fmt.Sprintf("10.0.0.%d:80", 2+i))
+			quick.ack(wants(t, quick, cartEndpoints+" generation"))
+		}
+		if len(slow.came)+len(slow.ended) > 0 {
+			t.Fatal("the slow pod was sent more, or cut off too early")
+		}
+		time.Sleep(20 * time.Second)
+		synctest.Wait()
+		if err := slow.end(); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("the slow pod's stream ends with %v, want DeadlineExceeded", err)
+		}
+		if len(quick.ended) > 0 || c.Stats().Slow != 1 {
+			t.Errorf("%d streams were slow, want one", c.Stats().Slow)
+		}
+	})
+}
+
+// A client that opens a stream and says nothing is cut off.
+func TestSilentClientIsCutOff(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *control) {
+		c.Open()
+		p := c.tap(t, edgeID)
+		time.Sleep(2 * firstFor)
+		synctest.Wait()
+		if err := p.end(); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("a silent stream ends with %v, want DeadlineExceeded", err)
+		}
+	})
+}
+
+// Streams end after half an hour, give or take a tenth, when nothing is under way.
+func TestStreamsGrowOld(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *control) {
+		c.Open()
+		p := wildcardStream(t, c)
+		p.ack(wants(t, p, shopNames))
+		time.Sleep(26 * time.Minute)
+		synctest.Wait()
+		if len(p.ended) > 0 {
+			t.Fatal("the stream ended within 26 minutes")
+		}
+		time.Sleep(8 * time.Minute)
+		synctest.Wait()
+		if err := p.end(); status.Code(err) != codes.Unavailable {
+			t.Errorf("an old stream ends with %v, want Unavailable", err)
+		}
+	})
+}
+
+// Closing ends all streams, so that pods go elsewhere at once.
+func TestClosingEndsStreams(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *control) {
+		waiting := wildcardStream(t, c)
+		synctest.Wait()
+		c.stop()
+		if err := waiting.end(); status.Code(err) != codes.Unavailable {
+			t.Errorf("a stream that waits ends with %v, want Unavailable", err)
+		}
+	})
+	bubble(t, nil, func(t *testing.T, c *control) {
+		c.Open()
+		p := wildcardStream(t, c)
+		wants(t, p, shopNames)
+		c.stop()
+		if err := p.end(); status.Code(err) != codes.Unavailable {
+			t.Errorf("a stream ends with %v, want Unavailable", err)
+		}
+	})
+}
+
+// A pod counts as it was for a while after its stream has ended, and then not.
+func TestPodThatGoesAway(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *control) {
+		c.Open()
+		p := startPod(t, c, nil)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if f := c.Fleet("shop/edge"); !c.inForce("shop/edge")(f) {
+			t.Fatalf("fleet %+v, want the pod in force", f)
+		}
+		p.stop()
+		time.Sleep(grace - time.Second)
+		synctest.Wait()
+		if f := c.Fleet("shop/edge"); !c.inForce("shop/edge")(f) {
+			t.Errorf("fleet %+v just after the pod has gone, want it as it was", f)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if f := c.Fleet("shop/edge"); len(f.Pods) > 0 {
+			t.Errorf("fleet %+v, want nobody", f)
+		}
+		if n := c.fleet.pods.live; n > 0 {
+			t.Errorf("%d resources for the peers, want none", n)
+		}
+	})
+}
+
+// A pod that comes back stands as it did until it has acknowledged anew.
+func TestPodThatComesBack(t *testing.T) {
+	now := time.Now()
+	before := PodState{Pod: "a", Version: "v", Connected: now, Replica: "x"}
+	silent := PodState{Pod: "a", Connected: now.Add(time.Second), Replica: "y"}
+	after := PodState{Pod: "a", Version: "w", Connected: now.Add(time.Second), Replica: "y"}
+	other := PodState{Pod: "b"}
+	tests := []struct {
+		states []PodState
+		want   string
+	}{
+		{[]PodState{other, silent, before}, "a v x, b  "},
+		{[]PodState{before, after, other}, "a w y, b  "},
+		{[]PodState{silent}, "a  y"},
+		{nil, ""},
+	}
+	for _, tt := range tests {
+		got := ""
+		for i, s := range newest(tt.states) {
+			if i > 0 {
+				got += ", "
+			}
+			got += s.Pod + " " + s.Version + " " + s.Replica
+		}
+		if got != tt.want {
+			t.Errorf("newest(%+v) = %q, want %q", tt.states, got, tt.want)
+		}
+	}
+}
+
+// What all replicas know is the fleet, on each of them; a replica that goes
+// away takes its pods along, after a while.
+func TestReplicasShareTheirPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		var controls [3]*control
+		for i, name := range []string{"control-a", "control-b", "control-c"} {
+			controls[i] = startControl(t, m, func(o *Options) {
+				o.Replica, o.PeerCredentials = name, m.client(controlID)
+				o.peerOptions = dialByName(&controls)
+			})
+			controls[i].Update(shop())
+			controls[i].Open()
+		}
+		addresses := []string{"passthrough:0", "passthrough:1", "passthrough:2"} // with itself
+		for _, c := range controls {
+			c.SetPeers(nil)
+			c.SetPeers(addresses)
+		}
+		var pods []*pod
+		for i, c := range controls {
+			pods = append(pods, startPod(t, c, func(o *ClientOptions) { o.Pod = fmt.Sprint("shop/edge-", i) }))
+		}
+		settle := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
+		settle(time.Second)
+		for i, c := range controls {
+			if f := c.Fleet("shop/edge"); len(f.Pods) != 3 || !c.inForce("shop/edge")(f) {
+				t.Errorf("replica %d knows %+v, want three pods in force", i, f)
+			}
+		}
+		problem := &routing.Problem{Origin: routing.Origin{Kind: "Gateway", Namespace: "shop", Name: "edge"}, Reason: "PortUnavailable", Err: errors.New("in use")}
+		pods[2].Report([]*routing.Problem{problem})
+		settle(time.Second)
+		if got := controls[0].Problems("shop/edge"); len(got) != 1 || got[0].Error() != problem.Error() {
+			t.Errorf("replica 0 knows problems %v, want the one that replica 2 was told", got)
+		}
+
+		// A listener is added: what is wanted is in force everywhere, soon.
+		more := &routing.Delta{Listeners: []*routing.Listener{listener("shop/edge", "more")}}
+		for _, c := range controls {
+			c.Update(more)
+		}
+		settle(time.Second)
+		for i, c := range controls {
+			if f := c.Fleet("shop/edge"); !c.inForce("shop/edge")(f) || len(f.Pods[0].Listeners) != 2 {
+				t.Errorf("replica %d knows %+v, want the new listener in force", i, f)
+			}
+		}
+
+		// One replica is killed.
+		pods[2].stop()
+		controls[2].stop()
+		settle(grace / 2)
+		if f := controls[0].Fleet("shop/edge"); len(f.Pods) != 3 {
+			t.Errorf("%d pods just after a replica has gone, want 3", len(f.Pods))
+		}
+		settle(grace)
+		for i, c := range controls[:2] {
+			if f := c.Fleet("shop/edge"); len(f.Pods) != 2 {
+				t.Errorf("replica %d knows %d pods, want the 2 that are left", i, len(f.Pods))
+			}
+		}
+
+		// One is no longer a peer: its pods go, after a while.
+		controls[0].SetPeers(addresses[:1])
+		settle(grace / 2)
+		if f := controls[0].Fleet("shop/edge"); len(f.Pods) != 2 {
+			t.Errorf("%d pods just after a peer was taken off, want 2", len(f.Pods))
+		}
+		settle(grace)
+		if f := controls[0].Fleet("shop/edge"); len(f.Pods) != 1 || len(controls[0].fleet.peers) > 0 {
+			t.Errorf("%d pods, want its own", len(f.Pods))
+		}
+	})
+}
+
+// A peer whose state we keep is not asked for it again when it comes back.
+func TestPeerThatComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t)
+		var controls [3]*control
+		for i, name := range []string{"control-a", "control-b"} {
+			controls[i] = startControl(t, m, func(o *Options) {
+				o.Replica, o.PeerCredentials, o.MaxAge = name, m.client(controlID), time.Minute
+				o.peerOptions = dialByName(&controls)
+			})
+			controls[i].Open()
+		}
+		controls[0].SetPeers([]string{"passthrough:1"})
+		startPod(t, controls[1], nil)
+		for range 100 { // streams end and begin anew all the time
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if f := controls[0].Fleet("shop/edge"); len(f.Pods) != 1 || f.Pods[0].Version == "" {
+				t.Fatalf("the fleet is %+v, want the pod in force at all times", f)
+			}
+		}
+	})
+}
