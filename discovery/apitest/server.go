@@ -95,6 +95,7 @@ type Server struct {
 	asked   []Request
 	refuse  func(method, path string) int
 	invalid map[string]string // fields, by resource
+	dropped string            // a field of status
 }
 
 type event struct {
@@ -126,6 +127,14 @@ func (s *Server) RefuseField(resource, field string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.invalid[resource] = field
+}
+
+// Drop makes the server drop a field of every status, as it does with those
+// that a definition does not have.
+func (s *Server) Drop(field string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped = field
 }
 
 // Requests returns what was asked for since the last call, but for watches.
@@ -247,6 +256,7 @@ func id(k kind, ns, name string) string { return k.resource + "/" + ns + "/" + n
 func (s *Server) put(k kind, ns, name string, old, o Object) Object {
 	o["apiVersion"], o["kind"] = k.GroupVersion().String(), k.Kind
 	meta := o["metadata"].(Object)
+	delete(child(o, "status"), s.dropped)
 	if old != nil && same(timeless(old), timeless(o)) {
 		return old
 	}

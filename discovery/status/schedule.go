@@ -1,0 +1,162 @@
+package status
+
+import (
+	"container/heap"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"fairway.dev/routing"
+	"fairway.dev/routing/gatewayapi"
+)
+
+// An object is one whose status is ours to write, in whole or in part. The
+// Writer's lock guards it, but for known, waiting and failures, which are of
+// whoever is busy with it.
+type object struct {
+	key    routing.ObjectKey
+	report *gatewayapi.Report
+
+	due   time.Time
+	place int  // in its queue; -1 while it is in none
+	busy  bool // somebody works on it
+	again bool // it was touched since
+
+	last    time.Time     // when it was written
+	spacing time.Duration // from last to the next
+
+	known    known
+	waiting  waiting
+	failures int
+}
+
+// known is the status that the API server has, as far as we know.
+type known struct {
+	version version
+	status  json.RawMessage // nil: none
+	sent    json.RawMessage // what was written last, which the answer may differ from
+	loaded  bool
+}
+
+// A version is which state of which object something is about.
+type version struct{ uid, number string }
+
+// waiting is for the fleet to answer.
+type waiting struct {
+	generation int64
+	until      time.Time
+}
+
+// restart forgets what a writer before us may have changed.
+func (o *object) restart() {
+	o.known, o.waiting, o.failures = known{}, waiting{}, 0
+	o.last, o.spacing = time.Time{}, 0
+}
+
+// touch has an object looked at soon: at once if it was not written lately.
+func (w *Writer) touch(o *object) {
+	if !w.running {
+		return
+	}
+	now := time.Now()
+	due := now.Add(first)
+	if next := o.last.Add(o.spacing); next.After(due) {
+		due = next
+	}
+	w.schedule(o, due)
+}
+
+// schedule has an object looked at at due, or before if it already was to be.
+func (w *Writer) schedule(o *object, due time.Time) {
+	switch q := w.queue(o); {
+	case o.busy:
+		o.again = true
+		return
+	case o.place < 0:
+		o.due = due
+		heap.Push(q, o)
+	case due.Before(o.due):
+		o.due = due
+		heap.Fix(q, o.place)
+	default:
+		return
+	}
+	select {
+	case w.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// queue is the one that an object waits in: what many wait for does not stand
+// behind thousands of routes.
+func (w *Writer) queue(o *object) *queue {
+	if shape := shapeOf(o.key.Kind); shape == gatewayShape || shape == classShape {
+		return &w.queues[0]
+	}
+	return &w.queues[1]
+}
+
+// due takes the object that is next, or returns nil and how long to wait for one.
+func (w *Writer) due() (*object, time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	wait := time.Hour
+	for i := range w.queues {
+		q := &w.queues[i]
+		if len(*q) == 0 {
+			continue
+		}
+		if left := (*q)[0].due.Sub(now); left > 0 {
+			wait = min(wait, left)
+			continue
+		}
+		o := heap.Pop(q).(*object)
+		o.busy = true
+		return o, 0
+	}
+	return nil, wait
+}
+
+// written notes that an object was written, and spaces its writes out.
+func (o *object) written(now time.Time) {
+	if now.Sub(o.last) > quiet {
+		o.spacing = spacing
+	} else {
+		o.spacing = min(2*o.spacing, maxSpacing)
+	}
+	o.last = now
+}
+
+// A queue is a heap of objects by when they are due.
+type queue []*object
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].place, q[j].place = i, j
+}
+
+// Push is for package heap.
+func (q *queue) Push(x any) {
+	o := x.(*object)
+	o.place = len(*q)
+	*q = append(*q, o)
+}
+
+// Pop is for package heap.
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	o := (*q)[last]
+	o.place = -1
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	return o
+}
+
+// cut splits "namespace/name".
+func cut(s string) (ns, name string) {
+	ns, name, _ = strings.Cut(s, "/")
+	return ns, name
+}
