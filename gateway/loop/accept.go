@@ -90,21 +90,21 @@ func (a *Acceptor) batch() (more bool) {
 		if a.closed {
 			return false
 		}
-		fd, sa, err := unix.Accept4(a.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-		switch err {
-		case nil:
+		fd, remote, errno := sysAccept(a.fd)
+		switch errno {
+		case 0:
 			if a.last != nil {
 				a.last = nil
 				a.failed(nil)
 			}
-			a.take(fd, addrPort(sa))
+			a.take(fd, remote)
 		case unix.EAGAIN:
 			return false
 		case unix.EINTR, unix.ECONNABORTED:
 			continue
 		default:
 			a.loop.poll.remove(a.fd)
-			a.fail(fmt.Errorf("accept: %w", err))
+			a.fail(fmt.Errorf("accept: %w", errno))
 			return false
 		}
 	}

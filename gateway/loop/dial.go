@@ -76,7 +76,7 @@ func (s *Socket) finishConnect(events uint32) {
 		s.fail(err)
 		return
 	}
-	if _, err := unix.Getpeername(s.fd); err != nil {
+	if _, errno := sysName(unix.SYS_GETPEERNAME, s.fd); errno != 0 {
 		return // not connected yet: a stale event
 	}
 	s.state = open

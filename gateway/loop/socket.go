@@ -90,11 +90,8 @@ func (s *Socket) Remote() netip.AddrPort { return s.remote }
 
 // Local returns our end's address.
 func (s *Socket) Local() netip.AddrPort {
-	sa, err := unix.Getsockname(s.fd)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	return addrPort(sa)
+	local, _ := sysName(unix.SYS_GETSOCKNAME, s.fd)
+	return local
 }
 
 func (s *Socket) ready(events uint32) {
@@ -329,7 +326,9 @@ func (s *Socket) settle() {
 		return
 	}
 	s.shut = true
-	unix.Shutdown(s.fd, unix.SHUT_WR)
+	if s.state != finishing || !s.eof { // else closing says the same
+		unix.Shutdown(s.fd, unix.SHUT_WR)
+	}
 	if s.state == finishing {
 		s.linger()
 	}
@@ -442,21 +441,4 @@ func (s *Socket) release() {
 	if s.onClose != nil {
 		s.onClose()
 	}
-}
-
-func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
-	}
-	return netip.AddrPort{}
-}
-
-func sockaddr(a netip.AddrPort) (unix.Sockaddr, int) {
-	if a.Addr().Is4() || a.Addr().Is4In6() {
-		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().Unmap().As4()}, unix.AF_INET
-	}
-	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}, unix.AF_INET6
 }
