@@ -141,7 +141,20 @@ func (s *Source) complete() bool {
 	if !s.lookout.done {
 		return false
 	}
-	without := map[string]error{}
+	without, ok := s.absent()
+	if !ok {
+		return false
+	}
+	for _, kind := range slices.Sorted(maps.Keys(without)) {
+		s.log.Error("going on without a kind that cannot be listed", "origin", kind, "err", without[kind])
+	}
+	return true
+}
+
+// absent returns the kinds that are not waited for any longer, and why they are
+// not there; false where there is one that is.
+func (s *Source) absent() (without map[string]error, ok bool) {
+	without = map[string]error{}
 	s.state.Lock()
 	defer s.state.Unlock()
 	for _, l := range s.lines {
@@ -156,14 +169,11 @@ func (s *Source) complete() bool {
 		}
 		refused := apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err)
 		if s.patience < 1 || s.patience < 2 && !refused || err == nil || isAway(err) {
-			return false
+			return nil, false
 		}
 		without[l.kind.name] = err
 	}
-	for _, kind := range slices.Sorted(maps.Keys(without)) {
-		s.log.Error("going on without a kind that cannot be listed", "origin", kind, "err", without[kind])
-	}
-	return true
+	return without, true
 }
 
 // all returns the keys of all objects.
