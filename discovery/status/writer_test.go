@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -231,8 +232,7 @@ func TestConcurrentWriters(t *testing.T) {
 		r.server.Refuse(func(method, path string) int {
 			if method == http.MethodPatch && others < 3 {
 				others++
-				go r.theirs("cart", fmt.Sprintf("other-%d", others))
-				synctest.Wait()
+				r.theirs("cart", fmt.Sprintf("other-%d", others))
 			}
 			return 0
 		})
@@ -307,6 +307,8 @@ func TestDeletedObjectsAreForgotten(t *testing.T) {
 		r.writer.Report(gatewayapi.Report{Object: extra, Gone: true})
 		r.writer.Report(gatewayapi.Report{Object: edge, Gone: true})
 		time.Sleep(time.Minute)
+		r.writer.mu.Lock()
+		defer r.writer.mu.Unlock()
 		if n, g := len(r.writer.objects), len(r.writer.gateways); n+g > 0 {
 			r.Errorf("%d objects and %d Gateways are remembered, want none", n, g)
 		}
@@ -327,13 +329,13 @@ func TestForeignObjectsCostNothing(t *testing.T) {
 
 func TestFailuresAreTriedAgain(t *testing.T) {
 	both(t, func(r *rig) {
-		asked := 0
-		r.server.Refuse(func(method, path string) int { asked++; return http.StatusServiceUnavailable })
+		var asked atomic.Int64
+		r.server.Refuse(func(method, path string) int { asked.Add(1); return http.StatusServiceUnavailable })
 		r.route("cart", 1)
 		r.writer.Report(routeReport("cart", 1, "True", "edge"))
 		time.Sleep(10 * time.Minute)
-		if asked < 10 || asked > 40 {
-			r.Errorf("%d requests in ten minutes without an API server, want a few dozen", asked)
+		if n := asked.Load(); n < 10 || n > 40 {
+			r.Errorf("%d requests in ten minutes without an API server, want a few dozen", n)
 		}
 		r.server.Refuse(nil)
 		time.Sleep(maxRetry)
