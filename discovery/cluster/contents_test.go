@@ -244,7 +244,7 @@ func TestContentThatCannotBeFetched(t *testing.T) {
 	}
 }
 
-// Two Secrets are fetched by different connections: each comes when it comes.
+// However many contents are read, the API server is asked for a few at a time.
 func TestFetchesAreBounded(t *testing.T) {
 	a := newAPIServer(t)
 	const n = 3 * fetchers
