@@ -29,6 +29,7 @@ func (s *Server) applyPorts() {
 	snap := s.Snapshot()
 	s.markPorts(snap)
 	s.reportUnbound(append(s.applyConnections(snap), s.applyDatagrams(snap)...))
+	s.retainStreams(snap)
 }
 
 // markPorts sees to it that each port has its mark: the same while it stays.

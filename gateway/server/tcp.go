@@ -51,3 +51,16 @@ func (s *Server) streams(kind telemetry.StreamKind, to proxy.Destination, name s
 		return s.tcp.Serve(stream.Arrival{Conn: c, Peer: peer, To: to, Kind: kind, Name: name})
 	}
 }
+
+// retainStreams ends those whose listeners are gone, in a while.
+func (s *Server) retainStreams(snap *routing.Snapshot) {
+	inForce := map[routing.ListenerName]bool{}
+	for _, p := range snap.Ports() {
+		for _, l := range p.Listeners() {
+			if l.Protocol == routing.TCP || l.Protocol == routing.TLS {
+				inForce[l.Name] = true
+			}
+		}
+	}
+	s.tcp.Retain(func(name routing.ListenerName) bool { return inForce[name] })
+}

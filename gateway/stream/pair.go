@@ -253,9 +253,9 @@ func (p *pair) cut(flags telemetry.Flags) {
 	p.end()
 }
 
-// leave gives the stream a while to come to its end.
+// leave gives the stream a while to come to its end, from the first time on.
 func (p *pair) leave() {
-	if !p.over {
+	if !p.over && !p.leaving.Armed() {
 		p.on.loop.Arm(&p.leaving, p.owner.o.Leave)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/proxy"
 	"fairway.dev/gateway/telemetry"
+	"fairway.dev/routing"
 )
 
 // TCP joins clients' connections to endpoints': plain ones, those whose TLS
@@ -19,7 +20,7 @@ import (
 // with a reset where its bytes were not read; never with an alert of TLS.
 //
 // A stream ends when both directions have ended, when one side is reset, when
-// nothing has moved for Idle, and a while after its port has left. It lives
+// nothing has moved for Idle, and a while after its listener has left. It lives
 // through all other edits, also where its route or endpoint is gone.
 type TCP struct {
 	o     TCPOptions
@@ -36,8 +37,8 @@ type TCPOptions struct {
 	// reset of both sides. If zero, 1 hour; if negative, never.
 	Idle time.Duration
 
-	// Leave is how long a stream may go on whose port has left, before both
-	// sides are reset. If zero, 10 minutes.
+	// Leave is how long a stream may go on whose listener has left, before
+	// both sides are reset. If zero, 10 minutes.
 	Leave time.Duration
 }
 
@@ -81,6 +82,22 @@ func (t *TCP) Serve(a Arrival) Stream {
 	p := newPair(t, a)
 	p.begin()
 	return Stream{&p.client}
+}
+
+// Retain lets the streams whose listeners are not in force any more go on for
+// a while, and no longer. It is for ports that stay: one that leaves drains its
+// connections. The function is called on the loops.
+func (t *TCP) Retain(inForce func(routing.ListenerName) bool) {
+	for i := range t.loops {
+		on := &t.loops[i]
+		on.loop.Post(func() {
+			for p := on.pairs; p != nil; p = p.next {
+				if l := p.to.Listener; l != nil && !inForce(l.Name) {
+					p.leave()
+				}
+			}
+		})
+	}
 }
 
 // Cut ends all streams on all loops, from a later event: for when time is up.

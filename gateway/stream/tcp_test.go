@@ -228,6 +228,21 @@ func TestStreamOutlivesItsPortForAWhile(t *testing.T) {
 	s.wantOver(st, 0)
 }
 
+func TestStreamOutlivesItsListenerForAWhile(t *testing.T) {
+	s := newTCPStage(t, TCPOptions{Leave: time.Minute}, 1)
+	_, _, st := s.joined()
+	s.tcp.Retain(func(l routing.ListenerName) bool { return l == "l" })
+	s.loop.Advance(time.Minute)
+	for range 3 { // edit after edit puts nothing off
+		if st.pair.over {
+			t.Fatal("over before its time")
+		}
+		s.tcp.Retain(func(routing.ListenerName) bool { return false })
+		s.loop.Advance(20 * time.Second)
+	}
+	s.wantOver(st, 0)
+}
+
 func TestCutEndsAllStreams(t *testing.T) {
 	s := newTCPStage(t, TCPOptions{}, 1)
 	_, _, a := s.joined()

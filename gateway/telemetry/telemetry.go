@@ -51,8 +51,9 @@ type Options struct {
 	// is left for the histograms. In each, destinations get series of their own
 	// in the order in which they are first used, and those that come too late
 	// share destination_service="other". A destination that is idle for Idle
-	// makes room for another. If zero, 700, which keeps the whole page under 1,000 lines; if
-	// negative, there is no bound and each destination has its own.
+	// makes room for another. If zero, 700, which keeps the whole page under
+	// 1,000 lines; if negative, there is no bound and each destination has its
+	// own.
 	Series int
 
 	// Idle is how long a series is kept without being used. If zero, 1 hour;
