@@ -127,8 +127,10 @@ func TestVerdicts(t *testing.T) {
 		{"pseudo field", &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 			Headers: []*corev3.HeaderValueOption{option(":path", "/x", &corev3.HeaderValueOption{})}}}}, Verdict{}, `field name ":path": want a token`},
 		{"two lines", &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
-			Headers: []*corev3.HeaderValueOption{option("a", "b\nc: d", &corev3.HeaderValueOption{})}}}}, Verdict{}, `field value with character '\n': want none of control`},
-		{"no name", &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{HeadersToRemove: []string{""}}}}, Verdict{}, "a field without a name"},
+			Headers: []*corev3.HeaderValueOption{option("a", "b\nc: d", &corev3.HeaderValueOption{})}}}}, Verdict{}, `value "b\nc: d" of field a: want nothing of control in it`},
+		{"a host that is none", &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
+			Headers: []*corev3.HeaderValueOption{option("Host", "a b", &corev3.HeaderValueOption{})}}}}, Verdict{}, `host "a b": want one host in place of another`},
+		{"no name", &authv3.CheckResponse{HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{HeadersToRemove: []string{""}}}}, Verdict{}, `field name "": want a token`},
 		{"status", &authv3.CheckResponse{Status: denied, HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{Status: &typev3.HttpStatus{Code: 101}}}},
 			Verdict{}, "status 101: want 200-599"},
 	}
@@ -176,7 +178,7 @@ func FuzzParseVerdict(f *testing.F) {
 		}
 		for _, list := range [][]Edit{got.Edits, got.Response} {
 			for _, e := range list {
-				if checkName(e.Name) != nil || checkValue(e.Value) != nil {
+				if checkName(e.Name) != nil || checkValue(&e) != nil {
 					t.Fatalf("edit %q: %q", e.Name, e.Value)
 				}
 			}

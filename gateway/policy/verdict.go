@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"fairway.dev/gateway/message"
 )
 
 // A Verdict is what an authorization server answers: a CheckResponse.
@@ -181,7 +183,7 @@ func readEdit(b []byte, to *[]Edit) error {
 		err = checkName(e.Name)
 	}
 	if err == nil {
-		err = checkValue(e.Value)
+		err = checkValue(&e)
 	}
 	*to = append(*to, e)
 	return err
@@ -233,25 +235,20 @@ func eachField(b []byte, visit func(number protowire.Number, n uint64, b []byte)
 
 // checkName wants a token (RFC 9110 section 5.6.2).
 func checkName(name string) error {
-	for i := range len(name) {
-		c := name[i]
-		letter := 'a' <= c && c <= 'z'
-		if !letter && ('0' > c || c > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
-			return fmt.Errorf("field name %q: want a token", name)
-		}
-	}
-	if name == "" {
-		return errors.New("a field without a name")
+	if !message.IsToken(name) {
+		return fmt.Errorf("field name %q: want a token", name)
 	}
 	return nil
 }
 
-// checkValue wants a field value that ends no line (RFC 9110 section 5.5).
-func checkValue(value string) error {
-	for i := range len(value) {
-		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return fmt.Errorf("field value with character %q: want none of control", c)
-		}
+// checkValue wants what ends no line (RFC 9110 section 5.5), and a host where
+// it is to be one.
+func checkValue(e *Edit) error {
+	if !message.IsValue(e.Value) {
+		return fmt.Errorf("value %q of field %s: want nothing of control in it", e.Value, e.Name)
+	}
+	if e.Name == "host" && (e.How != Set || !message.IsAuthority(e.Value)) {
+		return fmt.Errorf("host %q: want one host in place of another", e.Value)
 	}
 	return nil
 }

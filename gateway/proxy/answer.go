@@ -143,6 +143,9 @@ func (e *exchange) respond(t *try, resp *message.Response, last bool) {
 func (e *exchange) dress(resp *message.Response) {
 	s := e.share
 	e.on.putDate(&resp.Fields)
+	for i := range e.granted {
+		editField(&resp.Fields, &e.granted[i])
+	}
 	s.response.apply(&resp.Fields)
 	if s.cors != nil {
 		s.cors.dress(e.origin, &resp.Fields)

@@ -10,6 +10,10 @@ const replayLimit = 64 << 10
 // both. Nothing is Consumed that waits for a connection: so what the client
 // may send bounds what waits.
 func (e *exchange) send(p []byte) {
+	if e.gathering {
+		e.gather(p)
+		return
+	}
 	t, connected := e.try, e.connected()
 	if e.headSent && !connected { // the backend would not switch protocols
 		e.down.Consumed(len(p))

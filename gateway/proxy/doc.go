@@ -56,7 +56,9 @@
 //
 //	400 DPE  the path has an encoded NUL
 //	404 NR   no rule takes the request, or no listener has the host
+//	403 UAEX nobody could be asked whether the request may pass
 //	408 SI   the client sent nothing for StreamIdle
+//	413 UAEX the body is longer than the server that is asked may be told
 //	421 NR   the host belongs to another listener than the TLS name, or to one
 //	         that asks of clients what the connection has not shown
 //	500 NC   the rule's reference leads nowhere
@@ -113,6 +115,21 @@
 // all routes and loops, and a retry that it does not let through is answered
 // with 503, whatever the last response was. Either way the retry counts as
 // limit "retries" in fairway_limits_total.
+//
+// # External authorization
+//
+// A rule with an ExternalAuth asks its server about each request before all
+// else but a preflight: before a redirect too. In plain HTTP 200 means that it
+// may pass, and the fields of the answer are the backend's to see, but for
+// those about the answer itself (Content-*, Date, Server, Vary, ETag, Via); any
+// other answer is the client's, with UAEX. In gRPC it is Envoy's ext_authz: see
+// package policy. Metadata of the answer are for nobody.
+//
+// The server has 5 seconds, and 64 KiB for its answer. Without one the request
+// does not pass. A connection that was not had, or was closed while kept, is
+// tried again twice. What comes of the request's body meanwhile waits, so that
+// its client is held back. A server that is told the body is asked when that
+// is whole. A retry is not asked about again.
 //
 // # Sessions
 //

@@ -6,6 +6,7 @@ import (
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/policy"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/upstream"
 	"fairway.dev/routing"
@@ -57,6 +58,10 @@ type life struct {
 	retries  int
 	retrying bool // counted in the share's use
 	broke    bool // another try is wanted, and the cluster's retry budget is spent
+
+	inquiry   *inquiry      // under way; see ask
+	gathering bool          // the request's body has to be whole before it is asked about
+	granted   []policy.Edit // of the response, by who let the request pass
 
 	replayable bool           // body is all of the request's so far
 	body       []byte         // what the next try is sent first
@@ -171,6 +176,16 @@ func (e *exchange) act() {
 	if s.cors != nil && e.crossOrigin(s.cors) {
 		return
 	}
+	if e.rule.auth != nil && s.answer == nil {
+		e.ask()
+		return
+	}
+	e.proceed()
+}
+
+// proceed does what the share says with a request that may pass.
+func (e *exchange) proceed() {
+	s := e.share
 	switch {
 	case s.answer != nil:
 		e.answer(s.answer)
@@ -225,6 +240,10 @@ func (e *exchange) End(trailers message.Fields) {
 		m.end(trailers)
 	}
 	e.sendEnd(trailers)
+	if e.gathering {
+		e.gathered()
+		return
+	}
 	if e.tunnel && e.try.responseEnded {
 		e.try.finish()
 		e.leave()
@@ -300,7 +319,7 @@ func (e *exchange) stoodStill() {
 // awaitsClient reports whether the backend has taken all that the client has
 // sent, and the client has more to send.
 func (e *exchange) awaitsClient() bool {
-	return !e.requestEnded && e.connected() && e.try.up.Queued() == 0
+	return e.gathering || !e.requestEnded && e.connected() && e.try.up.Queued() == 0
 }
 
 // timedOut is what the deadline fires.
@@ -359,6 +378,9 @@ func (e *exchange) conclude() {
 	l.loop.Disarm(&e.idle)
 	l.loop.Disarm(&e.pause)
 	e.dropBody()
+	if e.inquiry != nil {
+		e.inquiry.cancel()
+	}
 	for i, m := range e.mirrors {
 		m.leave(e.requestEnded)
 		e.mirrors[i] = nil

@@ -32,6 +32,7 @@ type local struct {
 	exchanges []*exchange // free
 	tries     []*try      // free
 	mirrors   []*mirror   // free
+	inquiries []*inquiry  // free
 	buffers   [][]byte    // free
 }
 

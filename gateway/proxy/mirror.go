@@ -84,6 +84,9 @@ func (l *local) startMirror(c *upstream.Cluster, e *exchange) *mirror {
 	m.cluster = c
 	m.whole = e.requestEnded
 	copyRequest(&m.req, e.req)
+	if len(e.body) > 0 { // what came while somebody was asked about the request
+		m.waiting = append(l.takeBuffer(), e.body...)
+	}
 	want := upstream.Want{}
 	want.Hash, want.HasHash = c.Hash(&m.req, e.peer)
 	ep, err := c.Pick(l.loop, &want)

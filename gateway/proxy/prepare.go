@@ -22,6 +22,7 @@ type rule struct {
 	backend time.Duration // of one try; 0 is none
 	retry   retryPolicy
 	session *session // nil without one
+	auth    *asker   // nil: nobody is asked
 }
 
 // A share is one of the places where a rule sends its requests. A rule that
@@ -90,6 +91,7 @@ func (p *Proxy) prepare(t *routing.Target) *rule {
 		request: max(a.Timeouts.Request, 0),
 		backend: max(a.Timeouts.Backend, 0),
 		retry:   newRetryPolicy(a.Retry),
+		auth:    p.asker(a.Auth),
 	}
 	if a.Session != nil {
 		r.session = newSession(a.Session, t.Route.Name, t.Index, p.o.SessionKey)
