@@ -18,8 +18,10 @@
 //     backendRef that it belongs to: it answers 500 (a GRPCRoute's 503, which
 //     is gRPC's UNAVAILABLE). Only a match that cannot hold is left out; a rule
 //     without another one goes with it. Either way the route has
-//     PartiallyInvalid, or is not accepted if no rule works. ExtensionRef and
-//     ExternalAuth are such parts.
+//     PartiallyInvalid, or is not accepted if no rule works. An ExtensionRef
+//     is such a part, and an ExternalAuth of a backendRef.
+//   - A rule whose ExternalAuth names a server that is not there answers 500. A
+//     path of the server without a slash in front gets one.
 //   - A listener that terminates TLS without certificates that can be used is
 //     not in force. Of several references the good ones serve.
 //   - Listeners of one object that nothing tells apart are all left out

@@ -17,6 +17,8 @@ type filtered struct {
 	rewrite           *routing.Rewrite
 	mirrors           []routing.Mirror
 	cors              *routing.CORS
+	auth              *routing.ExternalAuth
+	unasked           bool // who is to be asked cannot be: nothing may pass
 }
 
 // filters translates a list of filters. It reports false if one of them cannot
@@ -57,6 +59,8 @@ func (b *ruleBuilder) filter(at string, f *gatewayv1.HTTPRouteFilter, out *filte
 		b.mirror(at+".requestMirror", f.RequestMirror, out)
 	case f.Type == gatewayv1.HTTPRouteFilterCORS && f.CORS != nil:
 		out.cors = b.cors(at+".cors", f.CORS)
+	case f.Type == gatewayv1.HTTPRouteFilterExternalAuth && f.ExternalAuth != nil && !b.share:
+		b.externalAuth(at+".externalAuth", f.ExternalAuth, out)
 	case f.Type == gatewayv1.HTTPRouteFilterExtensionRef && f.ExtensionRef != nil:
 		ref := f.ExtensionRef
 		message := "filter " + printKind(ref.Group, ref.Kind) + " " + string(ref.Name) + ": no extensions are known"
@@ -174,6 +178,51 @@ func (b *ruleBuilder) cors(at string, f *gatewayv1.HTTPCORSFilter) *routing.CORS
 	out.AllowHeaders = tokens(b, at+".allowHeaders", f.AllowHeaders)
 	out.ExposeHeaders = tokens(b, at+".exposeHeaders", f.ExposeHeaders)
 	return out
+}
+
+// externalAuth translates an ExternalAuth. Where its server is not there, the
+// rule answers an error: the reference is what is wrong, not the rule.
+func (b *ruleBuilder) externalAuth(at string, f *gatewayv1.HTTPExternalAuthFilter, out *filtered) {
+	auth := &routing.ExternalAuth{Origin: b.origin(at)}
+	as := httpUse
+	switch f.ExternalAuthProtocol {
+	case gatewayv1.HTTPRouteExternalAuthHTTPProtocol:
+		if c := f.HTTPAuthConfig; c != nil {
+			if auth.Path = c.Path; c.Path != "" && c.Path[0] != '/' {
+				auth.Path = "/" + c.Path
+			}
+			auth.Request = b.fieldNames(at+".http.allowedHeaders", c.AllowedRequestHeaders)
+			auth.Response = b.fieldNames(at+".http.allowedResponseHeaders", c.AllowedResponseHeaders)
+		}
+	case gatewayv1.HTTPRouteExternalAuthGRPCProtocol:
+		auth.GRPC, as = true, grpcUse
+		if c := f.GRPCAuthConfig; c != nil {
+			auth.Request = b.fieldNames(at+".grpc.allowedHeaders", c.AllowedRequestHeaders)
+		}
+	default:
+		b.unsupported(at+".protocol", "protocol %s: want HTTP or GRPC", f.ExternalAuthProtocol)
+	}
+	if f.ForwardBody != nil {
+		auth.MaxBody = int(f.ForwardBody.MaxSize)
+	}
+	if strings.ContainsFunc(auth.Path, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '?' || c == '#' }) {
+		b.unsupported(at+".http.path", "path %q: want one without a query, and nothing that needs escaping", auth.Path)
+	}
+	to, ok := b.clusterFor(as, at+".backendRef", &f.BackendRef)
+	if !ok {
+		out.unasked = true
+		return
+	}
+	auth.Cluster = clusterName(to.cluster)
+	out.auth = auth
+}
+
+func (b *ruleBuilder) fieldNames(at string, list []string) []string {
+	names := tokens(b, at, list)
+	for i := range names {
+		names[i] = strings.ToLower(names[i])
+	}
+	return names
 }
 
 func tokens[S ~string](b *ruleBuilder, at string, list []S) []string {

@@ -68,6 +68,10 @@ func (c chance) httpFilters() []gatewayv1.HTTPRouteFilter {
 		{Type: "RequestMirror", RequestMirror: &gatewayv1.HTTPRequestMirrorFilter{BackendRef: c.ref(), Percent: some[int32](c, 20, 200)}},
 		{Type: "URLRewrite", URLRewrite: &gatewayv1.HTTPURLRewriteFilter{Hostname: some[gatewayv1.PreciseHostname](c, "h")}},
 		{Type: "ExtensionRef", ExtensionRef: &gatewayv1.LocalObjectReference{Group: "x", Kind: "Y", Name: "z"}},
+		{Type: "ExternalAuth", ExternalAuth: &gatewayv1.HTTPExternalAuthFilter{
+			ExternalAuthProtocol: pick[gatewayv1.HTTPRouteExternalAuthProtocol](c, "HTTP", "GRPC"), BackendRef: c.ref(),
+			HTTPAuthConfig: some(c, gatewayv1.HTTPAuthConfig{Path: "/a b"}, gatewayv1.HTTPAuthConfig{Path: "a"}),
+		}},
 		{Type: "RequestRedirect", RequestRedirect: &gatewayv1.HTTPRequestRedirectFilter{StatusCode: some(c, 301, 999)}},
 	}
 	var out []gatewayv1.HTTPRouteFilter

@@ -102,6 +102,7 @@ type ruleBuilder struct {
 	// Of the rule at hand.
 	index   int
 	prefix  bool                          // all its matches are by path prefix
+	share   bool                          // what is at hand is of a backendRef
 	session *gatewayv1.SessionPersistence // of the first of its Services for which a policy wants one
 	flaws   []string
 	reason  gatewayv1.RouteConditionReason // of the first flaw
@@ -198,12 +199,15 @@ func (b *ruleBuilder) action(field string, src *ruleSource) (routing.Action, boo
 		Rewrite:  f.rewrite,
 		Mirrors:  f.mirrors,
 		CORS:     f.cors,
+		Auth:     f.auth,
 	}
 	ok = b.timeouts(field+".timeouts", src.timeouts, &a.Timeouts) && ok
 	ok = b.retry(field+".retry", src.retry, &a) && ok
 	ok = b.checkSession(field+".sessionPersistence", src.session) && ok
 	backends, total := b.backends(field+".backendRefs", src.backends)
 	switch {
+	case f.unasked:
+		a = routing.Action{Status: b.failure}
 	case a.Redirect != nil && len(src.backends) > 0:
 		b.flaw(field+".backendRefs", gatewayv1.RouteReasonIncompatibleFilters, "backendRefs beside a RequestRedirect: want one of them")
 		ok = false
@@ -227,7 +231,9 @@ func (b *ruleBuilder) backends(field string, refs []gatewayv1.HTTPBackendRef) (l
 		}
 		out := routing.Backend{Weight: uint32(weight), Origin: b.origin(at)}
 		total += uint64(weight)
+		b.share = true
 		f, ok := b.filters(at+".filters", ref.Filters)
+		b.share = false
 		out.Request, out.Response, out.Rewrite = f.request, f.response, f.rewrite
 		out.Redirect, out.Mirrors, out.CORS = f.redirect, f.mirrors, f.cors
 		to, found := b.cluster(at, &ref.BackendObjectReference)
@@ -248,7 +254,12 @@ func (b *ruleBuilder) backends(field string, refs []gatewayv1.HTTPBackendRef) (l
 
 // cluster finds what a reference leads to, and notes what the route uses.
 func (b *ruleBuilder) cluster(field string, ref *gatewayv1.BackendObjectReference) (resolution, bool) {
-	to := b.r.resolve(b.kind, b.use, ref)
+	return b.clusterFor(b.use, field, ref)
+}
+
+// clusterFor is cluster for who speaks otherwise than the route does.
+func (b *ruleBuilder) clusterFor(as use, field string, ref *gatewayv1.BackendObjectReference) (resolution, bool) {
+	to := b.r.resolve(b.kind, as, ref)
 	if or(ref.Group, "") == "" && or(ref.Kind, "Service") == "Service" {
 		service := parentName{string(or(ref.Namespace, gatewayv1.Namespace(b.r.id.ns))), string(ref.Name)}
 		if !slices.Contains(b.set.services, service) {

@@ -76,6 +76,11 @@ func (s *ruleSet) rulesAs(client routing.CertificateName) []routing.Rule {
 	for i := range rules {
 		a := &rules[i].Action
 		a.Backends, a.Mirrors = slices.Clone(a.Backends), slices.Clone(a.Mirrors)
+		if a.Auth != nil {
+			auth := *a.Auth
+			rename(&auth.Cluster)
+			a.Auth = &auth
+		}
 		for j := range a.Mirrors {
 			rename(&a.Mirrors[j].Cluster)
 		}
