@@ -462,10 +462,16 @@ type Endpoints struct {
 }
 
 // An Endpoint is one address. Conditions are EndpointSlice's.
+//
+// A gateway sends to the endpoints that are for its node while one of them is
+// healthy, else to those for its zone, else to any. Where it knows neither, or
+// an endpoint is for nobody, all are alike to it.
 type Endpoint struct {
 	Addr        netip.AddrPort
-	Weight      uint32 // 0 means 1
-	Zone        string
+	Weight      uint32   // 0 means 1
+	Zone        string   // where it is, for people: that alone prefers nothing
+	ForZones    []string // whose gateways it is for (KEP-4444)
+	ForNodes    []string // the same, and nearer (KEP-3015)
 	Ready       bool
 	Serving     bool
 	Terminating bool
