@@ -82,8 +82,9 @@ func (r *reading) settings(ns, name string) settings {
 	return s
 }
 
-// service reads the annotations of a Service. A bad one is left out, with a
-// Problem; the Service is served with the others.
+// service reads the annotations of a Service, and checks what it says beside
+// them. What is bad is left out, with a Problem; the Service is served with
+// the rest.
 func (t *Translator) service(r *reading) outcome {
 	svc := object[corev1.Service](r, "Service", r.id.ns, r.id.name)
 	if svc == nil {
@@ -111,6 +112,9 @@ func (t *Translator) service(r *reading) outcome {
 		report.problem("metadata.annotations["+annotationPrefix+"hash-on]", reasonInvalidAnnotation,
 			"without load-balancing ring-hash or maglev nothing is hashed")
 		b.HashOn = ""
+	}
+	if _, err := distributionOf(svc); err != nil {
+		report.problem("spec.trafficDistribution", reasonUnsupportedValue, err.Error())
 	}
 	if len(report.Problems) == 0 {
 		report = nil

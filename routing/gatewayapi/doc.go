@@ -75,9 +75,18 @@
 //     its cookie's name gets a mark of the rule, as no two rules may share one.
 //   - An ExternalName Service is no backend (UnsupportedExternalName).
 //   - Of an EndpointSlice's endpoint the first address counts, as for
-//     kube-proxy; its port's appProtocol, its hints, and names (addressType
-//     FQDN) do not. A pod with an address of each family is one endpoint, by
-//     the family that the Service names first.
+//     kube-proxy; its port's appProtocol, and names (addressType FQDN) do not.
+//     A pod with an address of each family is one endpoint, by the family that
+//     the Service names first.
+//   - A Service's spec.trafficDistribution (KEP-4444, KEP-3015) makes gateway
+//     pods send to endpoints of their own zone, or node, first, and to others
+//     only where none of those is healthy (see package upstream). Hints of
+//     EndpointSlices decide who is whose, as for kube-proxy: if every ready
+//     endpoint of the port has one, and even if the Service says nothing. So
+//     topology aware routing (service.kubernetes.io/topology-mode: Auto) works
+//     where its controller hints. Without hints, an endpoint's own zone and
+//     nodeName decide. A value that is not known prefers nothing, and is a
+//     Problem of the Service.
 //   - Expressions in a GRPCRoute's method match are compared as paths are:
 //     their length decides, and they come before a service or a method alone.
 //   - A Service whose author says https, in appProtocol or in the port's name,

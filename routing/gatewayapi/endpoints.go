@@ -26,8 +26,10 @@ type slicePort struct {
 	port     uint16
 }
 
+// A sliceEndpoint is for whom its hints say, until distribution.distribute.
 type sliceEndpoint struct {
 	addr netip.Addr
+	node string
 	routing.Endpoint
 }
 
@@ -77,6 +79,7 @@ func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
 			Serving:     or(e.Conditions.Serving, ready),
 			Terminating: or(e.Conditions.Terminating, false),
 		}
+		ep.ForZones, ep.ForNodes = hintsOf(e.Hints)
 		if e.TargetRef != nil && e.TargetRef.Kind == "Pod" {
 			ep.Workload = e.TargetRef.Name
 		}
@@ -91,7 +94,7 @@ func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
 				fmt.Sprintf("address %q: want an IP address", e.Addresses[0]))
 			continue
 		}
-		out.endpoints = append(out.endpoints, sliceEndpoint{addr.Unmap(), ep})
+		out.endpoints = append(out.endpoints, sliceEndpoint{addr.Unmap(), or(e.NodeName, ""), ep})
 	}
 	return out
 }
@@ -111,24 +114,35 @@ func (t *Translator) endpoints(r *reading) outcome {
 	if port == nil {
 		return outcome{parts: []any{out}}
 	}
+	found := r.endpointsAt(port.Name, target.protocol())
+	prefers, _ := distributionOf(svc) // the error is a Problem of the Service
+	prefers.distribute(found)
+	for _, e := range found {
+		out.List = append(out.List, e.Endpoint)
+	}
+	out.List = merge(oneFamily(out.List, svc.Spec.IPFamilies))
+	return outcome{parts: []any{out}}
+}
+
+// endpointsAt returns what the slices of a Service have for a port of that name.
+func (r *reading) endpointsAt(port string, protocol corev1.Protocol) []sliceEndpoint {
+	var found []sliceEndpoint
 	for name := range r.bag(cellID{kind: slicesOf, ns: r.id.ns, name: r.id.name}) {
 		s, _ := r.value(cellID{kind: sliceCell, ns: r.id.ns, name: name.(string)}).(*addressSlice)
 		if s == nil {
 			continue
 		}
 		for _, p := range s.ports {
-			if p.name != port.Name || p.protocol != target.protocol() {
+			if p.name != port || p.protocol != protocol {
 				continue
 			}
 			for _, e := range s.endpoints {
-				ep := e.Endpoint
-				ep.Addr = netip.AddrPortFrom(e.addr, p.port)
-				out.List = append(out.List, ep)
+				e.Addr = netip.AddrPortFrom(e.addr, p.port)
+				found = append(found, e)
 			}
 		}
 	}
-	out.List = merge(oneFamily(out.List, svc.Spec.IPFamilies))
-	return outcome{parts: []any{out}}
+	return found
 }
 
 // oneFamily leaves a pod that has an address of each family with the one of
@@ -158,6 +172,8 @@ func merge(list []routing.Endpoint) []routing.Endpoint {
 			health(b)-health(a),
 			strings.Compare(a.Workload, b.Workload),
 			strings.Compare(a.Zone, b.Zone),
+			slices.Compare(a.ForZones, b.ForZones),
+			slices.Compare(a.ForNodes, b.ForNodes),
 		)
 	})
 	return slices.CompactFunc(list, func(a, b routing.Endpoint) bool { return a.Addr == b.Addr })

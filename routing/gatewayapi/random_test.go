@@ -154,6 +154,7 @@ func (c chance) service() (string, metav1.Object) {
 		o.Spec.Ports = append(o.Spec.Ports, corev1.ServicePort{Name: "udp", Port: 80, Protocol: corev1.ProtocolUDP})
 	}
 	o.Spec.IPFamilies = pick(c, nil, []corev1.IPFamily{corev1.IPv4Protocol}, []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol})
+	o.Spec.TrafficDistribution = some(c, "PreferClose", "PreferSameNode", "PreferNobody")
 	if c.IntN(3) == 0 {
 		o.Annotations = map[string]string{
 			"fairway.dev/load-balancing": pick(c, "random", "worst"), "fairway.dev/max-requests": pick(c, "5", "none", "x"),
@@ -176,7 +177,10 @@ func (c chance) slice() (string, metav1.Object) {
 			Addresses:  []string{pick(c, "10.0.0.1", "10.0.0.2", "fd00::1", "x")},
 			Conditions: discoveryv1.EndpointConditions{Ready: some(c, true, false)},
 			Zone:       some(c, "z1", "z2"),
-			TargetRef:  some(c, corev1.ObjectReference{Kind: "Pod", Name: "p1"}, corev1.ObjectReference{Kind: "Pod", Name: "p2"}),
+			NodeName:   some(c, "n1", "n2"),
+			Hints: some(c, discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: pick(c, "z1", "z2")}}},
+				discoveryv1.EndpointHints{ForNodes: []discoveryv1.ForNode{{Name: pick(c, "n1", "n2")}}}),
+			TargetRef: some(c, corev1.ObjectReference{Kind: "Pod", Name: "p1"}, corev1.ObjectReference{Kind: "Pod", Name: "p2"}),
 		})
 	}
 	return "EndpointSlice", o
