@@ -3,7 +3,6 @@ package provision
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -155,14 +154,14 @@ func (w *Wanted) where() string {
 
 // unassigned is what a Gateway is told that has no address at all.
 func (w *Wanted) unassigned() *Trouble {
-	var why error
+	var why string
 	switch {
 	case len(w.Ports) == 0:
-		why = errors.New("no listener is in force, so that there is no Service")
+		why = "no listener is in force, so that there is no Service"
 	case w.serviceType() == corev1.ServiceTypeLoadBalancer:
-		why = fmt.Errorf("no load balancer has given Service %s an address yet: a cluster without one wants spec.service.type ClusterIP or NodePort in GatewayParameters", w.name())
+		why = "no load balancer has given Service " + w.name() + " an address yet: a cluster without one wants spec.service.type ClusterIP or NodePort in GatewayParameters"
 	default:
-		why = fmt.Errorf("Service %s of type %s has no address yet", w.name(), w.serviceType())
+		why = fmt.Sprintf("Service %s of type %s has no address yet", w.name(), w.serviceType())
 	}
-	return &Trouble{gatewayv1.GatewayReasonAddressNotAssigned, why.Error()}
+	return &Trouble{gatewayv1.GatewayReasonAddressNotAssigned, why}
 }

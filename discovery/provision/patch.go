@@ -72,13 +72,17 @@ func (w *Wanted) restore(d *desired, object metav1.Object) {
 			labels[k] = v
 		}
 	}
-	d.fields["metadata"] = map[string]any{
+	annotations := child(meta, "annotations")
+	meta = map[string]any{
 		"name":            object.GetName(),
 		"namespace":       object.GetNamespace(),
 		"labels":          labels,
-		"annotations":     child(meta, "annotations"),
 		"ownerReferences": object.GetOwnerReferences(),
 	}
+	if len(annotations) > 0 {
+		meta["annotations"] = annotations
+	}
+	d.fields["metadata"] = meta
 	spec := child(d.fields, "spec")
 	switch d.kind {
 	case kindDeployment:

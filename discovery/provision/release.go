@@ -29,7 +29,7 @@ func (t *term) release(ctx context.Context, key routing.ObjectKey) error {
 				if apierrors.IsNotFound(err) {
 					return nil // Kubernetes collects what it owned
 				} else if err != nil {
-					return fmt.Errorf("Gateway %s/%s: %w", key.Namespace, key.Name, err)
+					return fmt.Errorf("get Gateway %s/%s: %w", key.Namespace, key.Name, err)
 				}
 				gateway = g
 			}
@@ -58,7 +58,7 @@ func (t *term) foreign(ctx context.Context, g *gatewayv1.Gateway, o metav1.Objec
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	} else if err != nil {
-		return false, fmt.Errorf("GatewayClass %s: %w", g.Spec.GatewayClassName, err)
+		return false, fmt.Errorf("get GatewayClass %s: %w", g.Spec.GatewayClassName, err)
 	}
 	return class.Spec.ControllerName != t.o.ControllerName, nil
 }
@@ -68,7 +68,7 @@ func (t *term) foreign(ctx context.Context, g *gatewayv1.Gateway, o metav1.Objec
 func (t *term) classes(ctx context.Context) error {
 	list, err := t.o.Gateways.GatewayV1().GatewayClasses().List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return fmt.Errorf("GatewayClasses: %w", err)
+		return fmt.Errorf("list GatewayClasses: %w", err)
 	}
 	for i := range list.Items {
 		t.queue.Add(item{class: list.Items[i].Name})
@@ -84,7 +84,7 @@ func (t *term) class(ctx context.Context, name string) error {
 	if apierrors.IsNotFound(err) {
 		return nil
 	} else if err != nil {
-		return fmt.Errorf("GatewayClass %s: %w", name, err)
+		return fmt.Errorf("get GatewayClass %s: %w", name, err)
 	}
 	const finalizer = gatewayv1.GatewayClassFinalizerGatewaysExist
 	has, used := slices.Contains(c.Finalizers, finalizer), t.uses(name)
@@ -108,7 +108,7 @@ func (t *term) class(ctx context.Context, name string) error {
 	if apierrors.IsConflict(err) {
 		return errSoon
 	} else if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("GatewayClass %s: finalizers: %w", name, err)
+		return fmt.Errorf("patch GatewayClass %s: %w", name, err)
 	}
 	return nil
 }

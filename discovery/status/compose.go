@@ -17,6 +17,7 @@ import (
 type next struct {
 	status  json.RawMessage // nil: nothing is to be written
 	pending bool            // it says that the fleet has not answered, which it may do soon
+	settled bool            // no answer of the fleet could make more of it Programmed
 	stale   bool            // the API server has a newer one
 	full    bool            // there is no room for all of it
 }
@@ -52,7 +53,7 @@ func compose(r *gatewayapi.Report, f *facts, have json.RawMessage, controller ga
 		n.stale = d.conditions(r.Conditions, "GatewayClass")
 		d.set("supportedFeatures", r.SupportedFeatures, len(r.SupportedFeatures) > 0)
 	default:
-		n.stale, n.pending = d.gateway(r, f)
+		n = d.gateway(r, f)
 	}
 	if d.err != nil || n.stale {
 		return n, d.err
@@ -163,14 +164,14 @@ func (d *document) entries(l list, want []entry, controller gatewayv1.GatewayCon
 }
 
 // gateway writes the status of a Gateway or a ListenerSet.
-func (d *document) gateway(r *gatewayapi.Report, f *facts) (stale, pending bool) {
+func (d *document) gateway(r *gatewayapi.Report, f *facts) next {
 	var before []metav1.Condition
 	var listeners []gatewayv1.ListenerStatus
 	d.get("conditions", &before)
 	d.get("listeners", &listeners)
 	h := f.hold(r, before, listeners)
 	if d.conditions(h.conditions, r.Object.Kind) {
-		return true, false
+		return next{stale: true}
 	}
 	for i := range h.listeners {
 		l := &h.listeners[i]
@@ -186,7 +187,7 @@ func (d *document) gateway(r *gatewayapi.Report, f *facts) (stale, pending bool)
 		}
 		d.set("attachedListenerSets", r.AttachedListenerSets, r.AttachedListenerSets != nil)
 	}
-	return false, h.pending
+	return next{pending: h.pending, settled: h.settled}
 }
 
 // changed returns the document, or nil where it says what have says.

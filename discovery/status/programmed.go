@@ -109,13 +109,14 @@ type held struct {
 	conditions []metav1.Condition
 	listeners  []gatewayv1.ListenerStatus
 	pending    bool // that the fleet answers soon is worth waiting for
+	settled    bool // all that can be served is Programmed
 }
 
 // hold puts the facts into the Report of a Gateway or a ListenerSet. before are
 // the conditions that the API server has, listenersBefore those of listeners.
 func (f *facts) hold(r *gatewayapi.Report, before []metav1.Condition, listenersBefore []gatewayv1.ListenerStatus) held {
 	h := held{conditions: append([]metav1.Condition{}, r.Conditions...), listeners: append([]gatewayv1.ListenerStatus{}, r.Listeners...)}
-	t := tally{served: []string{}}
+	var t tally
 	for i := range h.listeners {
 		l := &h.listeners[i]
 		l.Conditions = append([]metav1.Condition{}, l.Conditions...)
@@ -127,11 +128,12 @@ func (f *facts) hold(r *gatewayapi.Report, before []metav1.Condition, listenersB
 		c.Status, c.Reason, c.Message = s.status, s.reason, s.message
 		t.add(string(l.Name), s)
 	}
-	h.pending = t.pending
+	h.pending, h.settled = t.pending, len(t.waiting)+len(t.failed) == 0
 	if c := find(h.conditions, programmed); c != nil && c.Status == metav1.ConditionTrue {
 		v := f.whole(r, t, wasProgrammed(before, c.ObservedGeneration))
 		c.Status, c.Reason, c.Message = v.status, v.reason, v.message
 		h.pending = h.pending || f.infra == nil
+		h.settled = h.settled && v.status == metav1.ConditionTrue
 	}
 	return h
 }

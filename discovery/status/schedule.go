@@ -22,6 +22,8 @@ type object struct {
 	busy  bool // somebody works on it
 	again bool // it was touched since
 
+	settled bool // all of it is Programmed: no acknowledgement makes a difference
+
 	last    time.Time     // when it was written
 	spacing time.Duration // from last to the next
 
@@ -50,7 +52,7 @@ type waiting struct {
 // restart forgets what a writer before us may have changed.
 func (o *object) restart() {
 	o.known, o.waiting, o.failures = known{}, waiting{}, 0
-	o.last, o.spacing = time.Time{}, 0
+	o.last, o.spacing, o.settled = time.Time{}, 0, false
 }
 
 // touch has an object looked at soon: at once if it was not written lately.

@@ -78,6 +78,7 @@ func (w *Writer) work(ctx context.Context, o *object) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	o.busy = false
+	o.settled = did.settled
 	if did.wrote {
 		o.written(time.Now())
 	}
@@ -116,8 +117,9 @@ func (w *Writer) facts(r *gatewayapi.Report) *facts {
 
 // What was done, and when to look again; 0 means when something changes.
 type done struct {
-	wrote bool
-	again time.Duration
+	wrote   bool
+	settled bool // see object
+	again   time.Duration
 }
 
 // write brings an object's status up to date.
@@ -150,6 +152,7 @@ func (w *Writer) write(ctx context.Context, o *object, r *gatewayapi.Report, f *
 			o.known.loaded = false // it may be of an object that is gone
 			continue
 		}
+		d.settled = n.settled
 		if n.full {
 			w.o.Log.Warn("status incomplete: others have all the places for ancestors", "origin", o.key.String())
 		}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,8 +77,9 @@ type Writer struct {
 
 // A gateway is what concerns a Gateway besides its Report.
 type gateway struct {
-	infra *provision.State
-	sets  map[routing.ObjectKey]bool // its ListenerSets
+	infra    *provision.State
+	troubled bool                       // pods of it have Problems
+	sets     map[routing.ObjectKey]bool // its ListenerSets
 }
 
 // New returns a Writer that knows nothing yet. The error is about o.Config.
@@ -166,28 +169,40 @@ func (w *Writer) Changed(key routing.ObjectKey) {
 // FleetChanged says that Fleet or Wanted return something else for the Gateway
 // "namespace/name".
 func (w *Writer) FleetChanged(name string) {
+	troubled := slices.ContainsFunc(w.o.Fleet(name).Pods, func(p feed.PodState) bool { return len(p.Problems) > 0 })
 	ns, name := cut(name)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.touchGateway(routing.ObjectKey{Kind: "Gateway", Namespace: ns, Name: name})
+	key := routing.ObjectKey{Kind: "Gateway", Namespace: ns, Name: name}
+	all := troubled
+	if g := w.gateways[key]; g != nil {
+		all = troubled || g.troubled
+		g.troubled = troubled
+	}
+	// Pods that acknowledge what is Programmed already make no difference: with
+	// thousands of ListenerSets that is worth knowing.
+	w.touchGateway(key, func(o *object) bool { return all || !o.settled })
 }
 
 // Provisioned takes what provisioning knows of a Gateway.
 func (w *Writer) Provisioned(s provision.State) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.gateway(s.Gateway).infra = &s
-	w.touchGateway(s.Gateway)
+	g := w.gateway(s.Gateway)
+	all := g.infra == nil || (g.infra.Ready > 0) != (s.Ready > 0) || !reflect.DeepEqual(g.infra.Trouble, s.Trouble)
+	g.infra = &s
+	w.touchGateway(s.Gateway, func(o *object) bool { return all || o.key == s.Gateway })
 }
 
-// touchGateway has a Gateway and its ListenerSets looked at.
-func (w *Writer) touchGateway(key routing.ObjectKey) {
-	if o := w.objects[key]; o != nil {
+// touchGateway has those of a Gateway and its ListenerSets looked at that
+// which says.
+func (w *Writer) touchGateway(key routing.ObjectKey, which func(*object) bool) {
+	if o := w.objects[key]; o != nil && which(o) {
 		w.touch(o)
 	}
 	if g := w.gateways[key]; g != nil {
 		for set := range g.sets {
-			if o := w.objects[set]; o != nil {
+			if o := w.objects[set]; o != nil && which(o) {
 				w.touch(o)
 			}
 		}
