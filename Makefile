@@ -15,7 +15,7 @@ export GOTOOLCHAIN = local
 # The race detector wants cgo, which Go switches off where there is no C compiler.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test race fuzz check bench image manifests conformance faults clean
+.PHONY: help build run test race fuzz check bench bench-cluster image manifests conformance faults clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,11 @@ fuzz: ## run every fuzzer for FUZZTIME
 bench: build ## measure against nginx, HAProxy, Caddy and Traefik; SCENARIO=h1 runs one
 	$(GO) build -o .cache/bench/bench ./bench
 	taskset -c 0 .cache/bench/bench -scenario '$(SCENARIO)'
+
+bench-cluster: ## measure on the cluster of KUBECONFIG, or where EXEC says; SCENARIO=fleet runs one, ARGS='-scale 0.1' smaller ones
+	CGO_ENABLED=0 $(GO) build -o .cache/bench/cluster ./bench/cluster
+	CGO_ENABLED=0 $(GO) build -o .cache/bench/load ./discovery/feed/load
+	$(EXEC) .cache/bench/cluster -scenario '$(SCENARIO)' $(ARGS)
 
 image: $(PLATFORMS:%=.cache/image/%/fairway) ## write bin/fairway-image.tar: an OCI archive for linux/amd64 and linux/arm64
 	@mkdir -p bin

@@ -41,6 +41,7 @@ var rooms = []room{
 		"go.yaml.in/yaml/v3", "github.com/google/cel-go/", "golang.org/x/sys/unix"}, "what there is, for the dialects: it never sees the data plane"},
 	{"deploy/...", nil, "files that are embedded, and programs that know Fairway from outside"},
 	{"bench", []string{}, "it measures from outside"},
+	{"bench/cluster", []string{"k8s.io/", "sigs.k8s.io/gateway-api/"}, "it measures from outside, as a client of the API server can"},
 }
 
 // exact are the packages of the module that the rule of a wider room does not cover.
