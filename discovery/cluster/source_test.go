@@ -220,7 +220,7 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: {name: cart, namespace: shop, labels: {app: cart}, annotations: {fairway.dev/slow-start: 10s}}
-spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 8080}]}
+spec: {clusterIP: 10.96.0.1, trafficDistribution: PreferSameNode, ports: [{name: http, port: 8080}]}
 status: {loadBalancer: {ingress: [{ip: 192.0.2.9}]}}
 ---
 apiVersion: discovery.k8s.io/v1
@@ -236,6 +236,7 @@ endpoints:
 - addresses: [10.0.0.1]
   nodeName: n1
   zone: a
+  hints: {forZones: [{name: b}], forNodes: [{name: n2}]}
   targetRef: {kind: Pod, namespace: shop, name: cart-0, uid: "1"}
 ---
 apiVersion: v1
@@ -311,16 +312,18 @@ func checkTrimmed(t *testing.T, o *observer) {
 		t.Errorf("Gateway %+v lacks what is read", g)
 	}
 	svc := get[corev1.Service](t, o, key("Service", "shop", "cart"))
-	if svc.Status.LoadBalancer.Ingress != nil || svc.ResourceVersion != "" || svc.Spec.ClusterIP != "10.96.0.1" || svc.Annotations["fairway.dev/slow-start"] != "10s" {
+	if svc.Status.LoadBalancer.Ingress != nil || svc.ResourceVersion != "" || svc.Spec.ClusterIP != "10.96.0.1" || svc.Annotations["fairway.dev/slow-start"] != "10s" ||
+		svc.Spec.TrafficDistribution == nil || *svc.Spec.TrafficDistribution != corev1.ServiceTrafficDistributionPreferSameNode {
 		t.Errorf("Service %+v", svc)
 	}
-	zone := "a"
 	want := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Name: "cart-1", Namespace: "shop", Labels: map[string]string{discoveryv1.LabelServiceName: "cart"}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:       []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(8080))}},
 		Endpoints: []discoveryv1.Endpoint{{
-			Addresses: []string{"10.0.0.1"}, Zone: &zone, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "cart-0"},
+			Addresses: []string{"10.0.0.1"}, Zone: new("a"), NodeName: new("n1"),
+			Hints:     &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "b"}}, ForNodes: []discoveryv1.ForNode{{Name: "n2"}}},
+			TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "cart-0"},
 		}},
 	}
 	if got := o.Get(key("EndpointSlice", "shop", "cart-1")); !reflect.DeepEqual(got, want) {

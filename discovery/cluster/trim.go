@@ -64,7 +64,7 @@ func trimEndpointSlice(o object) {
 	}
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
-		e.Hostname, e.NodeName, e.DeprecatedTopology = nil, nil, nil
+		e.Hostname, e.DeprecatedTopology = nil, nil
 		if e.TargetRef != nil {
 			e.TargetRef = &corev1.ObjectReference{Kind: e.TargetRef.Kind, Name: e.TargetRef.Name}
 		}
