@@ -44,6 +44,9 @@ type Loop struct {
 	large   [][]byte
 	huge    [][]byte
 
+	pipes     []*pipe // empty ones
+	pipesMade int
+
 	dirty, flushing []*Socket // have something to send, at the round's end
 	again, pumping  []*Socket // have more to read than their share of a round
 	sockets         atomic.Int64

@@ -95,6 +95,9 @@ func (l *Loop) shut() {
 			s.Close()
 		}
 	}
+	for _, p := range l.pipes {
+		l.dropPipe(p)
+	}
 	l.poll.close()
 }
 

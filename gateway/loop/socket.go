@@ -38,7 +38,9 @@ type Socket struct {
 	sent    int
 	fd      int
 	remote  netip.AddrPort
-	timer   Timer // connecting, the TLS handshake, or lingering
+	relay   *relay // takes bulk that is read; mostly nil
+	feeder  *relay // brings bulk to be sent
+	timer   Timer  // connecting, the TLS handshake, or lingering
 	onClose func()
 	broken  error // why the connection is lost, while what came before is handed on
 	state   state
@@ -112,12 +114,22 @@ func (s *Socket) ready(events uint32) {
 			return
 		}
 	}
-	if events&unix.EPOLLOUT != 0 && s.Queued() > 0 {
-		s.Flush()
+	if events&unix.EPOLLOUT != 0 {
+		s.writable()
 	}
 	if events&^unix.EPOLLOUT != 0 {
 		s.readable = true
 		s.pump()
+	}
+}
+
+// writable goes on with what waits to be sent.
+func (s *Socket) writable() {
+	switch {
+	case s.Queued() > 0:
+		s.Flush()
+	case s.feeder != nil && s.feeder.held > 0:
+		s.feeder.goOn()
 	}
 }
 
@@ -129,11 +141,8 @@ func (s *Socket) pump() {
 			s.pumpLater()
 			return
 		}
-		n, err := s.read(s.loop.scratch)
+		n, err := s.take()
 		share -= n
-		if n > 0 && s.state == open {
-			s.handler.Data(s.loop.scratch[:n])
-		}
 		if err != nil {
 			s.endOfInput(err)
 			return
@@ -145,6 +154,21 @@ func (s *Socket) pump() {
 	if s.broken != nil && !s.readable {
 		s.fail(s.broken)
 	}
+}
+
+// take reads once, and hands on what it was.
+func (s *Socket) take() (int, error) {
+	if r := s.relay; r != nil && s.state == open && r.takes() {
+		return r.read()
+	}
+	n, err := s.read(s.loop.scratch)
+	if n > 0 && s.state == open {
+		s.handler.Data(s.loop.scratch[:n])
+		if s.relay != nil {
+			s.relay.began(n == scratchSize)
+		}
+	}
+	return n, err
 }
 
 // wantsBytes reports whether somebody takes what is read: the handler, or
@@ -437,6 +461,12 @@ func (s *Socket) release() {
 	}
 	if s.tls != nil {
 		s.tls.release()
+	}
+	if s.relay != nil {
+		s.relay.close()
+	}
+	if s.feeder != nil {
+		s.feeder.close()
 	}
 	if s.onClose != nil {
 		s.onClose()

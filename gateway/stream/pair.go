@@ -134,6 +134,17 @@ func (p *pair) Opened(conn upstream.Conn) {
 		conn.CloseWrite()
 	}
 	p.client.resume()
+	p.splice(conn)
+}
+
+// splice leaves bulk between plain connections to the kernel.
+func (p *pair) splice(conn upstream.Conn) {
+	client, ok := p.client.conn.(*loop.Socket)
+	backend, both := conn.(*loop.Socket)
+	if ok && both {
+		client.Splice(backend)
+		backend.Splice(client)
+	}
 }
 
 // Data passes bytes on. Those that come before there is a backend were read
@@ -153,17 +164,27 @@ func (s *side) Data(b []byte) {
 // pass sends what came from s to the other side, and holds s back where the
 // other takes less than s sends.
 func (s *side) pass(b []byte) {
-	p, n := s.pair, int64(len(b))
+	s.count(len(b))
+	s.other.conn.Write(b)
+	if s.other.conn.Queued() > message.HighWater {
+		s.conn.Pause()
+	}
+}
+
+// Spliced counts what the kernel passes on.
+func (s *side) Spliced(n int) {
+	s.pair.moved()
+	s.count(n)
+}
+
+func (s *side) count(bytes int) {
+	p, n := s.pair, int64(bytes)
 	if s == &p.client {
 		p.rec.BytesReceived += n
 		p.to.Tell.StreamBytes(p.on.loop.Index(), p.rec.Kind, n, 0)
 	} else {
 		p.rec.BytesSent += n
 		p.to.Tell.StreamBytes(p.on.loop.Index(), p.rec.Kind, 0, n)
-	}
-	s.other.conn.Write(b)
-	if s.other.conn.Queued() > message.HighWater {
-		s.conn.Pause()
 	}
 }
 
