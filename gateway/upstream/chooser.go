@@ -23,21 +23,27 @@ type chooser struct {
 	now   instant
 	tried []*Endpoint
 	mood  mood
-	_     [64]byte // choosers of several loops lie side by side
+	// roll, if not 0, is what decides once for a whole pick, from 1 to
+	// wholeShare, which of those that come back slowly are healthy enough.
+	roll int64
+	_    [64]byte // choosers of several loops lie side by side
 }
 
 // likes reports whether m may be picked in this mood.
 func (ch *chooser) likes(m *member) bool {
 	switch ch.mood {
 	case choosy:
-		return m.ep.health.share(ch.now) > 0 && !slices.Contains(ch.tried, m.ep)
+		return ch.trusts(m) && !slices.Contains(ch.tried, m.ep)
 	case again:
-		return m.ep.health.share(ch.now) > 0
+		return ch.trusts(m)
 	case panicking:
 		return !slices.Contains(ch.tried, m.ep)
 	}
 	return true
 }
+
+// trusts reports whether m is healthy.
+func (ch *chooser) trusts(m *member) bool { return m.ep.health.share(ch.now) >= max(ch.roll, 1) }
 
 // takes is likes, but for an endpoint that comes back slowly it says yes only
 // as often as it should.
@@ -45,7 +51,7 @@ func (ch *chooser) takes(m *member) bool {
 	if !ch.likes(m) {
 		return false
 	}
-	if ch.mood > again || m.ep.health.steady(ch.now) {
+	if ch.mood > again || ch.roll > 0 || m.ep.health.steady(ch.now) {
 		return true
 	}
 	return int64(ch.rng.Uint64()%wholeShare) < m.ep.health.share(ch.now)

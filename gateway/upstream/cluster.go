@@ -26,7 +26,7 @@ type Cluster struct {
 
 func newCluster(s *Set, spec *routing.Cluster) *Cluster {
 	c := &Cluster{set: s, name: spec.Name}
-	c.view.Store(newView(newConfig(spec, s.newWay(spec, nil), s.newBudget(spec, nil)), nil, len(s.o.Loops)))
+	c.view.Store(c.newView(newConfig(spec, s.newWay(spec, nil), s.newBudget(spec, nil)), nil))
 	c.warnOfTLS()
 	return c
 }
@@ -89,7 +89,7 @@ func (c *Cluster) configure(spec *routing.Cluster) {
 		next.config = cfg
 		c.view.Store(&next)
 	} else {
-		c.view.Store(newView(cfg, old.all, len(c.set.o.Loops)))
+		c.view.Store(c.newView(cfg, old.all))
 	}
 	if cfg.way != old.config.way {
 		c.warnOfTLS()
@@ -129,7 +129,7 @@ func (c *Cluster) setEndpoints(list []routing.Endpoint) {
 		}
 		members = append(members, member{ep: ep, weight: max(e.Weight, 1), spec: e})
 	}
-	next := newView(old.config, members, len(c.set.o.Loops))
+	next := c.newView(old.config, members)
 	if slow := old.config.slowStart; slow > 0 && len(old.usable) > 0 {
 		for _, m := range next.usable {
 			if !used[m.ep] {

@@ -123,6 +123,7 @@ func TestLoopsAndEditsRunSideBySide(t *testing.T) {
 			return &soloClient{conn: conn, ev: ev}
 		},
 	})
+	zones := []string{"a", "b", ""}
 	edit := func(i int) {
 		set.Put(&routing.Cluster{
 			Name: "c", Balance: routing.Balance{Kind: kinds[i%len(kinds)]},
@@ -131,9 +132,10 @@ func TestLoopsAndEditsRunSideBySide(t *testing.T) {
 		})
 		var list []routing.Endpoint
 		for port := range uint16(8) {
-			list = append(list, routing.Endpoint{Addr: addr(1 + port + uint16(i%3)), Weight: uint32(i%4 + 1), Ready: true})
+			list = append(list, routing.Endpoint{Addr: addr(1 + port + uint16(i%3)), Weight: uint32(i%4 + 1), Ready: true, ForZones: zones[i%2 : 1+i%3]})
 		}
 		set.PutEndpoints(&routing.Endpoints{Cluster: "c", List: list})
+		set.SetZone(zones[i%3])
 	}
 	edit(0)
 

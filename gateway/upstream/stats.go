@@ -30,7 +30,8 @@ type EndpointStats struct {
 	Addr        netip.AddrPort
 	Workload    string
 	Zone        string
-	Used        bool // requests go to it while it is healthy
+	Near        Nearness // comes before those that are less near
+	Used        bool     // requests go to it while it is healthy
 	Health      Health
 	InFlight    int // tries under way
 	Connections int // open or being opened
@@ -59,7 +60,7 @@ func (c *Cluster) stats(now instant) ClusterStats {
 	for i := range v.all {
 		m := &v.all[i]
 		list[i] = EndpointStats{
-			Addr: m.ep.addr, Workload: m.spec.Workload, Zone: m.spec.Zone, Used: used[m],
+			Addr: m.ep.addr, Workload: m.spec.Workload, Zone: m.spec.Zone, Near: v.at.nearness(&m.spec), Used: used[m],
 			Health:      m.ep.health.state(now),
 			InFlight:    int(m.ep.inFlight.Load()),
 			Connections: int(m.ep.places.taken.Load()),

@@ -42,6 +42,18 @@
 // is ready, those are used that are terminating and still serve, as
 // kube-proxy does (KEP-1669).
 //
+// # Nearness
+//
+// A request goes to an endpoint that is for the gateway's node, else to one for
+// its zone, else to any ([routing.Endpoint]), each as [routing.Balance] says
+// among these. A retry goes to one that was not tried, if need be farther away.
+// So a key of consistent hashing has one place for all gateways of a zone.
+//
+// The near ones are left when none of them is healthy, not because they are
+// busy. Those that come back slowly leave the rest of their share to others
+// farther away; hashing ignores that too. Where no endpoint is healthy
+// anywhere, nearness is ignored as health is.
+//
 // # Limits and their defaults
 //
 //	requests under way in a cluster      16384, then ErrOverflow
@@ -150,6 +162,10 @@ type Options struct {
 	// Certificate returns the certificate that is shown to backends under a
 	// name, nil where there is none. Any goroutine may call it.
 	Certificate func(routing.CertificateName) *tls.Certificate
+
+	// Node and Zone are where the gateway is. If empty, nobody knows yet, and
+	// no endpoint is nearer than another: see Set.SetZone.
+	Node, Zone string
 
 	// Log takes changes of state. If nil, nothing is logged.
 	Log *slog.Logger

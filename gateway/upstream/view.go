@@ -13,7 +13,9 @@ type view struct {
 	all    []member
 	usable []*member // ready, or as a last resort terminating and serving
 	byAddr map[netip.AddrPort]*member
-	picker picker // over usable; nil where there is none
+	at     place
+	near   []picker // over some of usable, the nearest first: they come before picker
+	picker picker   // over usable; nil where there is none
 	hash   hashOn
 }
 
@@ -24,8 +26,9 @@ type member struct {
 	spec   routing.Endpoint
 }
 
-func newView(cfg *config, all []member, loops int) *view {
-	v := &view{config: cfg, all: all, byAddr: make(map[netip.AddrPort]*member, len(all))}
+// newView is called with Set.mu held.
+func (c *Cluster) newView(cfg *config, all []member) *view {
+	v := &view{config: cfg, all: all, byAddr: make(map[netip.AddrPort]*member, len(all)), at: c.set.at}
 	for i := range all {
 		m := &all[i]
 		if m.spec.Ready {
@@ -43,7 +46,11 @@ func newView(cfg *config, all []member, loops int) *view {
 		}
 	}
 	if len(v.usable) > 0 {
-		v.picker = newPicker(cfg.spec.Balance.Kind, v.usable, loops)
+		kind, loops := cfg.spec.Balance.Kind, len(c.set.o.Loops)
+		for _, members := range v.at.narrow(v.usable) {
+			v.near = append(v.near, newPicker(kind, members, loops))
+		}
+		v.picker = newPicker(kind, v.usable, loops)
 	}
 	v.hash = newHashOn(cfg.spec.Balance)
 	return v
@@ -70,6 +77,11 @@ func (v *view) choose(ch *chooser, want *Want, index int) *member {
 		}
 	}
 	for ch.mood = choosy; ch.mood <= desperate; ch.mood++ {
+		if v.near != nil && ch.mood <= again {
+			if m := v.pickNear(ch, want, index); m != nil {
+				return m
+			}
+		}
 		if m := v.picker.pick(ch, want, index); m != nil {
 			return m
 		}
