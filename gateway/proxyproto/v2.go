@@ -20,7 +20,7 @@ const (
 
 const (
 	version2     = 0x20
-	commandLocal = version2 | 0x0
+	commandLocal = version2
 	commandProxy = version2 | 0x1
 
 	tcp4 = 0x11
