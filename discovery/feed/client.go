@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -21,8 +22,8 @@ import (
 // saveEvery is how often the last good state is written at most.
 const saveEvery = 10 * time.Second
 
-// ClientOptions are what a Client needs. All but Dir, Zone and DialOptions are
-// required.
+// ClientOptions are what a Client needs. Those up to Apply, and Log,
+// are required.
 type ClientOptions struct {
 	Control     string // a gRPC target: "fairway-control.fairway-system.svc:15012"
 	Credentials credentials.TransportCredentials
@@ -37,6 +38,12 @@ type ClientOptions struct {
 	// Zone, if set, is called with the zone of the pod's node when control
 	// says another than before, ahead of Apply, by the goroutine of Run.
 	Zone func(zone string)
+	// Changed, if set, is called when the Status has changed, by the goroutine
+	// of Run.
+	Changed func(Status)
+	// VersionsOnly is for load tests: parts are not read, only their versions
+	// are kept, and Apply is given empty changes.
+	VersionsOnly bool
 	// DialOptions are added to those of connections.
 	DialOptions []grpc.DialOption
 	Log         *slog.Logger
@@ -54,6 +61,7 @@ type Client struct {
 	problems []*routing.Problem // that stand
 	link     *link              // nil while there is none
 	fresh    bool               // this stream was told that we have nothing, and has closed no run
+	clean    bool               // control was told on this stream that nothing is wrong
 	wayward  bool               // starting over did not help: versions are not compared on this stream
 	saved    time.Time
 }
@@ -73,6 +81,10 @@ func NewClient(o ClientOptions) *Client {
 		dialer: dialer{target: o.Control, credentials: o.Credentials, options: o.DialOptions},
 	}
 	c.status.Store(&Status{})
+	if o.VersionsOnly {
+		c.state.decode = func(string, []byte) (any, error) { return unread{}, nil }
+		c.state.nameOf = func(name string) string { return unique.Make(name).Value() } // all pods have the same
+	}
 	if o.Dir != "" {
 		c.file = newStateFile(o.Dir)
 	}
@@ -158,7 +170,16 @@ func (c *Client) apply(d *routing.Delta) {
 func (c *Client) loaded(inStep bool) {
 	s := c.Status()
 	s.Loaded, s.Connected, s.Version = true, inStep, c.state.digest.String()
+	c.setStatus(s)
+}
+
+func (c *Client) setStatus(s Status) {
+	before := *c.status.Load()
 	c.status.Store(&s)
+	before.InStep = s.InStep
+	if c.options.Changed != nil && s != before {
+		c.options.Changed(s)
+	}
 }
 
 // pause waits before the next stream.
@@ -197,7 +218,7 @@ func (c *Client) follow(ctx context.Context) error {
 				return err
 			}
 		case c.problems = <-c.reports:
-			answer = &discoveryv3.DeltaDiscoveryRequest{TypeUrl: PartType, Node: c.node()}
+			answer = &discoveryv3.DeltaDiscoveryRequest{TypeUrl: PartType, Node: c.standing()}
 		case <-c.saveTimer():
 			c.save()
 			continue
@@ -217,7 +238,7 @@ func (c *Client) lost() {
 	c.state.abandon()
 	s := c.Status()
 	s.Connected = false
-	c.status.Store(&s)
+	c.setStatus(s)
 }
 
 // first returns the request that a stream begins with.
@@ -231,10 +252,18 @@ func (c *Client) first() *discoveryv3.DeltaDiscoveryRequest {
 
 // node says who the pod is and how it stands.
 func (c *Client) node() *corev3.Node {
-	m := metadataOf(slices.Concat(c.state.refusals(), c.problems), c.state.refusedNames())
-	m.Fields[gatewayField] = text(c.options.Gateway)
-	m.Fields[nodeField] = text(c.options.Node)
-	return &corev3.Node{Id: c.options.Pod, Metadata: m}
+	n := c.standing()
+	n.Id = c.options.Pod
+	n.Metadata.Fields[gatewayField] = text(c.options.Gateway)
+	n.Metadata.Fields[nodeField] = text(c.options.Node)
+	return n
+}
+
+// standing says how the pod stands.
+func (c *Client) standing() *corev3.Node {
+	refused := c.state.refusedNames()
+	c.clean = len(refused)+len(c.problems) == 0
+	return &corev3.Node{Metadata: metadataOf(slices.Concat(c.state.refusals(), c.problems), refused)}
 }
 
 // take takes a response and returns its acknowledgement. The run that it
@@ -261,7 +290,9 @@ func (c *Client) take(r *discoveryv3.DeltaDiscoveryResponse) (*discoveryv3.Delta
 		c.apply(delta)
 	}
 	c.loaded(true)
-	answer.Node = c.node()
+	if !c.clean || len(c.problems) > 0 || answer.ErrorDetail != nil {
+		answer.Node = c.standing()
+	}
 	return answer, c.check(end)
 }
 

@@ -20,6 +20,8 @@ const maxVersions = 3 << 20 // bytes
 // run that is coming in. The parts are those that the data plane has; the JSON
 // that they came in is not kept.
 type clientState struct {
+	decode      func(name string, text []byte) (any, error)
+	nameOf      func(string) string // the string to keep
 	parts       map[string]held
 	refused     map[string]refusal // the last ones of their names; parts may have an older one
 	digest      digest             // over what was received last of each name
@@ -36,6 +38,9 @@ type held struct {
 	part    any
 }
 
+// unread is a part that is not kept.
+type unread struct{}
+
 // A refusal is a resource that could not be read.
 type refusal struct {
 	version string
@@ -51,6 +56,7 @@ type arrival struct {
 
 func newClientState() *clientState {
 	return &clientState{
+		decode: decodePart, nameOf: func(name string) string { return name },
 		parts: map[string]held{}, refused: map[string]refusal{}, run: map[string]arrival{},
 		unconfirmed: map[string]struct{}{}, dirty: map[int]struct{}{},
 	}
@@ -121,8 +127,9 @@ func (s *clientState) take(r *discoveryv3.DeltaDiscoveryResponse) (end *generati
 			}
 			continue
 		}
+		name = s.nameOf(name)
 		a := arrival{version: res.GetVersion()}
-		part, err := decodePart(name, body)
+		part, err := s.decode(name, body)
 		if err != nil {
 			bad = append(bad, name+": "+err.Error())
 			a.problem = &routing.Problem{Origin: originOf(name, body), Reason: Refused, Err: err}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
 )
 
 // A model is a client by the letter of the protocol.
@@ -302,4 +303,48 @@ func TestMuchMissed(t *testing.T) {
 		t.Errorf("%d names are listed, want the one that is gone", len(m.sub.forced))
 	}
 	m.settled(c)
+}
+
+// FuzzRequests holds that no request makes a subscription panic, send a
+// resource twice in a response, or send for ever.
+func FuzzRequests(f *testing.F) {
+	seed, err := proto.Marshal(&request{
+		ResourceNamesSubscribe: []string{"*", "cluster/1", "generation"}, ResourceNamesUnsubscribe: []string{"cluster/2"},
+		InitialResourceVersions: map[string]string{"cluster/1": "v", "cluster/old": "v", "generation": "v"},
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed, seed)
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		var a, b request
+		if proto.Unmarshal(first, &a) != nil || proto.Unmarshal(second, &b) != nil {
+			return
+		}
+		c := newCollection()
+		for i := range 3 {
+			c.put(makeResource(PartType, fmt.Sprint("cluster/", i), "v", nil))
+		}
+		sub := newSubscription(PartType, c, func() (*resource, mark) {
+			return makeResource(PartType, generationName, c.digest.String(), nil), mark{}
+		}, func() {})
+		c.join(sub)
+		if sub.begin(&a) != nil || sub.change(&b) != nil {
+			return
+		}
+		for n := 0; ; n++ {
+			r := sub.next(time.Time{})
+			if r == nil {
+				break
+			}
+			seen := map[string]bool{}
+			for _, res := range r.Resources {
+				if seen[res.Name] || n > 10 {
+					t.Fatalf("response %d: %q", n, summary(r))
+				}
+				seen[res.Name] = true
+			}
+			sub.acknowledge(r.Nonce, time.Time{})
+		}
+	})
 }

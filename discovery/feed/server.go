@@ -73,14 +73,13 @@ func (o *Options) maxAge() time.Duration {
 // should be made with, beside its credentials: dead pods are found, and a
 // thousand connections stay small.
 func ServerOptions() []grpc.ServerOption {
-	const smallBuffer = 8 << 10
+	const readBuffer = 8 << 10 // requests are small
 	return []grpc.ServerOption{
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAfter / 2, PermitWithoutStream: true}),
 		grpc.MaxConcurrentStreams(16),
 		grpc.ConnectionTimeout(dialTimeout),
-		grpc.ReadBufferSize(smallBuffer),
-		grpc.WriteBufferSize(smallBuffer),
+		grpc.ReadBufferSize(readBuffer),
 	}
 }
 

@@ -155,7 +155,6 @@ func TestDamagedStateFile(t *testing.T) {
 // What another version of Fairway has written, and this one does not
 // understand, is left out: control sends it again.
 func TestStateFileOfAnotherVersion(t *testing.T) {
-	parts := map[string]held{}
 	s := someState(1)
 	s.parts["cluster/later"] = held{"v", &struct{ Name, Policy string }{"later", "x"}}
 	s.dirty[segmentOf("cluster/later")] = struct{}{}
@@ -163,7 +162,7 @@ func TestStateFileOfAnotherVersion(t *testing.T) {
 	if err := newStateFile(dir).save(s); err != nil {
 		t.Fatal(err)
 	}
-	parts, _ = load(t, dir)
+	parts, _ := load(t, dir)
 	delete(s.parts, "cluster/later")
 	if !maps.EqualFunc(parts, s.parts, func(a, b held) bool { return a.version == b.version }) {
 		t.Errorf("parts %v, want those that are understood", parts)

@@ -13,9 +13,10 @@ import (
 
 const (
 	wildcard = "*"
-	// chunkSize is about how long a response of several resources is: a
-	// thousand pods that are sent everything at once hold as many of them.
-	chunkSize = 64 << 10
+	// chunkSize is about how long a response of several resources is: it fits
+	// in a buffer of 32 KiB, after which gRPC's next size is 1 MiB, and a
+	// thousand pods that are sent everything at once hold a few of them each.
+	chunkSize = 28 << 10
 	// maxForced bounds the list of what a pod that comes back has missed; one
 	// that has missed more is sent everything.
 	maxForced = 1000

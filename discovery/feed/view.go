@@ -3,7 +3,6 @@ package feed
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"fairway.dev/routing"
 )
@@ -14,8 +13,8 @@ type view struct {
 	*collection
 	gateway   string
 	listeners map[routing.ListenerName]*routing.Listener
-	wanted    *listenerSet // of the listeners as they are
-	stale     bool         // wanted is not up to date
+	wanted    *listenerSet                      // of the listeners as they are
+	stale     map[routing.ListenerName]struct{} // those of which wanted is not up to date
 }
 
 // A listenerSet is the versions of a Gateway's listeners, with what they use
@@ -30,7 +29,7 @@ var noListeners = &listenerSet{}
 func newView(gateway string) *view {
 	return &view{
 		collection: newCollection(), gateway: gateway, wanted: noListeners,
-		listeners: map[routing.ListenerName]*routing.Listener{},
+		listeners: map[routing.ListenerName]*routing.Listener{}, stale: map[routing.ListenerName]struct{}{},
 	}
 }
 
@@ -44,22 +43,41 @@ func (v *view) remove(name string) {
 	v.touched(name)
 }
 
-func (v *view) touched(name string) {
-	v.stale = v.stale || strings.HasPrefix(name, listenerKind) || strings.HasPrefix(name, certificateKind)
+// touched notes the listeners whose versions a resource changes.
+func (v *view) touched(resource string) {
+	switch kind, name := splitName(resource); kind {
+	case listenerKind:
+		v.stale[routing.ListenerName(name)] = struct{}{}
+	case certificateKind:
+		for name, l := range v.listeners {
+			if slices.Contains(certificatesOf(l), resource) {
+				v.stale[name] = struct{}{}
+			}
+		}
+	}
 }
 
 // settle brings wanted up to date after changes.
 func (v *view) settle() {
-	if !v.stale {
+	if len(v.stale) == 0 {
 		return
 	}
-	v.stale = false
-	set := &listenerSet{versions: make(map[routing.ListenerName]string, len(v.listeners))}
-	for name, l := range v.listeners {
-		version := v.listenerVersion(l)
-		set.versions[name] = version
-		set.digest = set.digest.plus(digestOf(string(name), version))
+	set := &listenerSet{versions: maps.Clone(v.wanted.versions), digest: v.wanted.digest}
+	if set.versions == nil {
+		set.versions = map[routing.ListenerName]string{}
 	}
+	for name := range v.stale {
+		if version, had := set.versions[name]; had {
+			set.digest = set.digest.minus(digestOf(string(name), version))
+			delete(set.versions, name)
+		}
+		if l := v.listeners[name]; l != nil {
+			version := v.listenerVersion(l)
+			set.versions[name] = version
+			set.digest = set.digest.plus(digestOf(string(name), version))
+		}
+	}
+	clear(v.stale)
 	v.wanted = set
 }
 
