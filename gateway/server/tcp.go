@@ -31,15 +31,15 @@ func (s *Server) chooseAtOnce(bind *proxy.Bind) listen.Choose {
 // ends with FIN and not with an alert: a client that is told of a mistake in
 // TLS looks for it there.
 func (s *Server) chooseByName(bind *proxy.Bind) listen.Choose {
-	https, terminate := s.certs.port(bind.Key).Config(), s.certs.stream(bind.Key).Config()
+	https, terminate := s.certs.port(bind.Key), s.certs.stream(bind.Key)
 	return func(l *loop.Loop, name string) listen.Choice {
 		to := s.proxy.Stream(l, bind, name)
 		if to.Listener != nil && to.Listener.Protocol == routing.HTTPS {
-			return listen.Choice{TLS: https}
+			return listen.Choice{TLS: https.Config()}
 		}
 		c := listen.Choice{Codecs: s.streams(telemetry.StreamTLS, to, name)}
 		if to.Cluster != nil && !to.Listener.TLS.Passthrough {
-			c.TLS = terminate
+			c.TLS = terminate.Config()
 		}
 		return c
 	}
