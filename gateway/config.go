@@ -40,8 +40,8 @@ func newConfig(paths []string, o gatewayapi.Options, log *slog.Logger) *config {
 }
 
 // run serves the folder, and its changes until ctx ends.
-func (c *config) run(ctx context.Context, apply func(change) []*routing.Problem) {
-	put := func(ch manifest.Change) { apply(change{c.apply(ch), summary(ch.Keys)}) }
+func (c *config) run(ctx context.Context, g *gateway) {
+	put := func(ch manifest.Change) { g.apply(change{c.apply(ch), summary(ch.Keys)}) }
 	put(c.folder.Load())
 	debug.FreeOSMemory() // what reading thousands of manifests took is not needed again
 	c.folder.Watch(ctx, put)

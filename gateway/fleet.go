@@ -70,7 +70,8 @@ func newMember(o *fleetFlags, state string, log *slog.Logger) (*member, error) {
 }
 
 // run serves the last good configuration, and what the control plane sends.
-func (m *member) run(ctx context.Context, apply func(change) []*routing.Problem) {
+// That knows in which zone the pod's node is, too.
+func (m *member) run(ctx context.Context, g *gateway) {
 	var keeper *identity.Keeper
 	own := func() (*tls.Certificate, error) { return keeper.Certificate() }
 	issuer := &identity.Client{Address: m.options.control, TokenFile: m.options.token, Roots: m.roots.Bundle, Server: m.control, Own: own}
@@ -79,7 +80,8 @@ func (m *member) run(ctx context.Context, apply func(change) []*routing.Problem)
 		Control:     m.options.control,
 		Credentials: credentials.NewTLS(identity.ClientConfig(own, m.roots.Bundle, m.control)),
 		Gateway:     m.options.gateway, Pod: m.pod, Node: m.node,
-		Apply: func(d *routing.Delta) []*routing.Problem { return apply(change{d, describe(d)}) },
+		Apply: func(d *routing.Delta) []*routing.Problem { return g.apply(change{d, describe(d)}) },
+		Zone:  g.server.SetZone,
 		Dir:   filepath.Clean(m.state),
 		Log:   m.log,
 	})

@@ -33,9 +33,9 @@ const gcPercent = 200
 // A source says what a gateway serves: a folder of manifests, or the control
 // plane.
 type source interface {
-	// run hands changes to apply, one after the other, until ctx ends. Apply
-	// returns what is not in force then.
-	run(ctx context.Context, apply func(change) []*routing.Problem)
+	// run hands changes to g.apply, one after the other, until ctx ends. What
+	// that returns is not in force then.
+	run(ctx context.Context, g *gateway)
 	// problems returns all that stand where compiling found these: the
 	// source's own, too.
 	problems(compiled []*routing.Problem) []*routing.Problem
@@ -93,7 +93,7 @@ func newGateway(o *serveFlags, log *slog.Logger) (*gateway, error) {
 		return nil, err
 	}
 	if g.server, err = server.New(server.Options{
-		Loops: loops, Bind: bind, Metrics: g.metrics, AccessLog: g.accessLog, LocalCA: ca,
+		Loops: loops, Bind: bind, Node: os.Getenv("NODE_NAME"), Zone: o.zone, Metrics: g.metrics, AccessLog: g.accessLog, LocalCA: ca,
 		MaxConnections: g.maxConnections(), MaxExchanges: o.maxRequests, TrustedHops: o.trustedHops, Rebound: g.rebound, Log: log,
 	}); err != nil {
 		return nil, err
@@ -177,7 +177,7 @@ func (g *gateway) run(ctx context.Context, src source) error {
 	g.source = src
 	go g.admin.Serve(g.adminAt)
 	g.log.Info("admin port open", "listener", g.adminAt.Addr())
-	src.run(ctx, g.apply)
+	src.run(ctx, g)
 	return g.drain()
 }
 

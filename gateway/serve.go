@@ -18,6 +18,7 @@ type serveFlags struct {
 	manifests   string
 	fleet       fleetFlags
 	bind        string
+	zone        string
 	admin       string
 	state       string
 	accessLog   string
@@ -36,6 +37,7 @@ func parseServe(args []string) (*serveFlags, error) {
 	f.StringVar(&o.manifests, "manifests", "", "the `folder` of manifests to serve")
 	o.fleet.register(f)
 	f.StringVar(&o.bind, "bind", "", "the `address` of Gateways that have none in spec.addresses (default: all addresses)")
+	f.StringVar(&o.zone, "zone", "", "the `zone` that the gateway is in, for Services that prefer endpoints of the same; with -control, the control plane knows")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:9090", "the `address` of the admin port: health, metrics, debug pages")
 	f.StringVar(&o.state, "state", defaultState(), "the `folder` for what must outlive a restart: the local CA, or the last good configuration")
 	f.StringVar(&o.accessLog, "access-log", "stdout", "where access log lines go: stdout, stderr, off, or a `file`")

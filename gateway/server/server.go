@@ -38,6 +38,10 @@ type Options struct {
 	// Bind is where Gateways without addresses listen. If zero, everywhere.
 	Bind netip.Addr
 
+	// Node and Zone are where the gateway is, for endpoints that are for some
+	// nodes or zones. If empty, nobody knows: see SetZone.
+	Node, Zone string
+
 	// Metrics are counted on; they were made for as many loops.
 	Metrics *telemetry.Metrics
 	// AccessLog takes a line for each exchange. Nil is off.
@@ -153,6 +157,10 @@ func (s *Server) problems() []*routing.Problem {
 
 // Unbound returns the Problems of the ports that are not bound.
 func (s *Server) Unbound() []*routing.Problem { return *s.unbound.Load() }
+
+// SetZone says in which zone the gateway is, "" if nobody knows. It holds from
+// the next exchange on.
+func (s *Server) SetZone(zone string) { s.clusters.SetZone(zone) }
 
 // Clusters returns the clusters' state.
 func (s *Server) Clusters() []upstream.ClusterStats { return s.clusters.Stats() }
