@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairway.dev/routing/v1alpha1"
 )
 
 // maxAddresses is how many GatewayStatus.addresses may have.
@@ -149,7 +151,11 @@ func (w *Wanted) where() string {
 	if w.serviceType() == corev1.ServiceTypeLoadBalancer {
 		return "cluster's load balancer"
 	}
-	return fmt.Sprintf("Service of type %s", w.serviceType())
+	where := fmt.Sprintf("Service of type %s", w.serviceType())
+	if !w.Parameters.Delegates(v1alpha1.DelegateExternalIPs) {
+		where += fmt.Sprintf(" (others are externalIPs, which is for classes whose parameters have %s in spec.delegated)", v1alpha1.DelegateExternalIPs)
+	}
+	return where
 }
 
 // unassigned is what a Gateway is told that has no address at all.

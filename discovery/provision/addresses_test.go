@@ -109,25 +109,32 @@ func TestOtherServiceTypes(t *testing.T) {
 				addresses: [{type: InternalIP, address: 10.0.0.%d}, {type: Hostname, address: n%d}], conditions: [{type: Ready, status: "%s"}]}}`, i, i, i, ready))
 		}
 	}
+	const (
+		inside    = "service: {type: ClusterIP}"
+		nodePort  = "service: {type: NodePort}"
+		delegated = "\ndelegated: [ExternalIPs]"
+	)
 	tests := []struct {
-		name, kind, spec string
-		want             string
-		reason           gatewayv1.GatewayConditionReason
+		name, parameters, spec string
+		want                   string
+		reason                 gatewayv1.GatewayConditionReason
 	}{
-		{"inside the cluster", "ClusterIP", "", "IPAddress 10.96.", ""},
-		{"an external address", "ClusterIP", "{value: 192.0.2.7}", "IPAddress 192.0.2.7", ""},
-		{"a name inside the cluster", "ClusterIP", "{type: Hostname}", "Hostname edge-fairway.shop.svc", ""},
-		{"that name", "ClusterIP", "{type: Hostname, value: edge-fairway.shop.svc}", "Hostname edge-fairway.shop.svc", ""},
-		{"another name", "ClusterIP", "{type: Hostname, value: edge.shop.svc}", "", gatewayv1.GatewayReasonAddressNotUsable},
-		{"nodes", "NodePort", "", "IPAddress 10.0.0.0, IPAddress 10.0.0.2", ""},
-		{"nodes, and an external address", "NodePort", "{value: 192.0.2.7}", "IPAddress 192.0.2.7", ""},
-		{"any of the nodes'", "NodePort", "{type: IPAddress}", "IPAddress 10.0.0.0, IPAddress 10.0.0.2", ""},
+		{"inside the cluster", inside, "", "IPAddress 10.96.", ""},
+		{"an external address", inside + delegated, "{value: 192.0.2.7}", "IPAddress 192.0.2.7", ""},
+		{"an external address that may be anybody's", inside, "{value: 192.0.2.7}", "", gatewayv1.GatewayReasonAddressNotUsable},
+		{"a name inside the cluster", inside, "{type: Hostname}", "Hostname edge-fairway.shop.svc", ""},
+		{"that name", inside, "{type: Hostname, value: edge-fairway.shop.svc}", "Hostname edge-fairway.shop.svc", ""},
+		{"another name", inside, "{type: Hostname, value: edge.shop.svc}", "", gatewayv1.GatewayReasonAddressNotUsable},
+		{"nodes", nodePort, "", "IPAddress 10.0.0.0, IPAddress 10.0.0.2", ""},
+		{"nodes, and an external address", nodePort + delegated, "{value: 192.0.2.7}", "IPAddress 192.0.2.7", ""},
+		{"nodes, and an external address that may be anybody's", nodePort, "{value: 192.0.2.7}", "", gatewayv1.GatewayReasonAddressNotUsable},
+		{"any of the nodes'", nodePort, "{type: IPAddress}", "IPAddress 10.0.0.0, IPAddress 10.0.0.2", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(r *rig) {
 				nodes(r, "True", "False", "True")
-				r.want("edge", "addresses: ["+tt.spec+"]", "service: {type: "+tt.kind+"}", http80)
+				r.want("edge", "addresses: ["+tt.spec+"]", tt.parameters, http80)
 				r.settle()
 				r.edit("kube-controller-manager", kindDeployment, "edge-fairway", "status.readyReplicas", 1)
 				time.Sleep(10 * time.Second)
@@ -180,7 +187,7 @@ func TestNodesComeAndGo(t *testing.T) {
 func TestRefusedAddress(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.server.RefuseField("services", "spec.externalIPs[0]")
-		r.want("edge", "addresses: [{value: 127.0.0.1}]", "service: {type: ClusterIP}", http80)
+		r.want("edge", "addresses: [{value: 127.0.0.1}]", "delegated: [ExternalIPs]\nservice: {type: ClusterIP}", http80)
 		r.settle()
 		r.expect("edge", gatewayv1.GatewayReasonAddressNotUsable, "spec.externalIPs[0]")
 	})

@@ -46,14 +46,26 @@
 //     gateway-exists-finalizer.gateway.networking.k8s.io, as the API recommends.
 //     Before Fairway is uninstalled, Gateways are deleted, or the finalizer.
 //
+// # Whose powers
+//
+// control may make any pod anywhere; who writes a Gateway may not. So what a
+// Gateway and its own parameters ask for comes to our program alone, without
+// privileges, in the Gateway's namespace. Another image, values from Secrets,
+// priority, overlays and externalIPs are its class's to say or to delegate
+// (spec.delegated of GatewayParameters); translation refuses parameters that take
+// more. infrastructure's labels and annotations stand on the pods, as the API has
+// it: a cluster where those of a pod have power over something else (injected
+// containers, further networks) has to say by admission who may set them.
+//
 // # Addresses
 //
 // With type LoadBalancer each IP address of spec.addresses has a Service of its
 // own with that loadBalancerIP; an address without a value is the load
 // balancer's choice, and so is a hostname, which has to be the one that it
 // assigns. With ClusterIP and NodePort the IP addresses are the Service's
-// externalIPs. What is not there after ten seconds is AddressNotUsable, and is
-// still waited for. Without spec.addresses the addresses are the load balancer's,
+// externalIPs, if the class delegates them: they may be anybody's (CVE-2020-8554).
+// What is not there after ten seconds is AddressNotUsable, and is still waited
+// for. Without spec.addresses the addresses are the load balancer's,
 // those of the Service (ClusterIP), or of the nodes (NodePort: external ones
 // where there are any).
 //

@@ -2,9 +2,11 @@ package provision
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -306,6 +308,48 @@ func TestObjectsOfOthersStay(t *testing.T) {
 	}
 }
 
+// What somebody makes between our look and our write is theirs.
+func TestNameTakenMeanwhile(t *testing.T) {
+	bubble(t, func(r *rig) {
+		var once sync.Once
+		r.server.Refuse(func(method, path string) int {
+			if method == http.MethodPatch && strings.Contains(path, "/services/") {
+				once.Do(func() {
+					r.server.Apply(`{kind: Service, metadata: {name: edge-fairway, namespace: shop}, spec: {type: ClusterIP, ports: [{port: 1}]}}`)
+				})
+			}
+			return 0
+		})
+		r.want1("edge")
+		r.expect("edge", NameTaken, "Service shop/edge-fairway belongs to nobody")
+		if kind := at(r.server.Object(kindService, "shop", "edge-fairway"), "spec.type"); kind != "ClusterIP" {
+			t.Errorf("another's Service was made %v", kind)
+		}
+	})
+}
+
+// A Deployment that is scaled between our look and our write stays scaled.
+func TestScaledMeanwhile(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.want1("edge")
+		var once sync.Once
+		r.server.Refuse(func(method, path string) int {
+			if method == http.MethodPatch && strings.Contains(path, "/deployments/") {
+				once.Do(func() {
+					r.server.Edit("kubectl", kindDeployment, "shop", "edge-fairway", func(o apitest.Object) { set(o, "spec.replicas", 9.0) })
+				})
+			}
+			return 0
+		})
+		r.want("edge", "listeners: []", "logLevel: debug", http80)
+		r.settle()
+		d := r.server.Object(kindDeployment, "shop", "edge-fairway")
+		if got := at(d, "spec.replicas"); got != 9.0 || !strings.Contains(fmt.Sprint(d), "-log-level=debug") {
+			t.Errorf("%v replicas, want 9, and -log-level=debug in %v", got, d)
+		}
+	})
+}
+
 // Two Gateways whose objects have one name: the second has to wait.
 func TestGatewaysOfOneName(t *testing.T) {
 	bubble(t, func(r *rig) {
@@ -322,12 +366,16 @@ func TestGatewaysOfOneName(t *testing.T) {
 // A Gateway that is made anew at once waits for what its namesake has left.
 func TestObjectsOfADeletedGateway(t *testing.T) {
 	bubble(t, func(r *rig) {
-		r.want1("edge")
+		r.want("edge", "listeners: []", "autoscaling: {}", http80)
+		r.settle()
 		old := at(r.server.Object(kindService, "shop", "edge-fairway"), "metadata.uid")
 		r.server.Delete("Gateway", "shop", "edge")
 		r.want1("edge")
 		if now := at(r.server.Object(kindService, "shop", "edge-fairway"), "metadata.uid"); now != old {
 			t.Error("the old Gateway's Service was replaced before it was collected")
+		}
+		if r.server.Object(kindAutoscaler, "shop", "edge-fairway") == nil {
+			t.Error("the old Gateway's autoscaler was deleted, which nobody asked the new one for")
 		}
 		for _, kind := range allKinds { // as Kubernetes' garbage collector does
 			r.server.Delete(kind, "shop", "edge-fairway")

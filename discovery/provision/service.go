@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairway.dev/routing/v1alpha1"
 )
 
 // A request is an entry of spec.addresses.
@@ -50,7 +52,7 @@ func (w *Wanted) services() []*corev1.Service {
 	if w.serviceType() != corev1.ServiceTypeLoadBalancer {
 		s := w.serviceNamed(w.name(), ports)
 		for _, r := range requests {
-			if r.addr.IsValid() {
+			if r.addr.IsValid() && w.Parameters.Delegates(v1alpha1.DelegateExternalIPs) {
 				s.Spec.ExternalIPs = append(s.Spec.ExternalIPs, r.addr.String())
 			}
 		}

@@ -69,7 +69,10 @@ func (g *gateway) findParameters(r *reading, o *gatewayv1.Gateway, class *v1alph
 	if infra := o.Spec.Infrastructure; infra != nil && infra.ParametersRef != nil {
 		ref := infra.ParametersRef
 		var err error
-		if own, err = r.parameters(ref.Group, ref.Kind, r.id.ns, ref.Name); err != nil {
+		if own, err = r.parameters(ref.Group, ref.Kind, r.id.ns, ref.Name); err == nil {
+			err = v1alpha1.Undelegated(class, own)
+		}
+		if err != nil {
 			g.reject("spec.infrastructure.parametersRef", no(string(gatewayv1.GatewayReasonInvalidParameters), "parametersRef: %v", err))
 		}
 	}

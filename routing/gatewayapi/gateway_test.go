@@ -124,6 +124,9 @@ func TestGatewayAndListenerConditions(t *testing.T) {
 		{"class with parameters that are not there", ofClass(", parametersRef: {group: fairway.dev, kind: GatewayParameters, namespace: shop, name: p}"), "GatewayClass fairway", "", "Accepted=False InvalidParameters", "shop/p: not found"},
 		{"class with parameters of no namespace", ofClass(", parametersRef: {group: fairway.dev, kind: GatewayParameters, name: p}"), "GatewayClass fairway", "", "Accepted=False InvalidParameters", "want a namespace"},
 		{"gateway with parameters that are there", gatewayDoc + own + parametersDoc("p", "{}"), "Gateway shop/edge", "", "Accepted=True Accepted", ""},
+		{"gateway with parameters that are not for it", gatewayDoc + own + parametersDoc("p", "{pods: {image: x}}"), "Gateway shop/edge", "", "Accepted=False InvalidParameters", "spec.delegated"},
+		{"gateway with parameters that its class delegates", ofClass(", parametersRef: {group: fairway.dev, kind: GatewayParameters, namespace: shop, name: class}") +
+			parametersDoc("class", "{delegated: [Image]}") + gatewayDoc + own + parametersDoc("p", "{pods: {image: x}}"), "Gateway shop/edge", "", "Accepted=True Accepted", ""},
 		{"gateway with parameters that are not there", gatewayDoc + own, "Gateway shop/edge", "", "Accepted=False InvalidParameters", "shop/p: not found"},
 		{"gateway with parameters that are not there, programmed", gatewayDoc + own, "Gateway shop/edge", "", "Programmed=False Invalid", ""},
 	}

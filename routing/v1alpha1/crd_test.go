@@ -202,6 +202,8 @@ func TestDefinitionRefuses(t *testing.T) {
 		{"overlays: [{kind: Service, patch: {anything: {goes: 1}}}]", ""},
 		{"overlays: [{kind: Service, patch: text}]", "spec.overlays[0].patch"},
 		{"overlays: [{kind: Service}]", "spec.overlays[0].patch"},
+		{"delegated: [Image, Environment, PriorityClass, Overlays, ExternalIPs]", ""},
+		{"delegated: [Everything]", "spec.delegated[0]"},
 	}
 	for _, tt := range tests {
 		got := strings.Join(refusals(t, tt.spec), "; ")

@@ -11,7 +11,9 @@ import (
 // GatewayParameters say how the pods of a Gateway, and the Service in front of
 // them, are made. A GatewayClass (spec.parametersRef) gives defaults for all its
 // Gateways, a Gateway (spec.infrastructure.parametersRef) its own. Who may write
-// them may run pods in their namespace, whatever else it is allowed.
+// those of a class may run any pods in the namespaces of its Gateways. A Gateway's
+// own are for whoever may write Gateways: what would give them more than that is
+// refused, unless the class's delegate it.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:categories=gateway-api,shortName=gwparams
@@ -37,8 +39,8 @@ type GatewayParametersList struct {
 
 // GatewayParametersSpec is what can be said. Of a class's parameters and a
 // Gateway's, the Gateway's hold field by field: maps are merged by key, lists
-// and disruption are taken as a whole, and overlays are applied after those of
-// the class.
+// and disruption are taken as a whole, overlays are applied after those of the
+// class, and delegated is the class's.
 //
 // +kubebuilder:validation:XValidation:message="pods.terminationGracePeriodSeconds: want more than drainSeconds, or connections are cut before they have drained",rule="!has(self.drainSeconds) || !has(self.pods) || !has(self.pods.terminationGracePeriodSeconds) || self.pods.terminationGracePeriodSeconds > self.drainSeconds"
 type GatewayParametersSpec struct {
@@ -101,6 +103,18 @@ type GatewayParametersSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	Overlays []Overlay `json:"overlays,omitempty"`
+
+	// What a class leaves to those who write Gateways, beyond what is safe in
+	// everybody's hands. Image: pods.image of their own parameters. Environment:
+	// pods.env of values from Secrets and ConfigMaps. PriorityClass:
+	// pods.priorityClassName. Overlays: overlays, by which their pods can have any
+	// privilege. ExternalIPs: addresses of the Gateway as externalIPs of a Service
+	// of type ClusterIP or NodePort, also those of others. In a Gateway's own
+	// parameters it says nothing. Default: nothing.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	Delegated []Delegation `json:"delegated,omitempty"`
 }
 
 // Service is the Service in front of the pods.

@@ -9,14 +9,15 @@ import (
 // Merge returns what holds for a Gateway: its own parameters, field by field,
 // and where it says nothing those of its class. Maps are merged by key; lists
 // and disruption are taken as a whole; overlays of the class come before the
-// Gateway's. Either may be nil. The result shares nothing with them, is never
-// nil, and has no metadata.
+// Gateway's, and what is delegated is the class's to say. Either may be nil. The
+// result shares nothing with them, is never nil, and has no metadata.
 func Merge(class, gateway *GatewayParameters) *GatewayParameters {
 	out := &GatewayParameters{}
 	switch {
 	case class == nil && gateway == nil:
 	case class == nil:
 		gateway.Spec.DeepCopyInto(&out.Spec)
+		out.Spec.Delegated = nil
 	case gateway == nil:
 		class.Spec.DeepCopyInto(&out.Spec)
 	default:
@@ -30,6 +31,7 @@ func Merge(class, gateway *GatewayParameters) *GatewayParameters {
 func merge(class, gateway *GatewayParametersSpec) (out GatewayParametersSpec) {
 	overlays := slices.Concat(class.Overlays, gateway.Overlays)
 	class.Overlays, gateway.Overlays = nil, nil
+	gateway.Delegated = nil
 	if gateway.Disruption != nil {
 		class.Disruption = nil // one of its two fields excludes the other
 	}

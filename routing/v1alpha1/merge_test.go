@@ -36,6 +36,8 @@ func TestGatewayOverridesClass(t *testing.T) {
 			"overlays: [{kind: Service, patch: {spec: {sessionAffinity: ClientIP}}}]",
 			"overlays: [{kind: Service, patch: {spec: {sessionAffinity: None}}}]",
 			"overlays: [{kind: Service, patch: {spec: {sessionAffinity: ClientIP}}}, {kind: Service, patch: {spec: {sessionAffinity: None}}}]"},
+		{"what is delegated is the class's", "delegated: [Image]", "delegated: [Overlays]", "delegated: [Image]"},
+		{"nobody delegates to oneself", "", "delegated: [Overlays]", "{}"},
 		{"large numbers", "pods: {terminationGracePeriodSeconds: 9007199254740993}", "logLevel: warn", "pods: {terminationGracePeriodSeconds: 9007199254740993}\nlogLevel: warn"},
 	}
 	for _, tt := range tests {
