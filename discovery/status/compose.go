@@ -18,24 +18,24 @@ type next struct {
 	status  json.RawMessage // nil: nothing is to be written
 	pending bool            // it says that the fleet has not answered, which it may do soon
 	settled bool            // no answer of the fleet could make more of it Programmed
-	stale   bool            // the API server has a newer one
+	stale   bool            // the Report is not of the object that the API server has now
 	full    bool            // there is no room for all of it
 }
 
-// compose returns the status that an object is to have, given what it has
-// (have, nil where there is none) and what is known. Fields that are not ours
+// compose returns the status that an object is to have, given what the API
+// server has and what the cluster says of its Gateway. Fields that are not ours
 // stay as they are.
-func compose(r *gatewayapi.Report, f *facts, have json.RawMessage, controller gatewayv1.GatewayController, now metav1.Time) (n next, err error) {
+func compose(r *gatewayapi.Report, f *facts, k *known, controller gatewayv1.GatewayController, now metav1.Time) (n next, err error) {
 	fields := map[string]json.RawMessage{}
-	if len(have) > 0 {
-		if err := json.Unmarshal(have, &fields); err != nil {
+	if len(k.status) > 0 {
+		if err := json.Unmarshal(k.status, &fields); err != nil {
 			return n, fmt.Errorf("status: %w", err)
 		}
 	}
 	if fields == nil { // a null
 		fields = map[string]json.RawMessage{}
 	}
-	d := document{fields: fields, now: now}
+	d := document{fields: fields, generation: k.generation, now: now}
 	switch shapeOf(r.Object.Kind) {
 	case routeShape:
 		want := make([]entry, len(r.Parents))
@@ -58,7 +58,7 @@ func compose(r *gatewayapi.Report, f *facts, have json.RawMessage, controller ga
 	if d.err != nil || n.stale {
 		return n, d.err
 	}
-	if n.status, err = d.changed(have); err != nil {
+	if n.status, err = d.changed(k.status); err != nil {
 		return n, err
 	}
 	return n, nil
@@ -88,9 +88,20 @@ func shapeOf(kind string) shape {
 
 // A document is a status that is being put together.
 type document struct {
-	fields map[string]json.RawMessage
-	now    metav1.Time
-	err    error // the first
+	fields     map[string]json.RawMessage
+	generation int64 // of the object; 0 is not known
+	now        metav1.Time
+	err        error // the first
+}
+
+// stale reports whether what was found at a generation is not to be written:
+// the object was another one then, of the same name, or what is written there
+// was found later.
+func (d *document) stale(found, written int64) bool {
+	if d.generation == 0 {
+		return written > found
+	}
+	return found > d.generation || written > found && written <= d.generation
 }
 
 func (d *document) fail(err error) {
@@ -119,17 +130,20 @@ func (d *document) set(name string, value any, there bool) {
 	d.fields[name] = data
 }
 
-// conditions writes those of a whole object, and reports whether the API
-// server has newer ones of ours.
+// conditions writes those of a whole object, unless they are stale.
 func (d *document) conditions(want []metav1.Condition, kind string) (stale bool) {
 	var have []json.RawMessage
 	d.get("conditions", &have)
 	var parsed []metav1.Condition
 	d.get("conditions", &parsed)
+	var written int64
 	for _, c := range parsed {
-		if slices.Contains(ours(kind), c.Type) && c.ObservedGeneration > newest(want) {
-			return true
+		if slices.Contains(ours(kind), c.Type) {
+			written = max(written, c.ObservedGeneration)
 		}
+	}
+	if d.stale(newest(want), written) {
+		return true
 	}
 	merged, err := mergeConditions(have, want, ours(kind), d.now)
 	d.fail(err)
@@ -150,7 +164,7 @@ func (d *document) entries(l list, want []entry, controller gatewayv1.GatewayCon
 		d.fail(err)
 		return false, false
 	}
-	if len(want) > 0 && written > generation {
+	if len(want) > 0 && d.stale(generation, written) {
 		return true, false
 	}
 	if len(out) == 0 && len(have) == 0 {

@@ -159,6 +159,29 @@ func TestLongMessagesAreCut(t *testing.T) {
 	}
 }
 
+func TestStale(t *testing.T) {
+	tests := []struct {
+		name                   string
+		object, found, written int64
+		want                   bool
+	}{
+		{"found now", 3, 3, 2, false},
+		{"again", 3, 3, 3, false},
+		{"found before the last edit", 4, 3, 2, false}, // nothing better is there
+		{"found before what is written", 4, 3, 4, true},
+		{"of an object that is gone", 1, 5, 0, true},
+		{"what is written is of one that is gone", 1, 1, 5, false},
+		{"generation not known", 0, 3, 4, true},
+		{"generation not known, first", 0, 3, 0, false},
+	}
+	for _, tt := range tests {
+		d := document{generation: tt.object}
+		if got := d.stale(tt.found, tt.written); got != tt.want {
+			t.Errorf("%s: stale is %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
 // Whatever stands in a status, composing does not fall over it, what it writes
 // is JSON, and it writes it once.
 func FuzzCompose(f *testing.F) {
@@ -178,11 +201,11 @@ func FuzzCompose(f *testing.F) {
 	class := gatewayapi.Report{Object: routing.ObjectKey{Kind: "GatewayClass", Name: "fairway"}, Conditions: []metav1.Condition{{Type: "Accepted", Status: "True"}}}
 	f.Fuzz(func(t *testing.T, have string) {
 		for _, r := range []gatewayapi.Report{route, policy, class, report(edge, 1, "+-"), report(extra, 1, "+")} {
-			n, err := compose(&r, facts, json.RawMessage(have), controller, now)
+			n, err := compose(&r, facts, &known{status: json.RawMessage(have)}, controller, now)
 			if err != nil || n.status == nil {
 				continue
 			}
-			again, err := compose(&r, facts, n.status, controller, now)
+			again, err := compose(&r, facts, &known{status: n.status}, controller, now)
 			if err != nil || again.status != nil {
 				t.Errorf("%s with %s: %s, and then %s (%v)", r.Object, have, n.status, again.status, err)
 			}

@@ -25,6 +25,11 @@ func (r *rig) gateway() {
 		fmt.Sprintf(pending, "Accepted") + `, ` + fmt.Sprintf(pending, "Programmed") + `]}}`)
 }
 
+// edited makes the Gateway one of that generation.
+func (r *rig) edited(generation float64) {
+	r.server.Edit("kubectl", "Gateway", "shop", "edge", func(o apitest.Object) { o["metadata"].(apitest.Object)["generation"] = generation })
+}
+
 // fleet says what pods should have, and have.
 func (r *rig) fleet(wanted string, pods ...string) {
 	r.mu.Lock()
@@ -112,6 +117,7 @@ func TestEditWaitsForTheFleet(t *testing.T) {
 		time.Sleep(time.Second)
 		r.server.Requests()
 
+		r.edited(2)
 		r.fleet("2", "1", "1")
 		r.writer.Report(report(edge, 2, "+"))
 		r.settle()
@@ -135,6 +141,7 @@ func TestEditThatIsNotAcknowledged(t *testing.T) {
 		r.provisioned()
 		r.writer.Report(report(edge, 1, "+"))
 		time.Sleep(time.Second)
+		r.edited(2)
 		r.fleet("2", "1")
 		r.writer.Report(report(edge, 2, "+"))
 		time.Sleep(1600 * time.Millisecond)

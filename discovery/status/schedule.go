@@ -34,10 +34,11 @@ type object struct {
 
 // known is the status that the API server has, as far as we know.
 type known struct {
-	version version
-	status  json.RawMessage // nil: none
-	sent    json.RawMessage // what was written last, which the answer may differ from
-	loaded  bool
+	version    version
+	generation int64           // of the object
+	status     json.RawMessage // nil: none
+	sent       json.RawMessage // what was written last, which the answer may differ from
+	loaded     bool
 }
 
 // A version is which state of which object something is about.

@@ -54,6 +54,7 @@ type answer struct {
 	Metadata struct {
 		UID             string
 		ResourceVersion string
+		Generation      int64
 	}
 	Status json.RawMessage
 }
@@ -63,7 +64,7 @@ func (a *answer) known() known {
 	if string(status) == "null" {
 		status = nil
 	}
-	return known{version: version{a.Metadata.UID, a.Metadata.ResourceVersion}, status: status, loaded: true}
+	return known{version: version{a.Metadata.UID, a.Metadata.ResourceVersion}, generation: a.Metadata.Generation, status: status, loaded: true}
 }
 
 // work does what an object needs, and says when it needs more.
@@ -144,7 +145,7 @@ func (w *Writer) write(ctx context.Context, o *object, r *gatewayapi.Report, f *
 			}
 			fresh = true
 		}
-		n, failed := compose(r, f, o.known.status, w.o.ControllerName, metav1.Now())
+		n, failed := compose(r, f, &o.known, w.o.ControllerName, metav1.Now())
 		if failed != nil {
 			return d, failed
 		}
@@ -221,7 +222,7 @@ func (w *Writer) refresh(o *object) bool {
 			return true
 		}
 	}
-	o.known = known{version: v, loaded: true}
+	o.known = known{version: v, generation: object.GetGeneration(), loaded: true}
 	if status := reflect.Indirect(reflect.ValueOf(object)).FieldByName("Status"); status.IsValid() && !status.IsZero() {
 		data, err := json.Marshal(status.Interface())
 		o.known.status, o.known.loaded = data, err == nil

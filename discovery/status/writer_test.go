@@ -294,6 +294,28 @@ func TestRouteOfTheSameName(t *testing.T) {
 	})
 }
 
+// A route that is replaced between our read and our write gets nothing of its
+// namesake's.
+func TestReplacedMeanwhile(t *testing.T) {
+	both(t, func(r *rig) {
+		r.route("cart", 5)
+		var replaced atomic.Bool
+		r.server.Refuse(func(method, path string) int {
+			if method == http.MethodPatch && replaced.CompareAndSwap(false, true) {
+				r.server.Delete("HTTPRoute", "shop", "cart")
+				r.route("cart", 1)
+			}
+			return 0
+		})
+		r.writer.Report(routeReport("cart", 5, "True", "edge"))
+		time.Sleep(time.Second)
+		r.expect("cart", "")
+		r.writer.Report(routeReport("cart", 1, "True", "edge"))
+		time.Sleep(time.Second)
+		r.expect("cart", "ours edge True@1")
+	})
+}
+
 func TestDeletedObjectsAreForgotten(t *testing.T) {
 	both(t, func(r *rig) {
 		r.route("cart", 1)
@@ -367,6 +389,11 @@ func TestNextLeader(t *testing.T) {
 				r.Errorf("what was there was written again: %s", w.Body)
 			}
 		}
+		r.stop()
+		r.server.Edit("another leader", "HTTPRoute", "shop", "cart", func(o apitest.Object) { o["status"] = apitest.Object{"parents": []any{}} })
+		r.run()
+		r.settle()
+		r.expect("cart", "ours edge True@1")
 	})
 }
 
