@@ -15,7 +15,7 @@ func (w *world) listeners(d *routing.Delta, moved map[routing.RouteName]struct{}
 		var r *resource
 		var uses []string
 		if l != nil {
-			after = w.views(l.Gateway)
+			after = w.views.acquire(l.Gateway)
 			r = w.fits(newResource(PartType, listenerName(name), l))
 			uses = certificatesOf(l)
 		}
@@ -31,13 +31,15 @@ func (w *world) listeners(d *routing.Delta, moved map[routing.RouteName]struct{}
 		} else {
 			delete(w.homes, name)
 		}
-		if before == after {
-			continue
+		if before != after {
+			if after != nil {
+				w.hold(after, w.node(listenerName(name)))
+			}
+			maps.Copy(moved, w.attached[name])
 		}
-		if after != nil {
-			w.hold(after, w.node(listenerName(name)))
+		if before != nil {
+			w.views.release(before)
 		}
-		maps.Copy(moved, w.attached[name])
 	}
 }
 

@@ -249,7 +249,7 @@ func TestOneBadPartHarmsNoOther(t *testing.T) {
 	until(t, fleets, "all in force", c.inForce("shop/edge"))
 
 	// As if by a newer control, that says what this pod does not know.
-	v := c.view("shop/edge")
+	v := c.views.of("shop/edge")
 	break1 := func(name, text string) {
 		v.mu.Lock()
 		v.put(makeResource(PartType, name, hashOf([]byte(text)), []byte(text)))
@@ -313,7 +313,7 @@ func TestPodThatDiffersStartsOver(t *testing.T) {
 	p := startPod(t, c, nil)
 	p.next(t)
 	// A change that no pod is told of: the log says nothing of it.
-	v := c.view("shop/edge")
+	v := c.views.of("shop/edge")
 	v.mu.Lock()
 	e := v.entries[cartCluster]
 	lost := newResource(PartType, cartCluster, &routing.Cluster{Name: "shop/cart:80", SlowStart: 7})

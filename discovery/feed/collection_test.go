@@ -136,7 +136,7 @@ func (m *model) subscribe(r *request) {
 // Whatever changes and whatever clients subscribe to, when all is acknowledged
 // they have what there is.
 func TestClientsEndUpWithWhatThereIs(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(150) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		c := newCollection()
 		name := func() string { return fmt.Sprint("cluster/", r.IntN(6)) }

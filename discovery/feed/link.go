@@ -46,6 +46,7 @@ func (d *dialer) dial() (*grpc.ClientConn, error) {
 		// Where the name has many addresses, pods do not all take the first.
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"pick_first":{"shuffleAddressList":true}}]}`),
 		grpc.WithDisableServiceConfig(),
+		grpc.WithNoProxy(), // control is in the cluster, whatever the environment says
 	}, d.options...)...)
 }
 

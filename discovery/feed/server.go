@@ -99,19 +99,17 @@ type Server struct {
 	streams  atomic.Uint64 // the number of the last one
 	peers    chan []string
 	counts   counts
-
-	mu    sync.Mutex // guards views
-	views map[string]*view
+	views    *viewSet
 }
 
 // NewServer returns a Server that has nothing to send and is not open.
 func NewServer(o Options) *Server {
 	s := &Server{
-		options: o, fleet: newFleet(), views: map[string]*view{},
+		options: o, fleet: newFleet(), views: newViewSet(),
 		opened: make(chan struct{}), closed: make(chan struct{}),
 		admitted: make(chan struct{}, admissions), peers: make(chan []string, 1),
 	}
-	s.world = newWorld(s.view, o.Log)
+	s.world = newWorld(s.views, o.Log)
 	return s
 }
 
@@ -143,7 +141,6 @@ func (s *Server) onFleet(gateway string) {
 func (s *Server) Update(d *routing.Delta) {
 	for _, v := range s.world.update(d) {
 		v.wake()
-		s.retire(v)
 	}
 }
 
@@ -151,50 +148,11 @@ func (s *Server) Update(d *routing.Delta) {
 // that nothing is sent, as a part of it would empty the fleet.
 func (s *Server) Open() { s.openOnce.Do(func() { close(s.opened) }) }
 
-// view returns the view of a Gateway.
-func (s *Server) view(gateway string) *view {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := s.views[gateway]
-	if v == nil {
-		v = newView(gateway)
-		s.views[gateway] = v
-	}
-	return v
-}
-
-// join returns the view of a Gateway, which stays while it has readers.
-func (s *Server) join(gateway string, make func(*view) *subscription) *subscription {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := s.views[gateway]
-	if v == nil {
-		v = newView(gateway)
-		s.views[gateway] = v
-	}
-	sub := make(v)
-	v.join(sub)
-	return sub
-}
-
-// retire drops a view that is empty and that nobody reads.
-func (s *Server) retire(v *view) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	if v.live == 0 && len(v.listeners) == 0 && len(v.readers) == 0 {
-		delete(s.views, v.gateway)
-	}
-}
-
 // Wanted returns the versions of a Gateway's listeners that its pods should
 // have in force. A listener's version covers its certificates. The map is
 // shared: do not change it.
 func (s *Server) Wanted(gateway string) map[routing.ListenerName]string {
-	s.mu.Lock()
-	v := s.views[gateway]
-	s.mu.Unlock()
+	v := s.views.of(gateway)
 	if v == nil {
 		return nil
 	}

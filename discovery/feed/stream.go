@@ -51,6 +51,7 @@ type podStream struct {
 	subs    map[string]*subscription // by type
 	view    *view                    // of a pod
 	state   PodState                 // of a pod
+	zone    string                   // of a pod
 	inForce *listenerSet             // by its last acknowledgement
 	refused []string                 // resources that it could not read
 	begun   bool                     // the fleet knows the pod
@@ -151,7 +152,7 @@ func (p *podStream) end() {
 		sub.from.leave(sub)
 	}
 	if p.view != nil {
-		p.server.retire(p.view)
+		p.server.views.release(p.view)
 	}
 	if p.begun {
 		p.server.fleet.leave(p.number, p.state.Gateway)
@@ -189,6 +190,7 @@ func (p *podStream) send() error {
 }
 
 func (p *podStream) next() (*subscription, *discoveryv3.DeltaDiscoveryResponse) {
+	p.findZone()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, sub := range p.subs {
@@ -198,6 +200,21 @@ func (p *podStream) next() (*subscription, *discoveryv3.DeltaDiscoveryResponse) 
 		}
 	}
 	return nil, nil
+}
+
+// findZone asks for the zone of the pod's node. No lock is held, as whoever
+// knows may be waiting for one in Update.
+func (p *podStream) findZone() {
+	p.mu.Lock()
+	node := p.state.Node
+	p.mu.Unlock()
+	if p.server.options.Zone == nil || node == "" {
+		return
+	}
+	zone := p.server.options.Zone(node)
+	p.mu.Lock()
+	p.zone = zone
+	p.mu.Unlock()
 }
 
 // receive takes requests; it calls admitted after the first.
@@ -276,15 +293,18 @@ func (p *podStream) beginParts(r *discoveryv3.DeltaDiscoveryRequest) error {
 	if err := p.authorize(gateway); err != nil {
 		return err
 	}
-	sub := p.server.join(gateway, func(v *view) *subscription {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.view = v
-		p.state = PodState{
-			Pod: p.node.GetId(), Node: node, Gateway: gateway, Replica: p.server.options.Replica, Connected: time.Now().UTC(),
-		}
-		return newSubscription(PartType, v.collection, p.closing, p.wake)
-	})
+	p.mu.Lock()
+	if p.over {
+		p.mu.Unlock()
+		return errClosing
+	}
+	p.view = p.server.views.acquire(gateway)
+	p.state = PodState{
+		Pod: p.node.GetId(), Node: node, Gateway: gateway, Replica: p.server.options.Replica, Connected: time.Now().UTC(),
+	}
+	p.mu.Unlock()
+	sub := newSubscription(PartType, p.view.collection, p.closing, p.wake)
+	sub.from.join(sub)
 	if err := p.add(sub, r); err != nil {
 		return err
 	}
@@ -332,10 +352,7 @@ func (p *podStream) add(sub *subscription, r *discoveryv3.DeltaDiscoveryRequest)
 // means. It is called with the lock held, and the view's for reading.
 func (p *podStream) closing() (*resource, mark) {
 	version := p.view.digest.String()
-	g := &generation{Version: version, Number: p.view.number}
-	if p.server.options.Zone != nil {
-		g.Zone = p.server.options.Zone(p.state.Node)
-	}
+	g := &generation{Version: version, Number: p.view.number, Zone: p.zone}
 	return makeResource(PartType, generationName, version, marshal(g)), mark{version, p.view.wanted}
 }
 

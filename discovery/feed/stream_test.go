@@ -3,6 +3,7 @@ package feed
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -304,4 +305,42 @@ func TestPeerThatComesBack(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Streams begin and end while the Gateway comes and goes: nobody waits for
+// anybody for ever, and in the end all pods have what there is.
+func TestStreamsAndUpdatesAtOnce(t *testing.T) {
+	c := startControl(t, newMesh(t), nil)
+	c.Open()
+	var streams, updates sync.WaitGroup
+	for range 4 {
+		streams.Go(func() {
+			for range 30 {
+				p := c.tap(t, edgeID)
+				p.send(&request{Node: nodeOf("shop/edge"), ResourceNamesSubscribe: []string{"*"}})
+				p.ack(p.next())
+				p.close()
+			}
+		})
+	}
+	gone := &routing.Delta{Removed: removed{
+		Listeners: []routing.ListenerName{"shop/edge/http"}, Routes: []routing.RouteName{"HTTPRoute/shop/cart"}, Clusters: []routing.ClusterName{"shop/cart:80"},
+	}}
+	done := make(chan struct{})
+	updates.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				c.Update(shop())
+				c.Update(gone)
+			}
+		}
+	})
+	streams.Wait()
+	close(done)
+	updates.Wait()
+	c.Update(shop())
+	wants(t, wildcardStream(t, c), shopNames)
 }

@@ -3,6 +3,7 @@ package feed
 import (
 	"maps"
 	"slices"
+	"sync"
 
 	"fairway.dev/routing"
 )
@@ -15,6 +16,45 @@ type view struct {
 	listeners map[routing.ListenerName]*routing.Listener
 	wanted    *listenerSet                      // of the listeners as they are
 	stale     map[routing.ListenerName]struct{} // those of which wanted is not up to date
+}
+
+// viewSet is the views that somebody uses: Gateways with listeners, and streams.
+// Its lock is taken after all others.
+type viewSet struct {
+	mu    sync.Mutex
+	views map[string]*view
+	users map[*view]int
+}
+
+func newViewSet() *viewSet { return &viewSet{views: map[string]*view{}, users: map[*view]int{}} }
+
+// acquire returns the view of a Gateway, which stays until it is released.
+func (s *viewSet) acquire(gateway string) *view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.views[gateway]
+	if v == nil {
+		v = newView(gateway)
+		s.views[gateway] = v
+	}
+	s.users[v]++
+	return v
+}
+
+func (s *viewSet) release(v *view) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users[v]--; s.users[v] == 0 {
+		delete(s.users, v)
+		delete(s.views, v.gateway)
+	}
+}
+
+// of returns the view of a Gateway if there is one.
+func (s *viewSet) of(gateway string) *view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.views[gateway]
 }
 
 // A listenerSet is the versions of a Gateway's listeners, with what they use

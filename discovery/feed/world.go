@@ -16,7 +16,7 @@ import (
 // a node that changes is changed in the views that hold it, and nowhere else.
 type world struct {
 	log      *slog.Logger
-	views    func(gateway string) *view
+	views    *viewSet
 	nodes    map[string]*node // by the name of the resource
 	homes    map[routing.ListenerName]*view
 	routes   map[routing.RouteName]*attachedRoute
@@ -46,7 +46,7 @@ type attachedRoute struct {
 	views map[*view]struct{}
 }
 
-func newWorld(views func(string) *view, log *slog.Logger) *world {
+func newWorld(views *viewSet, log *slog.Logger) *world {
 	return &world{
 		log: log, views: views, nodes: map[string]*node{},
 		homes:    map[routing.ListenerName]*view{},

@@ -217,21 +217,16 @@ func checkWanted(t *testing.T, v *view) {
 
 // After any history each Gateway has its own parts, and no other's.
 func TestViewsAreTheSpecDivided(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(100) {
 		c := chance{rand.New(rand.NewPCG(seed, 1))}
-		views := map[string]*view{}
-		w := newWorld(func(gateway string) *view {
-			if views[gateway] == nil {
-				views[gateway] = newView(gateway)
-			}
-			return views[gateway]
-		}, quiet)
+		views := newViewSet()
+		w := newWorld(views, quiet)
 		snap := new(routing.Snapshot)
 		for range 40 {
 			d := c.delta()
 			w.update(d)
 			snap, _ = snap.Update(d)
-			checkViews(t, views, snap.Spec())
+			checkViews(t, views.views, snap.Spec())
 		}
 		checkEmptied(t, w, snap.Spec())
 	}
@@ -246,8 +241,8 @@ func checkEmptied(t *testing.T, w *world, spec *routing.Spec) {
 	d.Removed.Clusters = slices.AppendSeq(slices.Collect(maps.Keys(spec.Clusters)), maps.Keys(spec.Endpoints))
 	d.Removed.Certificates = slices.Collect(maps.Keys(spec.Certificates))
 	w.update(d)
-	if len(w.nodes)+len(w.homes)+len(w.routes)+len(w.attached) > 0 {
-		t.Fatalf("left: nodes %v, homes %v, routes %v, attached %v", slices.Collect(maps.Keys(w.nodes)), w.homes, w.routes, w.attached)
+	if len(w.nodes)+len(w.homes)+len(w.routes)+len(w.attached)+len(w.views.views)+len(w.views.users) > 0 {
+		t.Fatalf("left: nodes %v, homes %v, routes %v, attached %v, views %v", slices.Collect(maps.Keys(w.nodes)), w.homes, w.routes, w.attached, w.views)
 	}
 }
 
@@ -260,7 +255,7 @@ func TestAChangeCostsWhatItTouches(t *testing.T) {
 		Routes:    []*routing.Route{route("bank/teller", []routing.ClusterName{"bank/teller:80"}, "bank/edge/http")},
 		Clusters:  []*routing.Cluster{cluster("bank/teller:80")},
 	})
-	bank, edge := s.view("bank/edge"), s.view("shop/edge")
+	bank, edge := s.views.of("bank/edge"), s.views.of("shop/edge")
 	before := bank.number
 	tests := []struct {
 		name  string
@@ -295,7 +290,7 @@ func TestPartTooLarge(t *testing.T) {
 	huge.List = make([]routing.Endpoint, 1)
 	huge.List[0].Workload = string(bytes.Repeat([]byte("a"), maxPart))
 	s.Update(&routing.Delta{Endpoints: []*routing.Endpoints{huge}})
-	v := s.view("shop/edge")
+	v := s.views.of("shop/edge")
 	if v.current(cartEndpoints) != nil || v.live != 3 {
 		t.Errorf("%d parts, want the three small ones", v.live)
 	}
@@ -312,11 +307,11 @@ func TestViewsOfGatewaysThatAreGone(t *testing.T) {
 		t.Errorf("wanted %v, want the listener", s.Wanted("shop/edge"))
 	}
 	s.Update(&routing.Delta{Removed: removed{Listeners: []routing.ListenerName{"shop/edge/http"}}})
-	if len(s.views) > 0 || s.Wanted("shop/edge") != nil {
-		t.Errorf("views %v, want none", s.views)
+	if len(s.views.views) > 0 || s.Wanted("shop/edge") != nil {
+		t.Errorf("views %v, want none", s.views.views)
 	}
 	s.Update(&routing.Delta{Listeners: []*routing.Listener{listener("shop/edge", "http")}})
-	if got := s.view("shop/edge").live; got != 4 {
+	if got := s.views.of("shop/edge").live; got != 4 {
 		t.Errorf("the Gateway came back with %d parts, want 4", got)
 	}
 }

@@ -37,8 +37,7 @@ type ServerOptions struct {
 }
 
 // A Server is istio.v1.auth.IstioCertificateService: it signs for the ID that
-// the caller has proved, by a bearer token or by the certificate of its
-// connection, whose credentials are of [OpenServerConfig].
+// the caller has proved by a bearer token.
 type Server struct {
 	v1alpha1.UnimplementedIstioCertificateServiceServer
 	options ServerOptions
@@ -107,19 +106,16 @@ func (s *Server) acquire(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// authenticate returns who the caller is. A token counts alone: one that is
-// not good is not made good by a certificate.
+// authenticate returns who the caller is, by its token alone: a certificate is
+// not renewed by itself, so that a stolen one ends with its 24 hours at the
+// latest, and the thief's way to another one with the pod that the token is
+// bound to.
 func (s *Server) authenticate(ctx context.Context) (ID, error) {
-	token, ok, err := bearer(ctx)
+	token, err := bearer(ctx)
 	if err != nil {
 		return ID{}, status.Errorf(codes.Unauthenticated, "%v", err)
 	}
-	var id ID
-	if ok {
-		id, err = s.options.Authenticate(ctx, token)
-	} else {
-		id, err = OfPeer(ctx)
-	}
+	id, err := s.options.Authenticate(ctx, token)
 	switch {
 	case status.Code(err) == codes.Unavailable:
 		return ID{}, err
@@ -137,17 +133,15 @@ func (s *Server) authenticate(ctx context.Context) (ID, error) {
 }
 
 // bearer returns the token of the call (RFC 6750 section 2.1).
-func bearer(ctx context.Context) (token string, ok bool, err error) {
+func bearer(ctx context.Context) (token string, err error) {
 	md, _ := metadata.FromIncomingContext(ctx)
-	values := md.Get("authorization")
-	if len(values) == 0 {
-		return "", false, nil
+	if values := md.Get("authorization"); len(values) == 1 {
+		kind, token, _ := strings.Cut(values[0], " ")
+		if strings.EqualFold(kind, "Bearer") && token != "" && len(token) <= maxToken {
+			return token, nil
+		}
 	}
-	kind, token, _ := strings.Cut(values[0], " ")
-	if len(values) > 1 || !strings.EqualFold(kind, "Bearer") || token == "" || len(token) > maxToken {
-		return "", false, fmt.Errorf("authorization: want one bearer token of at most %d bytes", maxToken)
-	}
-	return token, true, nil
+	return "", fmt.Errorf("authorization: want one bearer token of at most %d bytes", maxToken)
 }
 
 func addressOf(ctx context.Context) string {
