@@ -1,12 +1,16 @@
 package provision
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"k8s.io/client-go/kubernetes"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/discovery/apitest"
@@ -174,12 +178,31 @@ func TestNodesComeAndGo(t *testing.T) {
 		r.server.Delete("Node", "", "d")
 		r.settle()
 		expect("IPAddress 10.0.0.1", "IPAddress 10.0.0.2")
-		reports := r.counts["edge"]
-		r.server.Edit("kubelet", "Node", "", "a", func(o apitest.Object) { set(o, "status.heartbeat", 1.0) })
-		r.settle()
-		if r.counts["edge"] != reports {
-			t.Error("a heartbeat is news of a Gateway")
+	})
+}
+
+// Nodes' heartbeats are no news.
+func TestHeartbeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := apitest.New(t)
+		server.Apply(`{kind: Node, metadata: {name: a}, status: {addresses: [{type: InternalIP, address: 10.0.0.1}], conditions: [{type: Ready, status: "True"}]}}`)
+		n := newNodes(kubernetes.NewForConfigOrDie(server.Config()))
+		ctx, cancel := context.WithCancel(t.Context())
+		var news atomic.Int64
+		done := make(chan struct{})
+		go func() { defer close(done); n.run(ctx, func() { news.Add(1) }) }()
+		n.wanted()
+		time.Sleep(time.Second)
+		before := news.Load()
+		for i := range 10 {
+			server.Edit("kubelet", "Node", "", "a", func(o apitest.Object) { set(o, "metadata.labels.beat", fmt.Sprint(i)) })
+			time.Sleep(time.Second)
 		}
+		if got := news.Load(); got != before {
+			t.Errorf("%d heartbeats are news", got-before)
+		}
+		cancel()
+		<-done
 	})
 }
 

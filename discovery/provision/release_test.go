@@ -106,8 +106,8 @@ func TestFinalizerOfTheClass(t *testing.T) {
 func TestClassOfAnotherController(t *testing.T) {
 	bubble(t, func(r *rig) {
 		r.server.Apply(`{kind: GatewayClass, metadata: {name: other}, spec: {controllerName: example.com/other}}`)
-		r.stop()
-		r.run()
+		r.server.Apply(`{kind: Gateway, metadata: {name: edge, namespace: shop}, spec: {gatewayClassName: other}}`)
+		r.reconciler.Set(wanted(r, r.server.Object("Gateway", "shop", "edge"), "{}", http80)) // news travel slowly
 		r.settle()
 		if got := at(r.server.Object("GatewayClass", "", "other"), "metadata.finalizers"); got != nil {
 			t.Errorf("finalizers %v on a foreign class", got)

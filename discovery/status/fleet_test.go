@@ -266,6 +266,7 @@ func TestGatewaysGoFirst(t *testing.T) {
 			r.route(name, 1)
 			r.writer.Report(routeReport(name, 1, "True", "edge"))
 		}
+		time.Sleep(time.Millisecond)
 		r.writer.Report(report(edge, 1, "+"))
 		r.settle()
 		time.Sleep(100 * time.Millisecond)

@@ -77,9 +77,8 @@ type Writer struct {
 
 // A gateway is what concerns a Gateway besides its Report.
 type gateway struct {
-	infra    *provision.State
-	troubled bool                       // pods of it have Problems
-	sets     map[routing.ObjectKey]bool // its ListenerSets
+	infra *provision.State
+	sets  map[routing.ObjectKey]bool // its ListenerSets
 }
 
 // New returns a Writer that knows nothing yet. The error is about o.Config.
@@ -174,14 +173,9 @@ func (w *Writer) FleetChanged(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := routing.ObjectKey{Kind: "Gateway", Namespace: ns, Name: name}
-	all := troubled
-	if g := w.gateways[key]; g != nil {
-		all = troubled || g.troubled
-		g.troubled = troubled
-	}
 	// Pods that acknowledge what is Programmed already make no difference: with
 	// thousands of ListenerSets that is worth knowing.
-	w.touchGateway(key, func(o *object) bool { return all || !o.settled })
+	w.touchGateway(key, func(o *object) bool { return troubled || !o.settled })
 }
 
 // Provisioned takes what provisioning knows of a Gateway.
