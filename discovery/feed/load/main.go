@@ -75,7 +75,7 @@ func load(ctx context.Context, args []string, out io.Writer) error {
 	c.roots = identity.NewBundleFile(*roots, c.log).Bundle
 	issuer := &identity.Client{Address: c.control, TokenFile: *token, Roots: c.roots, Server: identity.Only(c.controlID)}
 	keeper := identity.NewKeeper(issuer.Issue, c.log)
-	issuer.Own, c.own = keeper.Certificate, keeper.Certificate
+	c.own = keeper.Certificate
 	go keeper.Run(ctx)
 	select {
 	case <-keeper.Ready():
