@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc/credentials"
@@ -72,13 +72,12 @@ func newMember(o *fleetFlags, state string, log *slog.Logger) (*member, error) {
 // run serves the last good configuration, and what the control plane sends.
 // That knows in which zone the pod's node is, too.
 func (m *member) run(ctx context.Context, g *gateway) {
-	var keeper *identity.Keeper
-	own := func() (*tls.Certificate, error) { return keeper.Certificate() }
-	issuer := &identity.Client{Address: m.options.control, TokenFile: m.options.token, Roots: m.roots.Bundle, Server: m.control, Own: own}
-	keeper = identity.NewKeeper(issuer.Issue, m.log)
+	issuer := &identity.Client{Address: m.options.control, TokenFile: m.options.token, Roots: m.roots.Bundle, Server: m.control}
+	keeper := identity.NewKeeper(issuer.Issue, m.log)
+	keeper.Roots = m.roots.Bundle
 	client := feed.NewClient(feed.ClientOptions{
 		Control:     m.options.control,
-		Credentials: credentials.NewTLS(identity.ClientConfig(own, m.roots.Bundle, m.control)),
+		Credentials: credentials.NewTLS(identity.ClientConfig(keeper.Certificate, m.roots.Bundle, m.control)),
 		Gateway:     m.options.gateway, Pod: m.pod, Node: m.node,
 		Apply: func(d *routing.Delta) []*routing.Problem { return g.apply(change{d, describe(d)}) },
 		Zone:  g.server.SetZone,
@@ -86,7 +85,9 @@ func (m *member) run(ctx context.Context, g *gateway) {
 		Log:   m.log,
 	})
 	m.client.Store(client)
-	go keeper.Run(ctx)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	tasks.Go(func() { keeper.Run(ctx) })
 	client.Run(ctx)
 }
 

@@ -104,6 +104,7 @@ func (r *replica) vouch(config *rest.Config) error {
 	})
 	names := []string{o.service + "." + o.namespace + ".svc", o.host()}
 	r.keeper = identity.NewKeeper(identity.Local(r.trust.CA, identity.Claim{ID: o.id(), DNS: names}), r.log)
+	r.keeper.Roots = r.trust.Bundle
 	return nil
 }
 

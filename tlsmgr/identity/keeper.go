@@ -22,6 +22,7 @@ const (
 	issueTimeout = 30 * time.Second
 	firstRetry   = 200 * time.Millisecond
 	slowestRetry = 30 * time.Second
+	trustCheck   = 10 * time.Second // whether the certificate at hand still leads to a root
 )
 
 // Issue has a certificate request (PEM) signed and returns the chain in PEM,
@@ -43,6 +44,11 @@ func Local(ca func() *CA, c Claim) Issue {
 
 // A Keeper holds the certificate of this process. Its keys never leave memory.
 type Keeper struct {
+	// Roots, if set before Run, are those that peers verify with, as far as is
+	// known here: a certificate that no longer leads to one of them, as the CA
+	// was replaced, is renewed at once.
+	Roots Roots
+
 	issue   Issue
 	log     *slog.Logger
 	current atomic.Pointer[tls.Certificate]
@@ -87,12 +93,46 @@ func (k *Keeper) Run(ctx context.Context) {
 		} else {
 			retry = firstRetry
 		}
-		select {
-		case <-ctx.Done():
+		if !k.rest(ctx, wait) {
 			return
-		case <-time.After(wait):
 		}
 	}
+}
+
+// rest waits for that long, or until peers no longer believe the certificate;
+// false if ctx ended before.
+func (k *Keeper) rest(ctx context.Context, wait time.Duration) bool {
+	end := time.Now().Add(wait)
+	// What they never believed does not get better by being issued anew.
+	believed := k.believed()
+	for left := wait; left > 0; left = time.Until(end) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(min(left, jitter(trustCheck))):
+		}
+		if believed && !k.believed() {
+			k.log.Info("certificate of the mesh leads to no root any more, renewing it")
+			return true
+		}
+	}
+	return true
+}
+
+// believed reports whether peers believe the certificate at hand.
+func (k *Keeper) believed() bool {
+	cert, err := k.Certificate()
+	if err != nil || k.Roots == nil {
+		return false
+	}
+	chain := []*x509.Certificate{cert.Leaf}
+	for _, der := range cert.Certificate[1:] {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			chain = append(chain, c)
+		}
+	}
+	_, err = k.Roots().Verify(chain, x509.ExtKeyUsageClientAuth, time.Now())
+	return err == nil
 }
 
 // renew gets a certificate for a new key and returns when to do so again.

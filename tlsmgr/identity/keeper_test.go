@@ -74,6 +74,50 @@ func TestKeeperRenewsAtHalfLife(t *testing.T) {
 	})
 }
 
+// A CA takes the place of another: nobody believes the certificate any more,
+// and half of its life is no time to wait.
+func TestKeeperRenewsWhenTheRootsAreOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first, second := newTestCA(t), newTestCA(t)
+		both, err := NewBundle(first.Bundle().roots[0], second.Bundle().roots[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ca atomic.Pointer[CA]
+		var roots atomic.Pointer[Bundle]
+		var issued atomic.Int64
+		k := NewKeeper(func(ctx context.Context, csr []byte) ([]byte, error) {
+			issued.Add(1)
+			return Local(ca.Load, Claim{ID: edge})(ctx, csr)
+		}, quiet)
+		k.Roots = roots.Load
+		ca.Store(first)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { k.Run(ctx); close(done) }()
+		expect := func(what string, has *Bundle, want int64) {
+			t.Helper()
+			roots.Store(has)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if n := issued.Load(); n != want {
+				t.Errorf("%s: issued %d, want %d", what, n, want)
+			}
+		}
+		expect("nothing happens", first.Bundle(), 1)
+		expect("another root beside it", both, 1)
+		ca.Store(second)
+		expect("another root in its place", second.Bundle(), 2)
+		if !k.believed() {
+			t.Error("the new certificate does not lead to the new root")
+		}
+		expect("the old root, as this end has yet to learn of the new one", first.Bundle(), 3)
+		expect("the same: no storm of requests", first.Bundle(), 3)
+		cancel()
+		<-done
+	})
+}
+
 func TestKeeperServesTheOldOneUntilItExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{}

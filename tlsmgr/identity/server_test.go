@@ -82,11 +82,10 @@ func (s *site) dial() []grpc.DialOption {
 	return []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return s.pipe.DialContext(ctx) })}
 }
 
-func TestFirstCertificateByTokenThenByItself(t *testing.T) {
+func TestEachCertificateIsGotByAToken(t *testing.T) {
 	s := newSite(t, nil)
 	c := s.client(t, "edge's token")
 	k := NewKeeper(c.Issue, quiet)
-	c.Own = k.Certificate
 	for range 2 {
 		if _, err := k.renew(t.Context()); err != nil {
 			t.Fatal(err)
@@ -98,26 +97,13 @@ func TestFirstCertificateByTokenThenByItself(t *testing.T) {
 		if id, err := s.roots().Verify([]*x509.Certificate{cert.Leaf}, x509.ExtKeyUsageClientAuth, time.Now()); err != nil || id != edge {
 			t.Errorf("issued for %v, %v, want %v", id, err, edge)
 		}
-		os.WriteFile(c.TokenFile, []byte("expired"), 0o600)
 	}
-	if n := s.tokens.Load(); n != 1 {
-		t.Errorf("tokens were looked at %d times, want once: the certificate at hand counts then", n)
+	if n := s.tokens.Load(); n != 2 {
+		t.Errorf("tokens were looked at %d times, want twice", n)
 	}
-}
-
-func TestTokenWhereTheCertificateIsRefused(t *testing.T) {
-	s := newSite(t, func(o *ServerOptions) {
-		o.Allow = func(id ID) error {
-			if id != edge {
-				return errors.New("gone")
-			}
-			return nil
-		}
-	})
-	c := s.client(t, "edge's token")
-	c.Own = s.keeper(t, ID{"cluster.local", "shop", "before"})
-	if _, err := c.Issue(t.Context(), request(t, newTestKey(t), &x509.CertificateRequest{})); err != nil {
-		t.Errorf("with a token that is good: %v", err)
+	os.WriteFile(c.TokenFile, []byte("of a pod that is gone"), 0o600)
+	if _, err := k.renew(t.Context()); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("renewed without a good token: %v, want Unauthenticated", err)
 	}
 }
 
@@ -161,8 +147,8 @@ func TestBadRequestIsInvalidArgument(t *testing.T) {
 	}
 }
 
-// A token that is not good is not made good by the certificate beside it.
-func TestTokenCountsAlone(t *testing.T) {
+// Who has stolen a certificate has it for 24 hours, and gets no other by it.
+func TestCertificateGetsNoCertificate(t *testing.T) {
 	s := newSite(t, nil)
 	conn, err := grpc.NewClient("passthrough:control", append(s.dial(),
 		grpc.WithTransportCredentials(credentials.NewTLS(ClientConfig(s.keeper(t, edge), s.roots, Only(control)))))...)
@@ -172,14 +158,21 @@ func TestTokenCountsAlone(t *testing.T) {
 	defer conn.Close()
 	ca := v1alpha1.NewIstioCertificateServiceClient(conn)
 	in := &v1alpha1.IstioCertificateRequest{Csr: string(request(t, newTestKey(t), &x509.CertificateRequest{})), ValidityDuration: 1 << 62}
-	if _, err := ca.CreateCertificate(t.Context(), in); err != nil {
-		t.Errorf("by the certificate: %v", err)
+	if _, err := ca.CreateCertificate(t.Context(), in); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("by the certificate alone: %v, want Unauthenticated", err)
 	}
-	for _, value := range []string{"Bearer token", "Basic token", "Bearer", ""} {
-		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", value)
-		if _, err := ca.CreateCertificate(ctx, in); status.Code(err) != codes.Unauthenticated {
-			t.Errorf("with authorization %q: %v, want Unauthenticated", value, err)
+	for _, values := range [][]string{{"Bearer token"}, {"Basic token"}, {"Bearer"}, {""}, {"Bearer edge's token", "Bearer token"}} {
+		ctx := t.Context()
+		for _, value := range values {
+			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", value)
 		}
+		if _, err := ca.CreateCertificate(ctx, in); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("with authorization %q: %v, want Unauthenticated", values, err)
+		}
+	}
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer edge's token")
+	if _, err := ca.CreateCertificate(ctx, in); err != nil {
+		t.Errorf("with the token: %v", err)
 	}
 }
 
