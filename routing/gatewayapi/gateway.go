@@ -90,7 +90,11 @@ func (t *Translator) parseAddresses(g *gateway, list []gatewayv1.GatewaySpecAddr
 	g.usable = yes("")
 	for i, a := range list {
 		field := fmt.Sprintf("spec.addresses[%d]", i)
-		if kind := or(a.Type, gatewayv1.IPAddressType); kind != gatewayv1.IPAddressType {
+		kind := or(a.Type, gatewayv1.IPAddressType)
+		if t.opts.Isolated && kind == gatewayv1.HostnameAddressType {
+			continue // load balancers have names, too
+		}
+		if kind != gatewayv1.IPAddressType {
 			g.reject(field, no(string(gatewayv1.GatewayReasonUnsupportedAddress), "address type %s: want IPAddress", kind))
 			continue
 		}

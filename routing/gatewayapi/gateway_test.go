@@ -149,6 +149,7 @@ func TestAddressesOfIsolatedGateways(t *testing.T) {
 	const mixed = gatewayDoc + "  addresses: [{value: 10.0.0.1}, {type: IPAddress}]" + list
 	tests := []conditionTest{
 		{"addresses", mixed, "Gateway shop/edge", "", "Programmed=True Programmed", ""},
+		{"a name", gatewayDoc + "  addresses: [{type: Hostname, value: lb.example.com}, {type: Hostname}]" + list, "Gateway shop/edge", "", "Programmed=True Programmed", ""},
 		{"a strange type", gatewayDoc + "  addresses: [{type: example.com/x, value: y}]" + list, "Gateway shop/edge", "", "Accepted=False UnsupportedAddress", "example.com/x"},
 		{"an address that is none", gatewayDoc + "  addresses: [{value: x}]" + list, "Gateway shop/edge", "", "Programmed=False AddressNotUsable", `"x"`},
 	}
