@@ -191,11 +191,11 @@ func (r *replica) serveGRPC(ctx context.Context) error {
 		return fmt.Errorf("-grpc: %w", err)
 	}
 	tls := identity.OpenServerConfig(r.keeper.Certificate, r.trust.Bundle, identity.Anyone)
-	server := grpc.NewServer(append(feed.ServerOptions(), grpc.Creds(credentials.NewTLS(tls)))...)
+	server := grpc.NewServer(append(feed.ServerOptions(), grpc.Creds(r.gate.Credentials(credentials.NewTLS(tls))))...)
 	r.authority.Register(server)
 	r.feed.Register(server)
 	stop := context.AfterFunc(ctx, server.Stop)
 	defer stop()
 	r.log.Info("feed open", "listener", ln.Addr())
-	return server.Serve(ln)
+	return server.Serve(r.gate.Listener(ln))
 }

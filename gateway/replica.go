@@ -38,6 +38,7 @@ type replica struct {
 	trust      *trust.Store
 	authority  *identity.Server
 	keeper     *identity.Keeper
+	gate       identity.Gate // of the feed and the authority
 	status     *status.Writer
 	provision  *provision.Reconciler
 	election   *leader.Election
