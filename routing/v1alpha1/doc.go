@@ -12,8 +12,10 @@
 // API server writes into a Gateway's parameters would hide what the class says.
 //
 // deploy/crds/fairway.dev_gatewayparameters.yaml is the definition; a test
-// holds the types and the definition together. The package imports API types
-// and nothing else.
+// holds the types and the definition together. Both it and the DeepCopy methods
+// come from "controller-gen object crd paths=./routing/v1alpha1"; of the
+// definition the descriptions of Kubernetes' own types are left out. The package
+// imports API types and nothing else.
 //
 // +kubebuilder:object:generate=true
 // +groupName=fairway.dev
