@@ -80,7 +80,7 @@ UNUSABLE_ADDRESS ?=
 
 conformance: ## the official Gateway API suite against the cluster of KUBECONFIG; the report goes to deploy/conformance/reports
 	cd deploy/conformance && $(GO) test -count=1 -timeout 2h $(if $(EXEC),-exec '$(EXEC)') . -args \
-	  -version=$(VERSION) -usable-address=$(USABLE_ADDRESS) -unusable-address=$(UNUSABLE_ADDRESS) $(ARGS)
+	  -version=v$(APPVERSION) -usable-address=$(USABLE_ADDRESS) -unusable-address=$(UNUSABLE_ADDRESS) $(ARGS)
 
 faults: ## break the cluster of ../shared/cluster under load, and count what is lost; RUN=regexp picks faults
 	CGO_ENABLED=0 $(GO) build -o .cache/faults ./deploy/faults
