@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/discovery/feed"
@@ -20,17 +21,25 @@ import (
 // goroutines need them.
 type fleets struct {
 	trustDomain string
+	// owner returns the UID of the Gateway that a service account was made for,
+	// by the API server.
+	owner func(account) (types.UID, error)
 
 	mu        sync.Mutex
 	gateways  map[string]*fleet // by "namespace/name"
 	gatewayOf map[routing.ListenerName]string
+	accounts  map[account]int // of how many Gateways
 }
+
+// An account is a service account.
+type account struct{ namespace, name string }
 
 // fleet is what is known of one Gateway.
 type fleet struct {
 	report  gatewayapi.Report
 	ours    bool
-	account string // the service account of its pods
+	account account   // of its pods; zero if it is not ours
+	uid     types.UID // of the Gateway
 	ports   map[routing.ListenerName]provision.Port
 }
 
@@ -45,6 +54,7 @@ func (f *fleets) get(name string) *fleet {
 	if f.gateways == nil {
 		f.gateways = map[string]*fleet{}
 		f.gatewayOf = map[routing.ListenerName]string{}
+		f.accounts = map[account]int{}
 	}
 	g := f.gateways[name]
 	if g == nil {
@@ -87,7 +97,7 @@ func (f *fleets) listeners(d *routing.Delta, touched map[routing.ObjectKey]bool)
 }
 
 // reports takes over what translation says of Gateways.
-func (f *fleets) reports(reports []gatewayapi.Report, class func(routing.ObjectKey) string) {
+func (f *fleets) reports(reports []gatewayapi.Report) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range reports {
@@ -96,11 +106,35 @@ func (f *fleets) reports(reports []gatewayapi.Report, class func(routing.ObjectK
 		}
 		name := gatewayName(r.Object)
 		g := f.get(name)
-		g.report, g.ours = r, !r.Gone
-		if g.ours {
-			g.account = provision.Name(r.Object.Name, class(r.Object))
+		if g.report, g.ours = r, !r.Gone; r.Gone {
+			f.identify(g, account{})
 		}
 		f.drop(name)
+	}
+}
+
+// runs notes as whom the pods of a Gateway run, if it is ours.
+func (f *fleets) runs(gateway *gatewayv1.Gateway) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	g := f.gateways[gateway.Namespace+"/"+gateway.Name]
+	if g == nil || !g.ours {
+		return
+	}
+	g.uid = gateway.UID
+	f.identify(g, account{gateway.Namespace, provision.Name(gateway.Name, string(gateway.Spec.GatewayClassName))})
+}
+
+// identify is called with the lock held.
+func (f *fleets) identify(g *fleet, as account) {
+	if g.account == as {
+		return
+	}
+	if f.accounts[g.account]--; f.accounts[g.account] <= 0 {
+		delete(f.accounts, g.account)
+	}
+	if g.account = as; as != (account{}) {
+		f.accounts[as]++
 	}
 }
 
@@ -136,22 +170,46 @@ func (f *fleets) names() []string {
 	return names
 }
 
+// known returns an error unless some Gateway's pods have that identity.
+func (f *fleets) known(peer identity.ID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if peer.TrustDomain != f.trustDomain || f.accounts[account{peer.Namespace, peer.ServiceAccount}] == 0 {
+		return fmt.Errorf("%s: want a service account of a Gateway's pods", peer)
+	}
+	return nil
+}
+
 // authorize lets a peer have what a Gateway serves if it runs as the service
 // account that the Gateway's pods have.
 func (f *fleets) authorize(peer identity.ID, gateway string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	key := gatewayKey(gateway)
 	if peer.TrustDomain != f.trustDomain || peer.Namespace != key.Namespace {
 		return fmt.Errorf("%s asks for Gateway %s: want an identity of trust domain %q and namespace %q",
 			peer, gateway, f.trustDomain, key.Namespace)
 	}
+	f.mu.Lock()
 	g := f.gateways[gateway]
-	if g == nil || !g.ours {
+	if g == nil || !g.ours || g.account == (account{}) {
+		f.mu.Unlock()
 		return feed.ErrUnknownGateway
 	}
-	if peer.ServiceAccount != g.account {
-		return fmt.Errorf("%s asks for Gateway %s: want service account %q", peer, gateway, g.account)
+	as, uid, shared := g.account, g.uid, f.accounts[g.account] > 1
+	f.mu.Unlock()
+	if peer.ServiceAccount != as.name {
+		return fmt.Errorf("%s asks for Gateway %s: want service account %q", peer, gateway, as.name)
+	}
+	if !shared {
+		return nil
+	}
+	// Two Gateways come to one name: the account is the one's that it was made
+	// for, and the other has no pods.
+	owner, err := f.owner(as)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: whose service account %q is: %w", feed.ErrUnknownGateway, as.name, err)
+	case owner != uid:
+		return fmt.Errorf("%s asks for Gateway %s: its service account is another Gateway's", peer, gateway)
 	}
 	return nil
 }
@@ -189,12 +247,4 @@ func (t *troubles) all() []*routing.Problem {
 		all = append(all, t.of[k]...)
 	}
 	return all
-}
-
-// classOf returns the name of a Gateway's class.
-func classOf(gateway any) string {
-	if g, ok := gateway.(*gatewayv1.Gateway); ok {
-		return string(g.Spec.GatewayClassName)
-	}
-	return ""
 }

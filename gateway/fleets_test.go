@@ -10,6 +10,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/discovery/feed"
 	"fairway.dev/discovery/provision"
@@ -20,11 +23,32 @@ import (
 
 var edgeKey = routing.ObjectKey{Kind: "Gateway", Namespace: "shop", Name: "edge"}
 
+// gatewayOf is a Gateway of namespace shop.
+func gatewayOf(name, class string, uid types.UID) *gatewayv1.Gateway {
+	return &gatewayv1.Gateway{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: uid},
+		Spec:       gatewayv1.GatewaySpec{GatewayClassName: gatewayv1.ObjectName(class)},
+	}
+}
+
+// have makes Gateways ours.
+func (f *fleets) have(gateways ...*gatewayv1.Gateway) {
+	for _, g := range gateways {
+		f.reports([]gatewayapi.Report{{Object: routing.ObjectKey{Kind: "Gateway", Namespace: g.Namespace, Name: g.Name}}})
+		f.runs(g)
+	}
+}
+
 func edgeFleet() *fleets {
 	f := &fleets{trustDomain: "cluster.local"}
-	f.reports([]gatewayapi.Report{{Object: edgeKey}, {Object: routing.ObjectKey{Kind: "HTTPRoute", Namespace: "shop", Name: "cart"}}},
-		func(routing.ObjectKey) string { return "fairway" })
+	f.reports([]gatewayapi.Report{{Object: routing.ObjectKey{Kind: "HTTPRoute", Namespace: "shop", Name: "cart"}}})
+	f.have(gatewayOf("edge", "fairway", "1"))
 	return f
+}
+
+// shop is the identity of a service account of namespace shop.
+func shop(account string) identity.ID {
+	return identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: account}
 }
 
 func TestOnlyAGatewaysOwnPodsMayHaveIt(t *testing.T) {
@@ -36,11 +60,11 @@ func TestOnlyAGatewaysOwnPodsMayHaveIt(t *testing.T) {
 		gateway string
 		want    string // in the error
 	}{
-		{"its pods", identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: account}, "shop/edge", ""},
-		{"another account", identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "default"}, "shop/edge", "want service account"},
+		{"its pods", shop(account), "shop/edge", ""},
+		{"another account", shop("default"), "shop/edge", "want service account"},
 		{"another namespace", identity.ID{TrustDomain: "cluster.local", Namespace: "evil", ServiceAccount: account}, "shop/edge", "want an identity"},
 		{"another trust domain", identity.ID{TrustDomain: "elsewhere", Namespace: "shop", ServiceAccount: account}, "shop/edge", "want an identity"},
-		{"nobody's Gateway", identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: account}, "shop/none", feed.ErrUnknownGateway.Error()},
+		{"nobody's Gateway", shop(account), "shop/none", feed.ErrUnknownGateway.Error()},
 		{"a Gateway of no namespace", identity.ID{TrustDomain: "cluster.local", Namespace: "edge", ServiceAccount: account}, "edge", feed.ErrUnknownGateway.Error()},
 	}
 	for _, tt := range tests {
@@ -48,13 +72,55 @@ func TestOnlyAGatewaysOwnPodsMayHaveIt(t *testing.T) {
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
+		if known := tt.peer == shop(account); (f.known(tt.peer) == nil) != known {
+			t.Errorf("%s: known %v, want %v: only Gateways' pods have certificates", tt.name, !known, known)
+		}
 	}
-	f.reports([]gatewayapi.Report{{Object: edgeKey, Gone: true}}, func(routing.ObjectKey) string { return "" })
-	if err := f.authorize(tests[0].peer, "shop/edge"); !errors.Is(err, feed.ErrUnknownGateway) {
+	f.runs(gatewayOf("edge", "other", "1")) // it has gone over to another class of ours
+	if f.authorize(shop(account), "shop/edge") == nil || f.known(shop(account)) == nil || f.authorize(shop("edge-other"), "shop/edge") != nil {
+		t.Error("of another class: want that account's pods, and those before refused")
+	}
+	f.reports([]gatewayapi.Report{{Object: edgeKey, Gone: true}})
+	if err := f.authorize(shop("edge-other"), "shop/edge"); !errors.Is(err, feed.ErrUnknownGateway) {
 		t.Errorf("a Gateway that is gone: %v, want %v", err, feed.ErrUnknownGateway)
 	}
-	if len(f.gateways) > 0 {
-		t.Errorf("what is gone is remembered: %v", f.gateways)
+	if len(f.gateways)+len(f.accounts) > 0 {
+		t.Errorf("what is gone is remembered: %v, %v", f.gateways, f.accounts)
+	}
+}
+
+// GEP-1762 lets two Gateways come to one name. The service account is made for
+// one of them, and only that one's view is for it.
+func TestTwoGatewaysOfOneAccount(t *testing.T) {
+	f := edgeFleet()
+	var owner types.UID
+	var err error
+	asked := 0
+	f.owner = func(a account) (types.UID, error) {
+		if asked++; a != (account{"shop", "a-b-c"}) {
+			t.Errorf("asked for %v", a)
+		}
+		return owner, err
+	}
+	f.have(gatewayOf("a", "b-c", "first"), gatewayOf("a-b", "c", "second"))
+	peer := shop("a-b-c")
+	for _, tt := range []struct {
+		owner types.UID
+		of    string // who may be served; empty: nobody
+	}{{"first", "shop/a"}, {"second", "shop/a-b"}, {"deleted", ""}, {"", ""}} {
+		owner = tt.owner
+		for _, gateway := range []string{"shop/a", "shop/a-b"} {
+			if got := f.authorize(peer, gateway); (got == nil) != (gateway == tt.of) || errors.Is(got, feed.ErrUnknownGateway) {
+				t.Errorf("made for %q: %s: %v, want %q alone", tt.owner, gateway, got, tt.of)
+			}
+		}
+	}
+	if err = errors.New("API server away"); !errors.Is(f.authorize(peer, "shop/a"), feed.ErrUnknownGateway) {
+		t.Error("while nobody can tell: want the pod to wait")
+	}
+	f.reports([]gatewayapi.Report{{Object: routing.ObjectKey{Kind: "Gateway", Namespace: "shop", Name: "a-b"}, Gone: true}})
+	if asked = 0; f.authorize(peer, "shop/a") != nil || f.known(peer) != nil || asked > 0 {
+		t.Errorf("without the other: refused, or asked %d times", asked)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/credentials"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -24,6 +26,9 @@ import (
 	"fairway.dev/routing/gatewayapi"
 	"fairway.dev/tlsmgr/identity"
 )
+
+// ownerTimeout bounds how long a pod waits for whose service account it has.
+const ownerTimeout = 5 * time.Second
 
 // A replica is one `fairway control`. Each replica reads the cluster,
 // translates it, and feeds the pods that come to it; the one that holds the
@@ -101,7 +106,7 @@ func (r *replica) vouch(config *rest.Config) error {
 		return err
 	}
 	r.authority = identity.NewServer(identity.ServerOptions{
-		CA: r.trust.CA, TrustDomain: o.trustDomain, Authenticate: tokens.Authenticate, Log: r.log,
+		CA: r.trust.CA, TrustDomain: o.trustDomain, Authenticate: tokens.Authenticate, Allow: r.fleets.known, Log: r.log,
 	})
 	names := []string{o.service + "." + o.namespace + ".svc", o.host()}
 	r.keeper = identity.NewKeeper(identity.Local(r.trust.CA, identity.Claim{ID: o.id(), DNS: names}), r.log)
@@ -115,6 +120,7 @@ func (r *replica) write(config *rest.Config) error {
 	if err != nil {
 		return err
 	}
+	r.fleets.owner = func(a account) (types.UID, error) { return ownerOf(core, a) }
 	gateways, err := gatewayclient.NewForConfig(config)
 	if err != nil {
 		return err
@@ -135,8 +141,24 @@ func (r *replica) write(config *rest.Config) error {
 		Image: r.options.image, Control: address, ControlID: r.options.id().String(),
 		Report: r.status.Provisioned, Log: r.log,
 	})
+	r.trust.Changed = func() { r.provision.SetRoots(r.trust.Bundle().PEM()) }
 	r.election, err = leader.New(config, leader.Options{Namespace: r.options.namespace, Name: r.options.service, Identity: r.name, Log: r.log})
 	return err
+}
+
+// ownerOf returns the UID of the Gateway that a service account was made for;
+// empty if it was made for none.
+func ownerOf(core kubernetes.Interface, a account) (types.UID, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), ownerTimeout)
+	defer cancel()
+	o, err := core.CoreV1().ServiceAccounts(a.namespace).Get(ctx, a.name, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	if ref := metav1.GetControllerOf(o); ref != nil && ref.Kind == "Gateway" {
+		return ref.UID, nil
+	}
+	return "", nil
 }
 
 // apply makes what changed in the cluster a change of the Spec, of statuses
@@ -160,7 +182,12 @@ func (r *replica) apply(c cluster.Change) {
 		r.troubles.put(report)
 	}
 	r.fleets.listeners(delta, touched)
-	r.fleets.reports(reports, func(k routing.ObjectKey) string { return classOf(r.source.Get(k)) })
+	r.fleets.reports(reports)
+	for k := range touched {
+		if gateway, ok := r.source.Get(k).(*gatewayv1.Gateway); ok {
+			r.fleets.runs(gateway)
+		}
+	}
 	// Who may ask for a Gateway is known before there is anything to get.
 	r.feed.Update(delta)
 	for _, report := range reports {
@@ -223,7 +250,6 @@ func (r *replica) lead(ctx context.Context) error {
 			return nil
 		}
 	}
-	r.provision.SetRoots(r.trust.Bundle().PEM())
 	return r.election.Run(ctx, func(ctx context.Context) {
 		r.leads.Store(true)
 		defer r.leads.Store(false)

@@ -37,6 +37,10 @@ const (
 
 // A Store is the CA as the cluster has it.
 type Store struct {
+	// Changed, if set before Run, is called after the CA has become another,
+	// the first one too, by the goroutine of Run.
+	Changed func()
+
 	secrets     rest.Interface
 	namespace   string
 	trustDomain string
@@ -161,6 +165,9 @@ func (s *Store) use(secret *corev1.Secret) error {
 	s.ca.Store(ca)
 	s.version = secret.ResourceVersion
 	s.log.Info("CA read", "origin", "Secret "+s.namespace+"/"+SecretName)
+	if s.Changed != nil {
+		s.Changed()
+	}
 	s.first.Do(func() { close(s.ready) })
 	return nil
 }

@@ -225,6 +225,8 @@ func TestStoreFollowsTheSecret(t *testing.T) {
 	a := &apiServer{}
 	a.put(secretOf(t))
 	s := newTestStore(t, a.start(t))
+	changes := 0
+	s.Changed = func() { changes++ }
 	refresh := func() error { return s.refresh(t.Context()) }
 	if err := refresh(); err != nil {
 		t.Fatal(err)
@@ -249,6 +251,9 @@ func TestStoreFollowsTheSecret(t *testing.T) {
 	a.down, a.secret = false, nil
 	if err := refresh(); err != nil || !bytes.Equal(s.Bundle().PEM(), second.Bundle().PEM()) || a.writes != 1 {
 		t.Errorf("deleted: %v, %d writes, want the CA at hand written again", err, a.writes)
+	}
+	if changes != 3 { // the last one is of the Secret alone
+		t.Errorf("%d changes, want one for each Secret that was good", changes)
 	}
 }
 
