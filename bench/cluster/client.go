@@ -38,7 +38,11 @@ func (c *client) close() { c.http.CloseIdleConnections() }
 
 // get asks for a URL and returns the answer's status and header.
 func (c *client) get(ctx context.Context, url string) (int, http.Header, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	return c.do(ctx, http.MethodGet, url)
+}
+
+func (c *client) do(ctx context.Context, method, url string) (int, http.Header, error) {
+	r, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return 0, nil, err
 	}

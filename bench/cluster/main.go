@@ -57,7 +57,7 @@ var scenarios = []scenario{
 	{"change", "requests while their route changes its backend's port and a header filter", 5 * time.Minute, routeChange},
 	{"routes", "many routes, Services and EndpointSlices, and churn: memory, CPU, bytes", 20 * time.Minute, manyRoutes},
 	{"listenersets", "many routes on many ListenerSets: memory, CPU, time", 45 * time.Minute, manyListenerSets},
-	{"failover", "four backends, of which one comes and goes; no retries", 10 * time.Minute, failover},
+	{"failover", "four backends, of which one comes and goes; retries by default", 10 * time.Minute, failover},
 	{"fleet", "many gateway pods on one replica of control", 15 * time.Minute, manyPods},
 }
 
