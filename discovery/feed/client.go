@@ -63,6 +63,7 @@ type Client struct {
 	fresh    bool               // this stream was told that we have nothing, and has closed no run
 	clean    bool               // control was told on this stream that nothing is wrong
 	wayward  bool               // starting over did not help: versions are not compared on this stream
+	told     bool               // that control is away
 	saved    time.Time
 }
 
@@ -122,14 +123,26 @@ func (c *Client) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			break
 		}
-		wait := retry.after(time.Since(began), err)
-		c.options.Log.Warn("control away, trying again", "err", err)
-		c.pause(ctx, wait)
+		c.say(err)
+		c.pause(ctx, retry.after(time.Since(began), err))
 		if ctx.Err() != nil {
 			break
 		}
 	}
 	c.save()
+}
+
+// say logs why a stream has ended: once while none succeeds.
+func (c *Client) say(err error) {
+	switch {
+	case c.told:
+		c.options.Log.Debug("control away", "err", err)
+	case c.link.worked:
+		c.options.Log.Info("stream from control ended, beginning another", "err", err)
+	default:
+		c.options.Log.Warn("control away, trying again", "err", err)
+		c.told = true
+	}
 }
 
 // restore applies the last good state, if there is one.
@@ -290,6 +303,7 @@ func (c *Client) take(r *discoveryv3.DeltaDiscoveryResponse) (*discoveryv3.Delta
 		c.apply(delta)
 	}
 	c.loaded(true)
+	c.link.worked, c.told = true, false
 	if !c.clean || len(c.problems) > 0 || answer.ErrorDetail != nil {
 		answer.Node = c.standing()
 	}

@@ -54,6 +54,7 @@ func (d *dialer) dial() (*grpc.ClientConn, error) {
 type link struct {
 	responses chan *discoveryv3.DeltaDiscoveryResponse // what comes; run's caller reads it
 	requests  chan *discoveryv3.DeltaDiscoveryRequest  // what goes after the first request
+	worked    bool                                     // its user has got what it wanted by it
 }
 
 func newLink() *link {

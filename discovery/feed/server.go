@@ -99,6 +99,7 @@ type Server struct {
 	streams  atomic.Uint64 // the number of the last one
 	peers    chan []string
 	counts   counts
+	warned   atomic.Pointer[string] // the last warning about a pod
 	views    *viewSet
 }
 

@@ -254,7 +254,7 @@ func (p *podStream) take(r *discoveryv3.DeltaDiscoveryRequest) error {
 	if nonce := r.GetResponseNonce(); nonce != "" {
 		if r.GetErrorDetail() != nil {
 			p.server.counts.refused.Add(1)
-			p.server.options.Log.Warn("part refused by a pod", "gateway", p.state.Gateway, "peer", p.peer.String(), "err", cut(r.GetErrorDetail().GetMessage()))
+			p.server.warn("part refused by a pod", p.state.Gateway, p.peer, errors.New(cut(r.GetErrorDetail().GetMessage())))
 		}
 		done = sub.acknowledge(nonce, time.Now())
 	}
@@ -321,7 +321,7 @@ func (p *podStream) authorize(gateway string) error {
 			return nil
 		}
 		if !errors.Is(err, ErrUnknownGateway) {
-			p.server.options.Log.Warn("pod refused", "gateway", cut(gateway), "peer", p.peer.String(), "err", err)
+			p.server.warn("pod refused", gateway, p.peer, err)
 			return status.Errorf(codes.PermissionDenied, "%v", err)
 		}
 		select {
@@ -329,6 +329,14 @@ func (p *podStream) authorize(gateway string) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// warn logs what may be true of a thousand pods, that try again and again, once.
+func (s *Server) warn(what, gateway string, peer identity.ID, err error) {
+	text := what + gateway + peer.String() + err.Error()
+	if last := s.warned.Swap(&text); last == nil || *last != text {
+		s.options.Log.Warn(what, "gateway", gateway, "peer", peer.String(), "err", err)
 	}
 }
 

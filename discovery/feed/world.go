@@ -82,28 +82,29 @@ func (w *world) touch(v *view) {
 	}
 }
 
-// passive takes over the parts that others lead to.
+// passive takes over the parts that others lead to. One that is too large to
+// be sent leaves the one before it in place.
 func (w *world) passive(d *routing.Delta) {
 	for name, c := range edits(d.Removed.Certificates, d.Certificates, func(c *routing.Certificate) routing.CertificateName { return c.Name }) {
 		if c == nil {
 			w.set(certificateName(name), nil, nil)
-			continue
+		} else if r := w.fits(newCertificate(c)); r != nil {
+			w.set(certificateName(name), r, nil)
 		}
-		w.set(certificateName(name), w.fits(newCertificate(c)), nil)
 	}
 	for name, e := range edits(d.Removed.Clusters, d.Endpoints, func(e *routing.Endpoints) routing.ClusterName { return e.Cluster }) {
 		if e == nil {
 			w.set(endpointsName(name), nil, nil)
-			continue
+		} else if r := w.fits(newResource(PartType, endpointsName(name), e)); r != nil {
+			w.set(endpointsName(name), r, nil)
 		}
-		w.set(endpointsName(name), w.fits(newResource(PartType, endpointsName(name), e)), nil)
 	}
 	for name, c := range edits(d.Removed.Clusters, d.Clusters, func(c *routing.Cluster) routing.ClusterName { return c.Name }) {
 		if c == nil {
 			w.set(clusterName(name), nil, nil)
-			continue
+		} else if r := w.fits(newResource(PartType, clusterName(name), c)); r != nil {
+			w.set(clusterName(name), r, append(certificatesOf(c), endpointsName(name)))
 		}
-		w.set(clusterName(name), w.fits(newResource(PartType, clusterName(name), c)), append(certificatesOf(c), endpointsName(name)))
 	}
 }
 
@@ -123,7 +124,7 @@ func edits[K comparable, T any](removed []K, put []*T, name func(*T) K) map[K]*T
 // fits returns r, or nil where it is too large to be sent.
 func (w *world) fits(r *resource) *resource {
 	if r.size() > maxPart {
-		w.log.Error("part too large for the feed, it is left out", "origin", r.message.Name, "err", fmt.Errorf("%d bytes, want at most %d", r.size(), maxPart))
+		w.log.Error("part too large for the feed", "origin", r.message.Name, "err", fmt.Errorf("%d bytes, want at most %d", r.size(), maxPart))
 		return nil
 	}
 	return r

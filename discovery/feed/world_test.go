@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"fairway.dev/routing"
@@ -282,21 +283,28 @@ func TestAChangeCostsWhatItTouches(t *testing.T) {
 	}
 }
 
-// A part too large for a message is left out; the others are sent.
+// A part too large for a message is not sent: what was before it stays.
 func TestPartTooLarge(t *testing.T) {
 	s := NewServer(Options{Log: quiet})
 	s.Update(shop())
-	huge := endpoints("shop/cart:80")
-	huge.List = make([]routing.Endpoint, 1)
-	huge.List[0].Workload = string(bytes.Repeat([]byte("a"), maxPart))
-	s.Update(&routing.Delta{Endpoints: []*routing.Endpoints{huge}})
 	v := s.views.of("shop/edge")
-	if v.current(cartEndpoints) != nil || v.live != 3 {
-		t.Errorf("%d parts, want the three small ones", v.live)
+	before := v.current(cartEndpoints)
+	huge := endpoints("shop/cart:80", "10.0.0.2:80")
+	huge.List[0].Workload = strings.Repeat("a", maxPart)
+	s.Update(&routing.Delta{Endpoints: []*routing.Endpoints{huge}})
+	if v.current(cartEndpoints) != before || v.live != 4 {
+		t.Errorf("%d parts and other endpoints, want the four that were", v.live)
 	}
-	edit(&control{Server: s}, "10.0.0.1:80")
-	if v.current(cartEndpoints) == nil {
-		t.Error("the part does not come back when it is small")
+	large := listener("shop/edge", "large")
+	large.Hostname = huge.List[0].Workload
+	s.Update(&routing.Delta{Listeners: []*routing.Listener{large}})
+	if v.live != 4 {
+		t.Errorf("%d parts, want the four that fit", v.live)
+	}
+	s.Update(&routing.Delta{Listeners: []*routing.Listener{listener("shop/edge", "large")}})
+	edit(&control{Server: s}, "10.0.0.2:80")
+	if v.current(cartEndpoints) == before || v.live != 5 {
+		t.Error("what fits again is not there")
 	}
 }
 
