@@ -207,78 +207,96 @@ func TestPodThatComesBack(t *testing.T) {
 	}
 }
 
-// What all replicas know is the fleet, on each of them; a replica that goes
-// away takes its pods along, after a while.
+// replicas are three controls that are each other's peers, with a pod each, in
+// a bubble.
+type replicas struct {
+	controls  [3]*control
+	pods      [3]*pod
+	addresses []string
+}
+
+func startReplicas(t *testing.T) *replicas {
+	t.Helper()
+	m := newMesh(t)
+	r := &replicas{addresses: []string{"passthrough:0", "passthrough:1", "passthrough:2"}} // each is its own peer too
+	for i, name := range []string{"control-a", "control-b", "control-c"} {
+		r.controls[i] = startControl(t, m, func(o *Options) {
+			o.Replica, o.PeerCredentials = name, m.client(controlID)
+			o.peerOptions = dialByName(&r.controls)
+		})
+		r.controls[i].Update(shop())
+		r.controls[i].Open()
+	}
+	for i, c := range r.controls {
+		c.SetPeers(nil)
+		c.SetPeers(r.addresses)
+		r.pods[i] = startPod(t, c, func(o *ClientOptions) { o.Pod = fmt.Sprint("shop/edge-", i) })
+	}
+	settle(time.Second)
+	return r
+}
+
+func settle(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// wantPods holds that a replica knows as many pods of the shop.
+func (r *replicas) wantPods(t *testing.T, when string, replica, pods int) {
+	t.Helper()
+	if f := r.controls[replica].Fleet("shop/edge"); len(f.Pods) != pods {
+		t.Errorf("%s: replica %d knows %d pods, want %d", when, replica, len(f.Pods), pods)
+	}
+}
+
+// What all replicas know is the fleet, on each of them.
 func TestReplicasShareTheirPods(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMesh(t)
-		var controls [3]*control
-		for i, name := range []string{"control-a", "control-b", "control-c"} {
-			controls[i] = startControl(t, m, func(o *Options) {
-				o.Replica, o.PeerCredentials = name, m.client(controlID)
-				o.peerOptions = dialByName(&controls)
-			})
-			controls[i].Update(shop())
-			controls[i].Open()
-		}
-		addresses := []string{"passthrough:0", "passthrough:1", "passthrough:2"} // with itself
-		for _, c := range controls {
-			c.SetPeers(nil)
-			c.SetPeers(addresses)
-		}
-		var pods []*pod
-		for i, c := range controls {
-			pods = append(pods, startPod(t, c, func(o *ClientOptions) { o.Pod = fmt.Sprint("shop/edge-", i) }))
-		}
-		settle := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
-		settle(time.Second)
-		for i, c := range controls {
-			if f := c.Fleet("shop/edge"); len(f.Pods) != 3 || !c.inForce("shop/edge")(f) {
-				t.Errorf("replica %d knows %+v, want three pods in force", i, f)
+		r := startReplicas(t)
+		inForce := func(when string, listeners int) {
+			t.Helper()
+			for i, c := range r.controls {
+				r.wantPods(t, when, i, 3)
+				if f := c.Fleet("shop/edge"); !c.inForce("shop/edge")(f) || len(f.Pods[0].Listeners) != listeners {
+					t.Errorf("%s: replica %d knows %+v, want %d listeners in force", when, i, f, listeners)
+				}
 			}
 		}
-		problem := &routing.Problem{Origin: routing.Origin{Kind: "Gateway", Namespace: "shop", Name: "edge"}, Reason: "PortUnavailable", Err: errors.New("in use")}
-		pods[2].Report([]*routing.Problem{problem})
+		inForce("at first", 1)
+		for _, c := range r.controls {
+			c.Update(&routing.Delta{Listeners: []*routing.Listener{listener("shop/edge", "more")}})
+		}
 		settle(time.Second)
-		if got := controls[0].Problems("shop/edge"); len(got) != 1 || got[0].Error() != problem.Error() {
+		inForce("with another listener", 2)
+
+		problem := &routing.Problem{Origin: routing.Origin{Kind: "Gateway", Namespace: "shop", Name: "edge"}, Reason: "PortUnavailable", Err: errors.New("in use")}
+		r.pods[2].Report([]*routing.Problem{problem})
+		settle(time.Second)
+		if got := r.controls[0].Problems("shop/edge"); len(got) != 1 || got[0].Error() != problem.Error() {
 			t.Errorf("replica 0 knows problems %v, want the one that replica 2 was told", got)
 		}
+	})
+}
 
-		// A listener is added: what is wanted is in force everywhere, soon.
-		more := &routing.Delta{Listeners: []*routing.Listener{listener("shop/edge", "more")}}
-		for _, c := range controls {
-			c.Update(more)
-		}
-		settle(time.Second)
-		for i, c := range controls {
-			if f := c.Fleet("shop/edge"); !c.inForce("shop/edge")(f) || len(f.Pods[0].Listeners) != 2 {
-				t.Errorf("replica %d knows %+v, want the new listener in force", i, f)
-			}
-		}
-
-		// One replica is killed.
-		pods[2].stop()
-		controls[2].stop()
+// A replica that goes away takes its pods along, after a while.
+func TestReplicasThatGoAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := startReplicas(t)
+		r.pods[2].stop()
+		r.controls[2].stop()
 		settle(grace / 2)
-		if f := controls[0].Fleet("shop/edge"); len(f.Pods) != 3 {
-			t.Errorf("%d pods just after a replica has gone, want 3", len(f.Pods))
-		}
+		r.wantPods(t, "just after a replica was killed", 0, 3)
 		settle(grace)
-		for i, c := range controls[:2] {
-			if f := c.Fleet("shop/edge"); len(f.Pods) != 2 {
-				t.Errorf("replica %d knows %d pods, want the 2 that are left", i, len(f.Pods))
-			}
-		}
+		r.wantPods(t, "a while after a replica was killed", 0, 2)
+		r.wantPods(t, "a while after a replica was killed", 1, 2)
 
-		// One is no longer a peer: its pods go, after a while.
-		controls[0].SetPeers(addresses[:1])
+		r.controls[0].SetPeers(r.addresses[:1])
 		settle(grace / 2)
-		if f := controls[0].Fleet("shop/edge"); len(f.Pods) != 2 {
-			t.Errorf("%d pods just after a peer was taken off, want 2", len(f.Pods))
-		}
+		r.wantPods(t, "just after a peer was taken off", 0, 2)
 		settle(grace)
-		if f := controls[0].Fleet("shop/edge"); len(f.Pods) != 1 || len(controls[0].fleet.peers) > 0 {
-			t.Errorf("%d pods, want its own", len(f.Pods))
+		r.wantPods(t, "a while after a peer was taken off", 0, 1)
+		if n := len(r.controls[0].fleet.peers); n > 0 {
+			t.Errorf("%d peers are remembered, want none", n)
 		}
 	})
 }
