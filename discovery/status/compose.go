@@ -52,7 +52,11 @@ func compose(r *gatewayapi.Report, f *facts, k *known, controller gatewayv1.Gate
 	case classShape:
 		n.stale = d.conditions(r.Conditions, "GatewayClass")
 		d.set("supportedFeatures", r.SupportedFeatures, len(r.SupportedFeatures) > 0)
-	default:
+	case gatewayShape:
+		if orphaned(r) {
+			n = d.orphan(r, k)
+			break
+		}
 		n = d.gateway(r, f)
 	}
 	if d.err != nil || n.stale {

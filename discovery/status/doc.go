@@ -27,6 +27,9 @@
 // a pod that starts, a certificate that is renewed, a route that comes do not
 // undo it. Without any ready pod it is False, though.
 //
+// A ListenerSet whose Gateway is gone is as if nobody had looked at it, if it was
+// us who wrote its conditions last: Unknown, Pending.
+//
 // Where a pod cannot have a listener in force, such as for a port that it cannot
 // bind, the listener is not Programmed, with the pod's reason; once it was, only
 // if no pod has it. A Gateway is Programmed if it has an address, a ready pod,

@@ -39,6 +39,8 @@ type known struct {
 	status     json.RawMessage // nil: none
 	sent       json.RawMessage // what was written last, which the answer may differ from
 	loaded     bool
+	answered   bool // by the API server: not watched
+	ours       bool // if answered: status.conditions were written by us last
 }
 
 // A version is which state of which object something is about.

@@ -55,6 +55,7 @@ type answer struct {
 		UID             string
 		ResourceVersion string
 		Generation      int64
+		ManagedFields   []metav1.ManagedFieldsEntry
 	}
 	Status json.RawMessage
 }
@@ -64,7 +65,10 @@ func (a *answer) known() known {
 	if string(status) == "null" {
 		status = nil
 	}
-	return known{version: version{a.Metadata.UID, a.Metadata.ResourceVersion}, generation: a.Metadata.Generation, status: status, loaded: true}
+	return known{
+		version: version{a.Metadata.UID, a.Metadata.ResourceVersion}, generation: a.Metadata.Generation, status: status,
+		loaded: true, answered: true, ours: wroteConditions(a.Metadata.ManagedFields),
+	}
 }
 
 // work does what an object needs, and says when it needs more.
