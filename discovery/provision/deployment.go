@@ -27,6 +27,11 @@ const (
 	tokenLifetime = 3600      // seconds; the kubelet renews it at 80 %
 	stateSize     = "256Mi"   // at most, of the last good Spec
 
+	// A gateway at rest takes next to nothing, and a namespace may have many. An
+	// autoscaler counts in parts of the request: that has to be worth a pod.
+	cpuRequest       = "25m"
+	cpuRequestScaled = "250m"
+
 	adminPort  = 15021
 	secretsDir = "/var/run/secrets/fairway" // the token, and the roots
 	tokenFile  = "token"
@@ -234,7 +239,11 @@ func (w *Wanted) resources() corev1.ResourceRequirements {
 	if out.Limits == nil {
 		out.Limits = corev1.ResourceList{}
 	}
-	for name, value := range map[corev1.ResourceName]string{corev1.ResourceCPU: "100m", corev1.ResourceMemory: "128Mi"} {
+	cpu := cpuRequest
+	if w.spec().Autoscaling != nil {
+		cpu = cpuRequestScaled
+	}
+	for name, value := range map[corev1.ResourceName]string{corev1.ResourceCPU: cpu, corev1.ResourceMemory: "128Mi"} {
 		if _, ok := out.Requests[name]; ok {
 			continue
 		}

@@ -83,11 +83,12 @@ func TestObjects(t *testing.T) {
 
 func TestResourcesContradictNothing(t *testing.T) {
 	tests := []struct{ parameters, want string }{
-		{"{}", "cpu 100m, memory 128Mi, at most 1Gi"},
+		{"{}", "cpu 25m, memory 128Mi, at most 1Gi"},
+		{"autoscaling: {}", "cpu 250m, memory 128Mi, at most 1Gi"},
 		{"pods: {resources: {requests: {cpu: 2}}}", "cpu 2, memory 128Mi, at most 1Gi"},
-		{"pods: {resources: {limits: {memory: 64Mi}}}", "cpu 100m, memory 64Mi, at most 64Mi"}, // no request over the limit
-		{"pods: {resources: {requests: {memory: 4Gi}}}", "cpu 100m, memory 4Gi, at most 4Gi"},  // no limit under the request
-		{"pods: {resources: {requests: {memory: 1Gi}, limits: {memory: 2Gi}}}", "cpu 100m, memory 1Gi, at most 2Gi"},
+		{"pods: {resources: {limits: {memory: 64Mi}}}", "cpu 25m, memory 64Mi, at most 64Mi"}, // no request over the limit
+		{"pods: {resources: {requests: {memory: 4Gi}}}", "cpu 25m, memory 4Gi, at most 4Gi"},  // no limit under the request
+		{"pods: {resources: {requests: {memory: 1Gi}, limits: {memory: 2Gi}}}", "cpu 25m, memory 1Gi, at most 2Gi"},
 	}
 	for _, tt := range tests {
 		w := wanted(t, gateway(t, ""), tt.parameters)

@@ -231,9 +231,10 @@ type Pods struct {
 	// +listType=atomic
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
-	// Requests and limits of the container. Default: requests of 100m CPU and
-	// 128Mi of memory, a limit of 1Gi of memory and none of CPU. Go's collector is
-	// told to stay under nine tenths of the memory limit.
+	// Requests and limits of the container. Default: requests of 25m CPU (250m with
+	// autoscaling, which counts in parts of it) and 128Mi of memory, a limit of 1Gi
+	// of memory and none of CPU. Go's collector is told to stay under nine tenths
+	// of the memory limit.
 	// +optional
 	Resources *Resources `json:"resources,omitempty"`
 
