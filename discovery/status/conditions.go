@@ -3,12 +3,18 @@ package status
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
+
+// reason is what metav1.Condition.reason may be, up to maxReason bytes.
+var reason = regexp.MustCompile(`^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`)
+
+const maxReason = 1024
 
 // maxMessage is how long metav1.Condition.message may be.
 const maxMessage = 32768
@@ -36,6 +42,9 @@ func stamped(have, want []metav1.Condition, now metav1.Time) []metav1.Condition 
 		c.LastTransitionTime = now
 		if old := find(have, c.Type); old != nil && old.Status == c.Status {
 			c.LastTransitionTime = old.LastTransitionTime
+		}
+		if len(c.Reason) > maxReason || !reason.MatchString(c.Reason) { // a pod's word; the API server would refuse the whole status
+			c.Reason = string(gatewayv1.GatewayReasonInvalid)
 		}
 		if len(c.Message) > maxMessage {
 			c.Message = strings.ToValidUTF8(c.Message[:maxMessage-3], "") + "..."

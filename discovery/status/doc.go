@@ -43,5 +43,6 @@
 // An object is written 20 ms after it changes. While it changes on, its writes
 // are 100 ms apart at first and 500 ms in the end. Gateways, ListenerSets and
 // classes go before routes. All requests together are 400 a second at most.
-// What fails is tried again, after 100 ms at first and 30 s in the end.
+// What fails is tried again, after 100 ms at first and 30 s in the end; so is what
+// somebody else takes back as often as it is written.
 package status

@@ -2,6 +2,7 @@ package status
 
 import (
 	"container/heap"
+	"crypto/sha256"
 	"encoding/json"
 	"strings"
 	"time"
@@ -24,8 +25,10 @@ type object struct {
 
 	settled bool // all of it is Programmed: no acknowledgement makes a difference
 
-	last    time.Time     // when it was written
-	spacing time.Duration // from last to the next
+	last    time.Time         // when it was written
+	spacing time.Duration     // from last to the next
+	said    [sha256.Size]byte // what was written: see saidBy
+	fought  bool              // somebody else takes it back again and again
 
 	known    known
 	waiting  waiting
@@ -55,7 +58,7 @@ type waiting struct {
 // restart forgets what a writer before us may have changed.
 func (o *object) restart() {
 	o.known, o.waiting, o.failures = known{}, waiting{}, 0
-	o.last, o.spacing, o.settled = time.Time{}, 0, false
+	o.last, o.spacing, o.settled, o.fought = time.Time{}, 0, false, false
 }
 
 // touch has an object looked at soon: at once if it was not written lately.
@@ -123,14 +126,55 @@ func (w *Writer) due() (*object, time.Duration) {
 	return nil, wait
 }
 
-// written notes that an object was written, and spaces its writes out.
-func (o *object) written(now time.Time) {
-	if now.Sub(o.last) > quiet {
+// written notes that an object was written, and spaces its writes out: far,
+// where the same has to be written again, as somebody else takes it back.
+func (o *object) written(now time.Time, said [sha256.Size]byte) {
+	since := now.Sub(o.last)
+	again := said == o.said && since <= 2*maxFight
+	switch {
+	case again && o.fought:
+		o.spacing = min(2*o.spacing, maxFight)
+	case since > quiet:
 		o.spacing = spacing
-	} else {
+	default:
 		o.spacing = min(2*o.spacing, maxSpacing)
 	}
-	o.last = now
+	o.last, o.said, o.fought = now, said, again
+}
+
+// news says that an object is to have another status than it was to have: that
+// does not wait for the end of a fight.
+func (o *object) news() {
+	o.spacing, o.fought = min(o.spacing, maxSpacing), false
+}
+
+// saidBy stands for what a status says; the times of transitions, which are
+// now where somebody has taken a condition out, are no part of it.
+func saidBy(status json.RawMessage) [sha256.Size]byte {
+	var value any
+	if json.Unmarshal(status, &value) != nil {
+		return sha256.Sum256(status)
+	}
+	data, err := json.Marshal(timeless(value))
+	if err != nil {
+		panic("bug: " + err.Error()) // it came out of JSON
+	}
+	return sha256.Sum256(data)
+}
+
+func timeless(value any) any {
+	switch value := value.(type) {
+	case map[string]any:
+		delete(value, "lastTransitionTime")
+		for _, v := range value {
+			timeless(v)
+		}
+	case []any:
+		for _, v := range value {
+			timeless(v)
+		}
+	}
+	return value
 }
 
 // A queue is a heap of objects by when they are due.

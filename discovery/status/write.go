@@ -85,7 +85,7 @@ func (w *Writer) work(ctx context.Context, o *object) {
 	o.busy = false
 	o.settled = did.settled
 	if did.wrote {
-		o.written(time.Now())
+		o.written(time.Now(), saidBy(did.status))
 	}
 	switch {
 	case err != nil:
@@ -123,7 +123,8 @@ func (w *Writer) facts(r *gatewayapi.Report) *facts {
 // What was done, and when to look again; 0 means when something changes.
 type done struct {
 	wrote   bool
-	settled bool // see object
+	status  json.RawMessage // that was written
+	settled bool            // see object
 	again   time.Duration
 }
 
@@ -168,7 +169,7 @@ func (w *Writer) write(ctx context.Context, o *object, r *gatewayapi.Report, f *
 			return d, nil
 		}
 		if err = w.patch(ctx, t, &o.known, n.status); err == nil {
-			d.wrote = true
+			d.wrote, d.status = true, n.status
 			return d, nil
 		}
 		switch {

@@ -51,6 +51,7 @@ const (
 	first      = 20 * time.Millisecond  // from a change to its write, so that those that come with it are in it
 	spacing    = 100 * time.Millisecond // from one write of an object to the next,
 	maxSpacing = 500 * time.Millisecond // and that is what it grows to while it changes on,
+	maxFight   = 30 * time.Second       // or that, while somebody else takes the same back each time,
 	quiet      = time.Second            // until it has not changed for so long
 	retry      = 100 * time.Millisecond // after the first failure; doubled with each
 	maxRetry   = 30 * time.Second
@@ -114,6 +115,7 @@ func (w *Writer) Report(r gatewayapi.Report) {
 		w.leave(o)
 	}
 	o.report = &r
+	o.news()
 	if r.Gateway.Name != "" {
 		w.gateway(r.Gateway).sets[r.Object] = true
 	}

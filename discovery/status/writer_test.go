@@ -261,6 +261,36 @@ func TestOverwrittenStatus(t *testing.T) {
 	})
 }
 
+// Somebody else takes back whatever we write: two of one controllerName, or
+// worse. That costs little, and an edit is written as if nobody did.
+func TestFightsAreSlow(t *testing.T) {
+	bubble(t, true, func(r *rig) {
+		r.route("cart", 1)
+		takeBack := func(r *rig) {
+			r.server.Edit("somebody", "HTTPRoute", "shop", "cart", func(o apitest.Object) { o["status"] = apitest.Object{"parents": []any{}} })
+			r.writer.Changed(cartKey("cart"))
+		}
+		r.writer.Report(routeReport("cart", 1, "True", "edge"))
+		r.settle()
+		writes := 0
+		for range 36000 {
+			if r.entries("cart") != "" {
+				writes++
+				takeBack(r)
+			}
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+		}
+		if writes < 100 || writes > 150 {
+			t.Errorf("%d writes in an hour, want one in half a minute", writes)
+		}
+		r.route("cart", 2)
+		r.writer.Report(routeReport("cart", 2, "True", "edge"))
+		time.Sleep(time.Second)
+		r.expect("cart", "ours edge True@2")
+	})
+}
+
 // A Report that is older than what is written is not written.
 func TestGenerationDoesNotGoBack(t *testing.T) {
 	both(t, func(r *rig) {
