@@ -1,6 +1,8 @@
 package http1
 
 import (
+	"time"
+
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 )
@@ -71,12 +73,19 @@ func NewServer(conn loop.Conn, peer *message.Peer, h message.Handler, lim *Limit
 	return s
 }
 
-// Drain ends the connection after the exchange under way, whose response says
-// so where its head is still to come; at once if there is none.
+// lastRequest is how long a connection that is asked to leave waits for one more
+// request. HTTP/1.1 says that a connection ends in a response: without one the
+// client may send while it is closed, and cannot know what became of it (RFC
+// 9112, section 9.6).
+const lastRequest = time.Second
+
+// Drain ends the connection after the exchange under way, or the next where
+// there is none: its response says so where its head is still to come. What
+// stays idle ends after a second.
 func (s *Server) Drain() {
 	s.draining = true
 	if s.phase == idle && len(s.kept) == 0 {
-		s.finish()
+		s.loop.Arm(&s.timer, min(lastRequest, s.lim.idleTimeout()))
 	}
 }
 
@@ -366,7 +375,7 @@ func (s *Server) timeout() {
 		}
 		s.refuse(BodySlow)
 	default:
-		if s.phase == idle {
+		if s.phase == idle && !s.draining {
 			s.lim.count(Idled)
 		}
 		s.finish()

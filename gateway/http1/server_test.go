@@ -431,9 +431,24 @@ func TestDrain(t *testing.T) {
 	t.Run("idle", func(t *testing.T) {
 		d := newDesk(Limits{})
 		d.server.Drain()
-		d.loop.Settle()
+		d.loop.Advance(lastRequest - time.Millisecond)
+		if d.far.eof {
+			t.Error("a request that is on its way is lost")
+		}
+		d.loop.Advance(2 * time.Millisecond)
 		if !d.far.eof {
 			t.Error("an idle connection stays")
+		}
+	})
+	t.Run("idle, and a request is on its way", func(t *testing.T) {
+		d := newDesk(Limits{})
+		d.server.Drain()
+		d.loop.Advance(lastRequest / 2)
+		d.far.send(begun + "\r\n")
+		d.loop.Advance(lastRequest) // the answer may take longer
+		d.user(t).ok("hi")
+		if got := d.far.take(); !strings.Contains(got, "Connection: close\r\n") || !d.far.eof {
+			t.Errorf("got %q, over %v; want Connection: close", got, d.far.eof)
 		}
 	})
 	t.Run("in a head", func(t *testing.T) {
