@@ -77,25 +77,30 @@ func (l *load) work(ctx context.Context, i int, every time.Duration) {
 			c.close()
 		}
 		at := time.Now()
+		used := c.conn != nil
 		_, err := c.do()
 		l.mu.Lock()
 		l.sent++
 		if err != nil {
 			l.lost = append(l.lost, at)
-			l.kinds[kind(err)]++
+			l.kinds[kind(err, used)]++
 		}
 		l.mu.Unlock()
 	}
 }
 
-// kind is err without what is different each time.
-func kind(err error) string {
+// kind is err without what is different each time; used says that the
+// connection had an answer before.
+func kind(err error, used bool) string {
 	var op *net.OpError
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "no answer in time"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "closed without an answer"
+		if used {
+			return "a connection in use closed without an answer"
+		}
+		return "a new connection closed without an answer"
 	case errors.As(err, &op):
 		return op.Op + ": " + op.Err.Error()
 	}

@@ -45,15 +45,15 @@ func TestLossesAreCounted(t *testing.T) {
 		want   string
 	}{
 		{"a status", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "status 503"},
-		{"no answer", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "closed without an answer"},
+		{"no answer", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "a new connection closed without an answer"},
 		{"half a body", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "10")
 			w.Write([]byte("half"))
-		}, "closed without an answer"},
+		}, "a new connection closed without an answer"},
 	}
 	for _, tt := range tests {
 		c := serve(t, tt.answer)
-		if _, err := c.do(); err == nil || kind(err) != tt.want {
+		if _, err := c.do(); err == nil || kind(err, false) != tt.want {
 			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
 		}
 		if c.conn != nil {
