@@ -15,8 +15,6 @@ const (
 	fetchers = 16
 	// fetchTime bounds one fetch.
 	fetchTime = 10 * time.Second
-	// waitedFor is how long a content that cannot be fetched is waited for.
-	waitedFor = 5 * time.Second
 	// applyTime bounds all the fetches that one apply waits for.
 	applyTime = 250 * time.Millisecond
 	// sweepAfter is how long a content that nobody reads may stay.
@@ -217,7 +215,7 @@ func (s *Source) fetch(ctx context.Context, k routing.ObjectKey, h *holding) {
 			return
 		}
 		over := err == nil || apierrors.IsNotFound(err)
-		if over || !said && (apierrors.IsForbidden(err) || time.Since(began) > waitedFor) {
+		if over || !said && time.Since(began) > s.waitsFor() {
 			said = true
 			s.inbox.put(func(m *mail) {
 				m.fetched = append(m.fetched, fetched{key: k, holding: h, object: o, err: err, over: over})

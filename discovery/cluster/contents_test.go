@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -208,38 +209,34 @@ func TestContentNobodyReadsIsLetGo(t *testing.T) {
 	get[corev1.Secret](t, o, tlsKey) // it is read again
 }
 
-// A content that cannot be had holds up nothing, and comes when it can be.
+// A content that cannot be had is waited for, not for ever, and comes when it
+// can be had.
 func TestContentThatCannotBeFetched(t *testing.T) {
-	tests := []struct {
-		status int
-		said   bool // in the log
-	}{
-		{http.StatusForbidden, true},
-		{http.StatusInternalServerError, false}, // it is tried again at once, and waited for
-	}
-	for _, tt := range tests {
-		a := newAPIServer(t)
-		a.apply(secretText("b25l"))
-		a.fails["secrets/shop/tls"] = tt.status
-		o := observe(t, a, Options{})
-		o.next()
-		o.reads(tlsKey)
-		o.goOn()
-		if tt.said {
-			o.start1()
-			if o.Get(tlsKey) != nil {
-				t.Errorf("%d: the Secret is there", tt.status)
+	for _, status := range []int{http.StatusForbidden, http.StatusInternalServerError} {
+		for _, patience := range []time.Duration{time.Millisecond, time.Hour} {
+			a := newAPIServer(t)
+			a.apply(secretText("b25l"))
+			a.fails["secrets/shop/tls"] = status
+			o := observe(t, a, Options{Patience: patience})
+			o.next()
+			o.reads(tlsKey)
+			o.goOn()
+			if patience < time.Hour {
+				o.start1()
+				if o.Get(tlsKey) != nil {
+					t.Errorf("%d: the Secret is there", status)
+				}
+				if !strings.Contains(o.log.String(), "content cannot be read") {
+					t.Errorf("%d: the log does not say so:\n%s", status, o.log)
+				}
+			} else {
+				a.waitFor("GET secrets/shop/tls")
 			}
-			if !strings.Contains(o.log.String(), "content cannot be read") {
-				t.Errorf("%d: the log does not say so:\n%s", tt.status, o.log)
+			a.set(func() { delete(a.fails, "secrets/shop/tls") })
+			got := o.wait(func(keys []string) bool { return slices.Contains(keys, "Secret shop/tls") })
+			if len(got) != 1 || o.Pending() != 0 {
+				t.Errorf("%d: %q came, %d are pending, want the Secret and none", status, got, o.Pending())
 			}
-		} else {
-			a.waitFor("GET secrets/shop/tls")
-		}
-		a.set(func() { delete(a.fails, "secrets/shop/tls") })
-		got := o.wait(func(keys []string) bool { return slices.Contains(keys, "Secret shop/tls") })
-		if len(got) != 1 || o.Pending() != 0 {
-			t.Errorf("%d: %q came, %d are pending, want the Secret and none", tt.status, got, o.Pending())
 		}
 	}
 }

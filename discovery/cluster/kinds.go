@@ -28,6 +28,10 @@ type kind struct {
 	// first, and are read into its type.
 	versions []string
 
+	// spare says that what is made of the World without the kind is less, and
+	// not wrong.
+	spare bool
+
 	// empty returns an object of a kind that a CustomResourceDefinition
 	// defines; nil for a kind that every API server has.
 	empty func() object
@@ -55,7 +59,7 @@ var kinds = []*kind{
 	},
 	{
 		name: definitions, group: "apiextensions.k8s.io", plural: "customresourcedefinitions",
-		versions: []string{"v1"}, metadata: true, trim: trimDefinition,
+		versions: []string{"v1"}, metadata: true, spare: true, trim: trimDefinition,
 	},
 	{
 		name: "EndpointSlice", group: discoveryv1.GroupName, plural: "endpointslices",
@@ -87,7 +91,7 @@ var kinds = []*kind{
 		empty: func() object { return new(gatewayv1.ListenerSet) }, trim: trimCustom,
 	},
 	{name: "Namespace", plural: "namespaces", versions: []string{"v1"}, trim: trimNamespace},
-	{name: "Node", plural: "nodes", versions: []string{"v1"}, metadata: true, trim: trimNode},
+	{name: "Node", plural: "nodes", versions: []string{"v1"}, metadata: true, spare: true, trim: trimNode},
 	{
 		name: "ReferenceGrant", group: gatewayGroup, plural: "referencegrants", versions: []string{"v1", "v1beta1"},
 		empty: func() object { return new(gatewayv1.ReferenceGrant) }, trim: trimCustom,
@@ -111,8 +115,8 @@ var kinds = []*kind{
 	},
 	{
 		name: "XBackendTrafficPolicy", group: gatewayxv1alpha1.GroupName, plural: "xbackendtrafficpolicies",
-		versions: []string{"v1alpha1"},
-		empty:    func() object { return new(gatewayxv1alpha1.XBackendTrafficPolicy) }, trim: trimCustom,
+		versions: []string{"v1alpha1"}, spare: true,
+		empty: func() object { return new(gatewayxv1alpha1.XBackendTrafficPolicy) }, trim: trimCustom,
 	},
 }
 

@@ -111,6 +111,7 @@ func (s *Source) heed(ctx context.Context, a alarms) {
 	}
 	if a.patience {
 		s.patience++
+		s.lament()
 		if s.patience == 1 {
 			s.alarm(9*s.waitsFor(), func(a *alarms) { a.patience = true })
 		}
@@ -121,6 +122,24 @@ func (s *Source) heed(ctx context.Context, a alarms) {
 	if c := &s.contents; !c.sweeping && len(c.held) > 0 {
 		c.sweeping = true
 		s.alarm(sweepAfter, func(a *alarms) { a.sweep = true })
+	}
+}
+
+// lament says what the first Change has waited for in vain.
+func (s *Source) lament() {
+	if s.begun {
+		return
+	}
+	s.state.Lock()
+	missing := map[string]error{}
+	for _, l := range s.lines {
+		if !l.kind.spare && l.watcher != nil && !l.synced {
+			missing[l.kind.name] = l.err
+		}
+	}
+	s.state.Unlock()
+	for _, kind := range slices.Sorted(maps.Keys(missing)) {
+		s.log.Error("nothing is made of the cluster before this kind is listed", "origin", kind, "err", missing[kind])
 	}
 }
 
@@ -146,10 +165,12 @@ func (s *Source) complete() bool {
 		return false
 	}
 	for _, kind := range slices.Sorted(maps.Keys(without)) {
-		s.log.Error("going on without a kind that cannot be listed", "origin", kind, "err", without[kind])
+		s.log.Error("going on without a kind that one can do without, and that cannot be listed", "origin", kind, "err", without[kind])
 	}
 	return true
 }
+
+var errNotRead = errors.New("it has a definition, and is not served in a version that is read")
 
 // absent returns the kinds that are not waited for any longer, and why they are
 // not there; false where there is one that is.
@@ -165,10 +186,15 @@ func (s *Source) absent() (without map[string]error, ok bool) {
 		case l.watcher == nil && s.world.Get(l.kind.definition()) == nil:
 			continue
 		case l.watcher == nil: // an API server that begins serves less than it will
-			err = errors.New("it has a definition, and is not served in a version that is read")
+			err = errNotRead
 		}
 		refused := apierrors.IsForbidden(err) || apierrors.IsMethodNotSupported(err)
-		if s.patience < 1 || s.patience < 2 && !refused || err == nil || isAway(err) {
+		switch {
+		case err == nil || isAway(err) || s.patience < 1:
+			return nil, false
+		case err != errNotRead && !l.kind.spare:
+			return nil, false // what is made without it would take away what is served
+		case s.patience < 2 && !refused:
 			return nil, false
 		}
 		without[l.kind.name] = err

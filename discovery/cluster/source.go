@@ -46,10 +46,13 @@ type Options struct {
 	// Version of the program, for the User-Agent: "fairway-control/VERSION".
 	Version string
 
-	// Patience is how long, after the first kind is there, the first Change
-	// waits for kinds that we may not list, and ten times as long for others
-	// that the API server fails to list. While it cannot be reached at all
-	// there is no first Change. If zero, 30 seconds.
+	// Patience is how long a content that cannot be fetched is waited for; and,
+	// after the first kind is there, how long the first Change waits for kinds
+	// that one can do without and that we may not list, and ten times as long
+	// for those that the API server fails to list. Other kinds, without which
+	// what is served would be taken for what is not wanted, are waited for
+	// however long it takes, and so is an API server that cannot be reached. If
+	// zero, 30 seconds.
 	Patience time.Duration
 
 	// Log gets what happens. If nil, nothing is logged.

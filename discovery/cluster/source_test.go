@@ -499,6 +499,7 @@ func (o *observer) waitReady() {
 	o.log.wait(o.t, func() bool { return strings.Contains(o.log.text.String(), "all objects are read") })
 }
 
+// A kind that one can do without is waited for, and not for ever.
 func TestRefusedKind(t *testing.T) {
 	tests := []struct {
 		status int
@@ -510,22 +511,49 @@ func TestRefusedKind(t *testing.T) {
 	for _, tt := range tests {
 		a := newAPIServer(t)
 		a.apply(shop)
-		a.refuses["httproutes"] = tt.status
+		a.refuses["nodes"] = tt.status
 		o := observe(t, a, Options{Patience: time.Millisecond})
-		if keys := texts(o.start()); !slices.Contains(keys, "Gateway shop/edge") || slices.Contains(keys, "HTTPRoute shop/cart") {
+		if keys := texts(o.start()); !slices.Contains(keys, "Gateway shop/edge") || slices.Contains(keys, "Node n1") {
 			t.Errorf("%d: keys %q, want the others", tt.status, keys)
 		}
 		o.waitReady()
 		ready, unfinished := o.Synced()
-		if !ready || len(unfinished) != 1 || !strings.HasPrefix(unfinished[0], "HTTPRoute: ") || !strings.Contains(unfinished[0], tt.want) {
+		if !ready || len(unfinished) != 1 || !strings.HasPrefix(unfinished[0], "Node: ") || !strings.Contains(unfinished[0], tt.want) {
 			t.Errorf("%d: Synced() = %v, %q", tt.status, ready, unfinished)
 		}
 		if n := strings.Count(o.log.String(), "kind cannot be watched"); n != 1 {
 			t.Errorf("%d: %d lines say so, want 1:\n%s", tt.status, n, o.log)
 		}
-		a.set(func() { delete(a.refuses, "httproutes") })
-		if keys := texts(o.next().Keys); !slices.Equal(keys, []string{"HTTPRoute shop/cart"}) {
-			t.Errorf("%d: %q came, want the route", tt.status, keys)
+		a.set(func() { delete(a.refuses, "nodes") })
+		if keys := texts(o.next().Keys); !slices.Equal(keys, []string{"Node n1"}) {
+			t.Errorf("%d: %q came, want the node", tt.status, keys)
+		}
+	}
+}
+
+// Who has lost the right to list routes, and begins anew, must not take it for
+// that there are none.
+func TestRefusedKindThatIsNeeded(t *testing.T) {
+	for _, status := range []int{http.StatusForbidden, http.StatusInternalServerError} {
+		for _, kind := range []string{"httproutes", "secrets", "referencegrants", "endpointslices"} {
+			a := newAPIServer(t)
+			a.apply(shop)
+			a.refuses[kind] = status
+			o := observe(t, a, Options{Patience: time.Millisecond})
+			o.log.wait(t, func() bool { return strings.Contains(o.log.text.String(), "before this kind is listed") })
+			o.log.wait(t, func() bool { return strings.Contains(o.log.text.String(), "kind cannot be watched") })
+			if ready, unfinished := o.Synced(); ready || len(unfinished) == 0 {
+				t.Errorf("%d for %s: Synced() = %v, %q, want it to wait for that kind", status, kind, ready, unfinished)
+			}
+			select {
+			case c := <-o.changes:
+				t.Errorf("%d for %s: %v was made without it", status, kind, c)
+			default:
+			}
+			a.set(func() { delete(a.refuses, kind) })
+			if keys := texts(o.start()); !slices.Contains(keys, "HTTPRoute shop/cart") || !slices.Contains(keys, "Gateway shop/edge") {
+				t.Errorf("%d for %s: keys %q, want all", status, kind, keys)
+			}
 		}
 	}
 }
