@@ -43,7 +43,7 @@ func newConfig(paths []string, o gatewayapi.Options, log *slog.Logger) *config {
 func (c *config) run(ctx context.Context, g *gateway) {
 	put := func(ch manifest.Change) { g.apply(change{c.apply(ch), summary(ch.Keys)}) }
 	put(c.folder.Load())
-	debug.FreeOSMemory() // what reading thousands of manifests took is not needed again
+	debug.FreeOSMemory() // what reading manifests took, and the schemas for them, is not needed again
 	c.folder.Watch(ctx, put)
 }
 

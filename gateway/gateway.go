@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,10 +24,6 @@ import (
 	"fairway.dev/routing"
 	"fairway.dev/tlsmgr"
 )
-
-// gcPercent takes the place of Go's 100. What lives is small and almost still;
-// what dies is handshakes, of which collecting took a tenth.
-const gcPercent = 200
 
 // A source says what a gateway serves: a folder of manifests, or the control
 // plane.
@@ -60,7 +55,8 @@ type gateway struct {
 	accessLog *telemetry.AccessLog
 	logFile   io.Closer // nil unless the access log goes to a file
 	server    *server.Server
-	source    source     // set by run
+	source    source // set by run
+	memory    collector
 	applying  sync.Mutex // held while problems are found out anew
 	problems  atomic.Pointer[[]*routing.Problem]
 	admin     *http.Server
@@ -74,9 +70,7 @@ func newGateway(o *serveFlags, log *slog.Logger) (*gateway, error) {
 	// One more than the loops, which may be busy all the time: for the
 	// handshakes, the configuration and the collector of garbage.
 	runtime.GOMAXPROCS(loops + 1)
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	g.memory.changed(&routing.Delta{})
 	g.metrics = telemetry.New(telemetry.Options{Loops: loops, Version: version})
 	if err := g.openAccessLog(); err != nil {
 		return nil, err

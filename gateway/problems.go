@@ -20,6 +20,7 @@ func (g *gateway) apply(c change) []*routing.Problem {
 	g.log.Info("configuration applied", "generation", g.server.Generation(),
 		"origin", c.what, "took", time.Since(began).Round(10*time.Microsecond))
 	g.logProblems(known, problems)
+	g.memory.changed(c.delta)
 	return problems
 }
 
