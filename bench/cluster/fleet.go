@@ -62,7 +62,7 @@ func manyPods(ctx context.Context, l *lab, t *table) error {
 	}
 	t.found("gateway pods on one replica; routes", "%d; %d", s.pods, s.routes)
 	t.found("all have what they need after", "%s", short(time.Since(began)))
-	t.found("control: memory before them", "%.0f MiB", before[0].resident)
+	t.found("control: memory before them", "%.0f MiB", before[0].memory)
 	return s.measure(ctx, t, arrivals)
 }
 
@@ -227,7 +227,7 @@ func (s *simulated) measure(ctx context.Context, t *table, arrivals <-chan arriv
 	if err != nil {
 		return err
 	}
-	t.found("control: memory with them", "%.0f MiB", max(used.resident, rest[0].peak))
+	t.found("control: memory with them", "%.0f MiB", max(used.peak, rest[0].peak))
 	t.found("control: CPU with them at rest", "%.4f cores", rest[0].cores)
 	return nil
 }

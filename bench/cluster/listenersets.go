@@ -35,34 +35,9 @@ func manyListenerSets(ctx context.Context, l *lab, t *table) error {
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
-	watching, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	if err := s.watch(watching, stop); err != nil {
-		return err
-	}
-	began := time.Now()
-	if err := all(watching, s.count, s.create); err != nil {
-		return err
-	}
-	created := time.Now()
-	t.found("ListenerSets, routes", "%d, %d in %d namespaces, created in %s",
-		s.count, s.count*routesPerSet, s.spaces(), short(created.Sub(began)))
-	err = await(watching, 10*time.Minute, 100*time.Millisecond, "all ListenerSets are programmed", func() bool { return s.ready() == s.count })
-	if err != nil {
-		return fmt.Errorf("%d are: %w", s.ready(), err)
-	}
-	t.found("the last one created until all are programmed", "%s", short(max(0, s.last().Sub(created))))
-	stop(nil)
-	took, err := l.lastInForce(ctx, e)
-	if err != nil {
-		return err
-	}
-	t.found("one more route, right after them, is answered after", "%s", short(took))
-	if err := s.served(ctx, t); err != nil {
-		return err
-	}
 	c := &crowd{lab: l, edge: e, editOne: s.edit, moveOne: s.move}
-	return c.measure(ctx, t, budgets{})
+	c.create = func(ctx context.Context) error { return s.createAll(ctx, t) }
+	return c.measure(ctx, t)
 }
 
 // sets are ListenerSets in many namespaces, with their routes and backends.
@@ -172,6 +147,35 @@ func (s *sets) last() time.Time {
 		}
 	}
 	return last
+}
+
+// createAll makes all ListenerSets with their routes, and waits until they are
+// programmed.
+func (s *sets) createAll(ctx context.Context, t *table) error {
+	watching, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	if err := s.watch(watching, stop); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := all(watching, s.count, s.create); err != nil {
+		return err
+	}
+	created := time.Now()
+	t.found("ListenerSets, routes", "%d, %d in %d namespaces, created in %s",
+		s.count, s.count*routesPerSet, s.spaces(), short(created.Sub(began)))
+	err := await(watching, 10*time.Minute, 100*time.Millisecond, "all ListenerSets are programmed", func() bool { return s.ready() == s.count })
+	if err != nil {
+		return fmt.Errorf("%d are: %w", s.ready(), err)
+	}
+	t.found("the last one created until all are programmed", "%s", short(max(0, s.last().Sub(created))))
+	stop(nil)
+	took, err := s.lastInForce(ctx, s.edge)
+	if err != nil {
+		return err
+	}
+	t.found("one more route, right after them, is answered after", "%s", short(took))
+	return s.served(ctx, t)
 }
 
 // create makes a ListenerSet, a backend, and routes.

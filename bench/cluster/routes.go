@@ -22,33 +22,23 @@ func manyRoutes(ctx context.Context, l *lab, t *table) error {
 	if err != nil {
 		return err
 	}
-	list, err := l.processes(ctx, e)
-	if err != nil {
-		return err
-	}
-	empty, err := l.observe(ctx, list, 0)
-	if err != nil {
-		return err
-	}
-	for i, p := range list {
-		t.found(p.title+": memory before", "%.0f MiB", empty[i].resident)
-	}
 	s := &scattered{lab: l, edge: e, count: l.count(manyRoutesCount)}
-	began := time.Now()
-	if err := s.create(ctx); err != nil {
-		return err
-	}
-	t.found("routes, Services, EndpointSlices", "%d of each in %d namespaces, created in %s", s.count, s.spaces(), short(time.Since(began)))
-	took, err := l.lastInForce(ctx, e)
-	if err != nil {
-		return err
-	}
-	t.found("one more route, right after them, is answered after", "%s", short(took))
-	c := &crowd{lab: l, edge: e, editOne: s.edit, moveOne: s.move}
-	return c.measure(ctx, t, budgets{
+	c := &crowd{
+		lab: l, edge: e, editOne: s.edit, moveOne: s.move,
 		control: budget{memory: 500, rest: 0.01},
 		pod:     budget{memory: 80, rest: 0.01, series: 1000},
-	})
+	}
+	c.create = func(ctx context.Context) error {
+		began := time.Now()
+		if err := s.create(ctx); err != nil {
+			return err
+		}
+		t.found("routes, Services, EndpointSlices", "%d of each in %d namespaces, created in %s", s.count, s.spaces(), short(time.Since(began)))
+		took, err := l.lastInForce(ctx, e)
+		t.found("one more route, right after them, is answered after", "%s", short(took))
+		return err
+	}
+	return c.measure(ctx, t)
 }
 
 // scattered are routes in many namespaces.
