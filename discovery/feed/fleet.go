@@ -68,9 +68,14 @@ func (f *fleet) set(stream uint64, p PodState, set *listenerSet) {
 	f.changed(p.Gateway)
 }
 
-// leave forgets a stream that has ended, after a while in which the pod may
-// come back.
-func (f *fleet) leave(stream uint64, gateway string) {
+// leave forgets a stream that has ended: after a while in which the pod may
+// come back, if there is anything to remember of it.
+func (f *fleet) leave(stream uint64, p *PodState) {
+	gateway := p.Gateway
+	if p.Version == "" {
+		f.drop(stream, gateway)
+		return
+	}
 	time.AfterFunc(grace, func() { f.drop(stream, gateway) })
 }
 

@@ -98,7 +98,11 @@ func problemsOf(m *structpb.Struct) (problems []*routing.Problem, refused []stri
 		})
 	}
 	for _, v := range firstOf(m.GetFields()[refusedField]) {
-		refused = append(refused, v.GetStringValue())
+		name := v.GetStringValue()
+		if len(name) > maxNameBytes {
+			name = wildcard // of no resource, so that nothing may be believed
+		}
+		refused = append(refused, name)
 	}
 	return problems, refused, true
 }

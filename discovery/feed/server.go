@@ -18,7 +18,7 @@ import (
 )
 
 // ErrUnknownGateway is what Options.Authorize returns for a Gateway that is
-// not there yet, or no more: the pod waits.
+// not there yet, or no more: the pod comes again.
 var ErrUnknownGateway = errors.New("unknown gateway")
 
 // Options are what a Server needs. Authorize and Log are required.
@@ -28,7 +28,7 @@ type Options struct {
 	// Authorize returns nil if a peer with that proven ID may have what the
 	// Gateway "namespace/name" serves: it runs as the service account that was
 	// provisioned for it. ErrUnknownGateway, wrapped or not, makes the pod
-	// wait; any other error refuses it. Called from any goroutine.
+	// come again; any other error refuses it. Called from any goroutine.
 	Authorize func(peer identity.ID, gateway string) error
 	// Control is who the other replicas are, and who may read PodStates. If
 	// zero, nobody may.
@@ -73,9 +73,13 @@ func (o *Options) maxAge() time.Duration {
 // should be made with, beside its credentials: dead pods are found, and a
 // thousand connections stay small.
 func ServerOptions() []grpc.ServerOption {
-	const readBuffer = 8 << 10 // requests are small
+	const (
+		readBuffer = 8 << 10     // requests are small
+		idleFor    = time.Minute // that a connection is for nothing
+	)
 	return []grpc.ServerOption{
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout, MaxConnectionIdle: idleFor}),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAfter / 2, PermitWithoutStream: true}),
 		grpc.MaxConcurrentStreams(16),
 		grpc.ConnectionTimeout(dialTimeout),
@@ -83,24 +87,20 @@ func ServerOptions() []grpc.ServerOption {
 	}
 }
 
-// admissions bounds the streams that begin at once: their first requests are
-// large, as they name all that a pod has.
-const admissions = 32
-
 // A Server sends each pod of the fleet its Gateway's part of the Spec.
 type Server struct {
-	options  Options
-	world    *world
-	fleet    *fleet
-	opened   chan struct{}
-	openOnce sync.Once
-	closed   chan struct{}
-	admitted chan struct{}
-	streams  atomic.Uint64 // the number of the last one
-	peers    chan []string
-	counts   counts
-	warned   atomic.Pointer[string] // the last warning about a pod
-	views    *viewSet
+	options   Options
+	world     *world
+	fleet     *fleet
+	opened    chan struct{}
+	openOnce  sync.Once
+	closed    chan struct{}
+	admission *admission
+	streams   atomic.Uint64 // the number of the last one
+	peers     chan []string
+	counts    counts
+	warned    atomic.Pointer[string] // the last warning about a pod
+	views     *viewSet
 }
 
 // NewServer returns a Server that has nothing to send and is not open.
@@ -108,7 +108,7 @@ func NewServer(o Options) *Server {
 	s := &Server{
 		options: o, fleet: newFleet(), views: newViewSet(),
 		opened: make(chan struct{}), closed: make(chan struct{}),
-		admitted: make(chan struct{}, admissions), peers: make(chan []string, 1),
+		admission: newAdmission(), peers: make(chan []string, 1),
 	}
 	s.world = newWorld(s.views, o.Log)
 	return s

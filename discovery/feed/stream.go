@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"sync"
@@ -15,9 +16,9 @@ import (
 )
 
 const (
-	maxName    = 512              // bytes of a pod's, a node's or a Gateway's name
-	unknownFor = 2 * time.Second  // before an unknown Gateway is looked for again
-	firstFor   = 10 * time.Second // that a client may take for its first request
+	maxName  = 512              // bytes of a pod's, a node's or a Gateway's name
+	startFor = 10 * time.Second // that a stream may wait to begin
+	firstFor = 10 * time.Second // that a client may take for its first request
 )
 
 type deltaStream = discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer
@@ -46,8 +47,8 @@ type podStream struct {
 	number uint64
 	work   chan struct{} // there may be something to send
 
-	mu      sync.Mutex // guards what follows; taken before all others
-	node    *corev3.Node
+	mu      sync.Mutex               // guards what follows; taken before all others
+	known   bool                     // who it says that it is, in state
 	subs    map[string]*subscription // by type
 	view    *view                    // of a pod
 	state   PodState                 // of a pod
@@ -60,24 +61,11 @@ type podStream struct {
 
 // serve runs a stream until it ends, makes no progress, or is old enough.
 func (s *Server) serve(stream deltaStream, peer identity.ID) error {
-	ctx := stream.Context()
-	select {
-	case <-s.opened:
-	case <-s.closed:
-		return errClosing
-	case <-ctx.Done():
-		return ctx.Err()
+	admitted, err := s.admit(stream.Context(), peer)
+	if err != nil {
+		return err
 	}
-	select {
-	case s.admitted <- struct{}{}:
-	case <-s.closed:
-		return errClosing
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	admitted := sync.OnceFunc(func() { <-s.admitted })
 	defer admitted()
-
 	p := &podStream{
 		server: s, stream: stream, peer: peer, number: s.streams.Add(1),
 		work: make(chan struct{}, 1), subs: map[string]*subscription{}, inForce: noListeners,
@@ -91,6 +79,25 @@ func (s *Server) serve(stream deltaStream, peer identity.ID) error {
 	go func() { failed <- p.send() }()
 	return p.watch(failed)
 }
+
+// admit waits for Open, and for the stream's turn; not for long, as another
+// replica may be ready, and have time.
+func (s *Server) admit(ctx context.Context, peer identity.ID) (admitted func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, startFor)
+	defer cancel()
+	select {
+	case <-s.opened:
+		if admitted, err = s.admission.enter(ctx, peer); err == nil {
+			return admitted, nil
+		}
+	case <-s.closed:
+		return nil, errClosing
+	case <-ctx.Done():
+	}
+	return nil, errBusy
+}
+
+var errBusy = status.Error(codes.Unavailable, "control is busy, or has yet to read the cluster: connect again")
 
 var errClosing = status.Error(codes.Unavailable, "control is closing, connect to another replica")
 
@@ -114,7 +121,7 @@ func (p *podStream) watch(failed <-chan error) error {
 			case stalled > s.options.ackTimeout():
 				s.counts.slow.Add(1)
 				return status.Errorf(codes.DeadlineExceeded, "no acknowledgement for %s", stalled.Round(time.Second))
-			case !p.known() && now.Sub(began) > firstFor:
+			case !p.isKnown() && now.Sub(began) > firstFor:
 				return status.Errorf(codes.DeadlineExceeded, "no request for %s", firstFor)
 			case idle && now.Sub(began) > old:
 				return status.Error(codes.Unavailable, "stream is old, connect again")
@@ -137,10 +144,10 @@ func (p *podStream) stalled(now time.Time) (longest time.Duration, idle bool) {
 	return longest, idle
 }
 
-func (p *podStream) known() bool {
+func (p *podStream) isKnown() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.node != nil
+	return p.known
 }
 
 // end takes the stream out of what it has joined.
@@ -155,7 +162,7 @@ func (p *podStream) end() {
 		p.server.views.release(p.view)
 	}
 	if p.begun {
-		p.server.fleet.leave(p.number, p.state.Gateway)
+		p.server.fleet.leave(p.number, &p.state)
 	}
 }
 
@@ -235,12 +242,11 @@ func (p *podStream) receive(admitted func()) error {
 // take takes one request, which may subscribe, acknowledge, or both.
 func (p *podStream) take(r *discoveryv3.DeltaDiscoveryRequest) error {
 	p.mu.Lock()
-	if p.node == nil {
-		if r.GetNode() == nil {
+	if !p.known {
+		if err := p.meet(r.GetNode()); err != nil {
 			p.mu.Unlock()
-			return status.Error(codes.InvalidArgument, "first request without a node")
+			return err
 		}
-		p.node = r.GetNode()
 	}
 	sub := p.subs[r.GetTypeUrl()]
 	p.mu.Unlock()
@@ -261,6 +267,23 @@ func (p *podStream) take(r *discoveryv3.DeltaDiscoveryRequest) error {
 	if r.GetTypeUrl() == PartType {
 		p.report(r, done)
 	}
+	return nil
+}
+
+// meet notes who the client says that it is. It is called with the lock held.
+func (p *podStream) meet(node *corev3.Node) error {
+	if node == nil {
+		return status.Error(codes.InvalidArgument, "first request without a node")
+	}
+	fields := node.GetMetadata().GetFields()
+	p.state = PodState{
+		Pod: node.GetId(), Node: fields[nodeField].GetStringValue(), Gateway: fields[gatewayField].GetStringValue(),
+		Replica: p.server.options.Replica, Connected: time.Now().UTC(),
+	}
+	if s := p.state; len(s.Pod) > maxName || len(s.Node) > maxName || len(s.Gateway) > maxName {
+		return status.Errorf(codes.InvalidArgument, "pod %.100q on %.100q of %.100q: want names of Kubernetes", s.Pod, s.Node, s.Gateway)
+	}
+	p.known = true
 	return nil
 }
 
@@ -285,12 +308,7 @@ func (p *podStream) begin(r *discoveryv3.DeltaDiscoveryRequest) error {
 }
 
 func (p *podStream) beginParts(r *discoveryv3.DeltaDiscoveryRequest) error {
-	fields := p.node.GetMetadata().GetFields()
-	gateway, node := fields[gatewayField].GetStringValue(), fields[nodeField].GetStringValue()
-	if pod := p.node.GetId(); len(pod) > maxName || len(node) > maxName || len(gateway) > maxName {
-		return status.Errorf(codes.InvalidArgument, "pod %.100q on %.100q of %.100q: want names of Kubernetes", pod, node, gateway)
-	}
-	if err := p.authorize(gateway); err != nil {
+	if err := p.authorize(); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -298,10 +316,7 @@ func (p *podStream) beginParts(r *discoveryv3.DeltaDiscoveryRequest) error {
 		p.mu.Unlock()
 		return errClosing
 	}
-	p.view = p.server.views.acquire(gateway)
-	p.state = PodState{
-		Pod: p.node.GetId(), Node: node, Gateway: gateway, Replica: p.server.options.Replica, Connected: time.Now().UTC(),
-	}
+	p.view = p.server.views.acquire(p.state.Gateway)
 	p.mu.Unlock()
 	sub := newSubscription(PartType, p.view.collection, p.closing, p.wake)
 	sub.from.join(sub)
@@ -312,24 +327,19 @@ func (p *podStream) beginParts(r *discoveryv3.DeltaDiscoveryRequest) error {
 	return nil
 }
 
-// authorize waits while the Gateway is unknown.
-func (p *podStream) authorize(gateway string) error {
-	ctx := p.stream.Context()
-	for {
-		err := p.server.options.Authorize(p.peer, gateway)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, ErrUnknownGateway) {
-			p.server.warn("pod refused", gateway, p.peer, err)
-			return status.Errorf(codes.PermissionDenied, "%v", err)
-		}
-		select {
-		case <-time.After(unknownFor):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+// authorize asks whether the pod may have what it asks for. One whose Gateway
+// is not known yet comes again: it would wait at others' expense.
+func (p *podStream) authorize() error {
+	gateway := p.state.Gateway
+	err := p.server.options.Authorize(p.peer, gateway)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrUnknownGateway):
+		return status.Errorf(codes.Unavailable, "%v: connect again", err)
 	}
+	p.server.warn("pod refused", gateway, p.peer, err)
+	return status.Errorf(codes.PermissionDenied, "%v", err)
 }
 
 // warn logs what may be true of a thousand pods, that try again and again, once.

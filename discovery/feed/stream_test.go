@@ -34,22 +34,32 @@ func wildcardStream(t *testing.T, c *control) *tap {
 	return p
 }
 
-// Nothing is sent before control knows everything.
+// Nothing is sent before control knows everything; who has waited for a while
+// is told to look for a replica that does.
 func TestNothingIsSentBeforeOpen(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, c *control) {
-		p := wildcardStream(t, c)
-		time.Sleep(time.Hour)
+		p, late := wildcardStream(t, c), c.tap(t, edgeID)
+		time.Sleep(startFor - time.Second)
 		synctest.Wait()
 		if len(p.came)+len(p.ended) > 0 {
 			t.Fatalf("before Open: %d responses, %d ends", len(p.came), len(p.ended))
 		}
+		late.close()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if err := p.end(); status.Code(err) != codes.Unavailable || len(p.came) > 0 {
+			t.Fatalf("before Open: %d responses, then %v, want Unavailable", len(p.came), err)
+		}
+		p = wildcardStream(t, c)
+		time.Sleep(time.Second)
 		c.Open()
 		wants(t, p, shopNames)
 	})
 }
 
-// A pod of a Gateway that is not known yet waits, however long.
-func TestUnknownGatewayWaits(t *testing.T) {
+// A pod of a Gateway that is not known yet comes again. It does not wait where
+// others have to begin.
+func TestUnknownGatewayComesAgain(t *testing.T) {
 	var known atomic.Bool
 	authorizeLater := func(peer identity.ID, gateway string) error {
 		if !known.Load() {
@@ -60,14 +70,59 @@ func TestUnknownGatewayWaits(t *testing.T) {
 	bubble(t, func(o *Options) { o.Authorize = authorizeLater }, func(t *testing.T, c *control) {
 		c.Open()
 		p := wildcardStream(t, c)
-		time.Sleep(time.Hour / 2)
-		synctest.Wait()
-		if len(p.came) > 0 {
-			t.Fatalf("an unknown Gateway's pod was sent %q", summary(<-p.came))
+		if err := p.end(); status.Code(err) != codes.Unavailable || len(p.came) > 0 {
+			t.Fatalf("an unknown Gateway's pod: %d responses, then %v, want Unavailable", len(p.came), err)
 		}
-		p = wildcardStream(t, c) // the first may have been told to connect anew
 		known.Store(true)
-		wants(t, p, shopNames)
+		wants(t, wildcardStream(t, c), shopNames)
+	})
+}
+
+// Streams that begin and say nothing take up the places of their own identity.
+func TestSilentStreamsKeepNobodyElseOut(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *control) {
+		c.Open()
+		for range 2 * admissions {
+			c.tap(t, otherID)
+		}
+		synctest.Wait()
+		began := time.Now()
+		wants(t, wildcardStream(t, c), shopNames)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("a pod of another Gateway waited for %v", took)
+		}
+		p := c.tap(t, otherID) // its own wait, and not for ever
+		time.Sleep(startFor)
+		synctest.Wait()
+		if err := p.end(); status.Code(err) != codes.Unavailable {
+			t.Errorf("one more of the same: %v, want Unavailable", err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		c.admission.mu.Lock()
+		defer c.admission.mu.Unlock()
+		if n := len(c.admission.peers) + len(c.admission.all); n > 0 {
+			t.Errorf("%d places are taken when all is over", n)
+		}
+	})
+}
+
+// Of a pod that has acknowledged nothing there is nothing to remember, however
+// often it comes.
+func TestPodThatNeverAcknowledges(t *testing.T) {
+	bubble(t, nil, func(t *testing.T, c *control) {
+		c.Open()
+		for range 20 {
+			p := wildcardStream(t, c)
+			wants(t, p, shopNames)
+			p.close()
+		}
+		synctest.Wait()
+		c.fleet.mu.Lock()
+		defer c.fleet.mu.Unlock()
+		if n := len(c.fleet.own); n > 0 {
+			t.Errorf("%d Gateways have pods, want none", n)
+		}
 	})
 }
 

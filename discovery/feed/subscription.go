@@ -20,7 +20,6 @@ const (
 	// maxForced bounds the list of what a pod that comes back has missed; one
 	// that has missed more is sent everything.
 	maxForced = 1000
-	maxNames  = 1 << 16 // that a stream may subscribe to one by one
 )
 
 // A subscription is what one stream gets of one type: the rules of incremental
