@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"fairway.dev/routing"
 )
@@ -62,6 +63,7 @@ var errDamaged = errors.New("the file is damaged")
 // load returns what was saved; nil if nothing was. A part that cannot be read,
 // as it was written by another version of Fairway, is left out.
 func (f *stateFile) load() (parts map[string]held, zone string, err error) {
+	f.tidy()
 	info, err := os.Stat(f.path())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil
@@ -77,6 +79,20 @@ func (f *stateFile) load() (parts map[string]held, zone string, err error) {
 		return nil, "", err
 	}
 	return f.parse(text)
+}
+
+// tidy removes what processes that were killed have left half written: it holds
+// keys, and the room is a pod's memory.
+func (f *stateFile) tidy() {
+	entries, err := os.ReadDir(f.dir)
+	if err != nil {
+		return // nothing has been written there
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), stateName+".") {
+			os.Remove(filepath.Join(f.dir, e.Name()))
+		}
+	}
 }
 
 func (f *stateFile) parse(text []byte) (parts map[string]held, zone string, err error) {

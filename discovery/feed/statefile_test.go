@@ -118,6 +118,25 @@ func TestStateFileIsPrivate(t *testing.T) {
 	}
 }
 
+// A container that is killed again and again does not fill the pod's memory.
+func TestHalfWrittenStateFilesAreRemoved(t *testing.T) {
+	f := newStateFile(t.TempDir())
+	if err := f.save(someState(1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{stateName + ".123", stateName + ".4"} {
+		if err := os.WriteFile(filepath.Join(f.dir, name), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if parts, _, err := f.load(); err != nil || len(parts) == 0 {
+		t.Errorf("the whole one has %d parts, %v", len(parts), err)
+	}
+	if left, err := os.ReadDir(f.dir); err != nil || len(left) != 1 || left[0].Name() != stateName {
+		t.Errorf("left are %v, %v, want the whole one", left, err)
+	}
+}
+
 func TestStateFileThatCannotBeWritten(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
