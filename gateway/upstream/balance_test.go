@@ -186,7 +186,7 @@ func TestMostOutStillFindsTheRest(t *testing.T) {
 		s := newStage(t, 1)
 		c := s.weighted(kind, slices.Repeat([]uint32{1}, 200)...)
 		for port := uint16(1); port < 200; port++ {
-			s.endpoint(c, port).health.beginRefusing(0)
+			s.endpoint(c, port).health.beginRefusing()
 		}
 		for hash := range uint64(100) {
 			ep, err := c.Pick(s.loops[0], &Want{Hash: mix(hash), HasHash: true})
@@ -388,7 +388,7 @@ func TestHashingIsConsistentWhereMostAreOut(t *testing.T) {
 		s := newStage(t, 1)
 		c := s.weighted(kind, slices.Repeat([]uint32{1}, 500)...)
 		for port := uint16(1); port <= 490; port++ {
-			s.endpoint(c, port).health.beginRefusing(0)
+			s.endpoint(c, port).health.beginRefusing()
 		}
 		if m := moved(s.keys(c, 1000), s.keys(c, 1000)); m != 0 {
 			t.Errorf("%s: %d of 1000 keys went elsewhere the second time", kind, m)

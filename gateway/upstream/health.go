@@ -43,10 +43,9 @@ type health struct {
 	failures atomic.Int32 // in a row
 	total    atomic.Int64 // ejections since it came
 
-	mu      sync.Mutex
-	row     int     // ejections for failures, each soon after the one before
-	refused instant // when it began to refuse
-	turn    int     // number of times that it began to refuse
+	mu   sync.Mutex
+	row  int // ejections for failures, each soon after the one before
+	turn int // number of times that it began to refuse
 }
 
 func (h *health) init() {
@@ -212,7 +211,7 @@ func (ep *Endpoint) refuse(l *loop.Loop) {
 	if ep.health.outUntil.Load() == forever || ep.gone.Load() {
 		return
 	}
-	turn, ok := ep.health.beginRefusing(ep.cluster.set.instant(l.Now()))
+	turn, ok := ep.health.beginRefusing()
 	if !ok {
 		return
 	}
@@ -231,13 +230,12 @@ func (ep *Endpoint) unreachable(l *loop.Loop) {
 	}
 }
 
-func (h *health) beginRefusing(now instant) (turn int, ok bool) {
+func (h *health) beginRefusing() (turn int, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.outUntil.Load() == forever {
 		return 0, false
 	}
-	h.refused = now
 	h.turn++
 	h.leave(forever)
 	return h.turn, true
@@ -257,7 +255,8 @@ func (h *health) endRefusing(now instant) {
 	if h.outUntil.Load() != forever {
 		return
 	}
-	h.comeBack(now, time.Duration(now-h.refused))
+	// Not the longer, the longer it was out: a connection has shown that it is back.
+	h.comeBack(now, minReturn)
 	h.outUntil.Store(longAgo)
 }
 

@@ -92,12 +92,13 @@ func TestRefusingEndpointIsProbed(t *testing.T) {
 		t.Error("the probe's connection is open")
 	}
 	s.dials = nil
+	s.run(time.Second)
+	if got := s.stat(1).Health; got != Healthy {
+		t.Errorf("1 s later: %s, want healthy", got)
+	}
 	s.run(10 * time.Second)
 	if len(s.dials) != 0 {
 		t.Errorf("probed %d times after it came back, want 0", len(s.dials))
-	}
-	if got := s.stat(1).Health; got != Healthy {
-		t.Errorf("10 s later: %s, want healthy", got)
 	}
 }
 
@@ -145,29 +146,39 @@ func TestRemovedEndpointIsNotProbed(t *testing.T) {
 }
 
 func TestReturnIsSlow(t *testing.T) {
-	for _, tt := range []struct{ out, takes time.Duration }{
-		{1 * time.Second, 1 * time.Second},
-		{4 * time.Second, 4 * time.Second},
-		{time.Minute, 10 * time.Second},
+	for _, tt := range []struct {
+		refused    bool // or failed
+		out, takes time.Duration
+	}{
+		{true, time.Second, time.Second},
+		{true, time.Minute, time.Second}, // a probe has shown that it is back
+		{false, time.Second, time.Second},
+		{false, 4 * time.Second, 4 * time.Second},
+		{false, time.Minute, 10 * time.Second},
 	} {
 		s := newStage(t, 1)
-		c := s.cluster(routing.Cluster{}, 1, 2)
-		s.refuse(c, 1)
-		s.run(tt.out - 10*time.Millisecond)
-		delete(s.answer, addr(1))
-		s.run(10 * time.Millisecond) // the probe
+		c := s.cluster(routing.Cluster{Ejection: routing.Ejection{Base: tt.out}}, 1, 2)
 		ep := s.endpoint(c, 1)
+		if tt.refused {
+			s.refuse(c, 1)
+			s.run(tt.out - 10*time.Millisecond)
+			delete(s.answer, addr(1))
+			s.run(10 * time.Millisecond) // the probe
+		} else {
+			s.fail(ep, 5, Failed)
+			s.run(tt.out)
+		}
 		shareAfter := func(d time.Duration) int64 {
 			return ep.health.share(s.set.instant(s.loops[0].Now().Add(d)))
 		}
 		if got := shareAfter(0); got != leastShare {
-			t.Errorf("out for %v: share of %d at first, want %d", tt.out, got, leastShare)
+			t.Errorf("%+v: share of %d at first, want %d", tt, got, leastShare)
 		}
 		if got := shareAfter(tt.takes / 2); got < 450 || got > 550 {
-			t.Errorf("out for %v: share of %d after half of %v, want about half", tt.out, got, tt.takes)
+			t.Errorf("%+v: share of %d after half of it, want about half", tt, got)
 		}
 		if got := shareAfter(tt.takes * 101 / 100); got != wholeShare {
-			t.Errorf("out for %v: share of %d after %v, want %d", tt.out, got, tt.takes, wholeShare)
+			t.Errorf("%+v: share of %d after it, want %d", tt, got, wholeShare)
 		}
 	}
 }

@@ -32,10 +32,11 @@
 // as long as one that failed too often, and comes back as that one does: what
 // takes no connections cannot be probed.
 //
-// An endpoint that comes back takes a tenth of its share at first and all of
-// it after as long as it was out, but 1 second at least and 10 at most. With
-// [routing.Cluster.SlowStart] a new endpoint begins the same way. Hashing
-// ignores this: a key has one place.
+// An endpoint that comes back takes a tenth of its share at first. One that
+// refused takes all of it 1 second later, as a connection has shown that it is
+// there; one that failed after as long as it was out, but 1 second at least and
+// 10 at most. With [routing.Cluster.SlowStart] a new endpoint begins the same
+// way. Hashing ignores this: a key has one place.
 //
 // Where no endpoint is healthy, health is ignored: a request that may fail is
 // better than one that must (Envoy's panic threshold, here at 0 %). Where none
