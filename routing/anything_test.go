@@ -25,6 +25,9 @@ func (d *dice) fill(v reflect.Value) {
 	case *netip.AddrPort:
 		*p = choose(d, []netip.AddrPort{{}, netip.MustParseAddrPort("10.0.0.1:80")})
 		return
+	case *netip.Prefix:
+		*p = choose(d, []netip.Prefix{{}, netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::/0")})
+		return
 	case *time.Time:
 		*p = choose(d, someCreated)
 		return
@@ -57,10 +60,13 @@ func (d *dice) fill(v reflect.Value) {
 	case reflect.Bool:
 		v.SetBool(d.pick(2) == 1)
 	default:
-		if v.CanInt() {
-			v.SetInt(choose(d, oddNumbers))
-		} else {
-			v.SetUint(uint64(choose(d, oddNumbers)))
+		switch n := choose(d, oddNumbers); {
+		case v.CanInt():
+			v.SetInt(n)
+		case v.CanFloat():
+			v.SetFloat(float64(n))
+		default:
+			v.SetUint(uint64(n))
 		}
 	}
 }

@@ -177,7 +177,7 @@ func compileTests(list []ValueMatch) ([]valueTest, error) {
 			continue
 		}
 		t := valueTest{name: m.Name, value: m.Value}
-		if m.Regex {
+		if m.Kind == TextRegex {
 			var err error
 			if t.regex, err = compileRegexp(m.Value); err != nil {
 				return nil, fmt.Errorf("%q: %w", m.Name, err)

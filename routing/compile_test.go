@@ -159,7 +159,7 @@ func TestMirrorsThatCanWorkStay(t *testing.T) {
 }
 
 func TestRuleWithInvalidMatchIsLeftOut(t *testing.T) {
-	value := func(name, value string) []ValueMatch { return []ValueMatch{{Name: name, Value: value, Regex: true}} }
+	value := func(name, value string) []ValueMatch { return []ValueMatch{{Name: name, Value: value, Kind: TextRegex}} }
 	tests := map[string]Match{
 		"match 1: path: error parsing regexp: missing closing ): `(`":         regex("("),
 		"match 1: path: error parsing regexp: unexpected ): `a)|(b`":          regex("a)|(b"),
@@ -377,7 +377,7 @@ func TestAttachmentToNothing(t *testing.T) {
 func fullSpec() *Spec {
 	s := oneListener(route("r", "*.example.com", Match{
 		Path: regex("/.*").Path, Method: "GET",
-		Headers: []ValueMatch{{Name: "x-env", Value: "test"}}, Query: []ValueMatch{{Name: "q", Value: "a|b", Regex: true}},
+		Headers: []ValueMatch{{Name: "x-env", Value: "test"}}, Query: []ValueMatch{{Name: "q", Value: "a|b", Kind: TextRegex}},
 	}), route("s", "x.example.com", prefix("/shop"), exact("/cart")))
 	s.Routes["HTTPRoute/ns/r"].Created = time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	s.Routes["HTTPRoute/ns/s"].Rules[0].Action = Action{

@@ -42,7 +42,7 @@ func TestExplain(t *testing.T) {
 	one := route("one", "x.example.com", Match{Path: prefix("/shop").Path, Method: "POST"}, exact("/shop/cart"), regex("/shop/[0-9]+"))
 	two := route("two", "*.example.com",
 		Match{Path: prefix("/").Path, Headers: []ValueMatch{{Name: "x-env", Value: "test"}}, Query: []ValueMatch{{Name: "q", Value: "1"}}},
-		Match{Path: prefix("/").Path, Headers: []ValueMatch{{Name: "x-env", Value: "prod.*", Regex: true}}},
+		Match{Path: prefix("/").Path, Headers: []ValueMatch{{Name: "x-env", Value: "prod.*", Kind: TextRegex}}},
 		Match{Path: prefix("/").Path, Query: []ValueMatch{{Name: "q", Value: "1 2"}}},
 		Match{Path: prefix("/").Path, Query: []ValueMatch{{Name: "r", Value: "1"}}},
 		prefix("/"))

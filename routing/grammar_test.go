@@ -17,7 +17,7 @@ var (
 	someHosts    = []string{"*", "*.a", "*.b.a", "x.a", "x.b.a", "a"}
 	someOfPaths  = []string{"/", "/p", "/p/", "/pp", "/p/q", "/p/q/r", "/q", "//p", "*", "/p//q"}
 	somePaths    = append(somePathMatches(PathExact, "/", "/p", "/p/", "/p/q"), append(somePathMatches(PathPrefix, "", "/", "/p", "/p/", "/p/q", "//", "/p//"), append(somePathMatches(PathRegex, "/p.*", "/.*q", "/p", "/q|/p/q", "("), somePathMatches(PathMethod, "q", "p", "r")...)...)...)
-	someValues   = [][]ValueMatch{nil, {{Name: "k", Value: "1"}}, {{Name: "k", Value: "1"}, {Name: "l", Value: "2"}}, {{Name: "k", Value: "2"}, {Name: "k", Value: "1"}}, {{Name: "k", Value: "1|3 3", Regex: true}}}
+	someValues   = [][]ValueMatch{nil, {{Name: "k", Value: "1"}}, {{Name: "k", Value: "1"}, {Name: "l", Value: "2"}}, {{Name: "k", Value: "2"}, {Name: "k", Value: "1"}}, {{Name: "k", Value: "1|3 3", Kind: TextRegex}}}
 	someFields   = []fields{{}, {"k": "1"}, {"k": "2"}, {"k": "3 3", "l": "2"}, {"k": "1", "l": "2"}}
 	someQueries  = []string{"", "?k=1", "?k=2&k=1", "?l=2&%6b=3+3", "l=2&&k=%31", "?k", "?k=%3"}
 	someCreated  = []time.Time{{}, time.Unix(1000, 0), time.Unix(2000, 0)}
@@ -26,7 +26,7 @@ var (
 
 func somePathMatches(kind PathKind, values ...string) (list []PathMatch) {
 	for _, v := range values {
-		list = append(list, PathMatch{kind, v})
+		list = append(list, PathMatch{Kind: kind, Value: v})
 	}
 	return list
 }

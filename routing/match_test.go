@@ -193,8 +193,8 @@ func TestQueryParameters(t *testing.T) {
 		{ValueMatch{Name: "k", Value: "100%zz"}, "?k=100%zz", true},
 		{ValueMatch{Name: "k", Value: ""}, "?k", true},
 		{ValueMatch{Name: "k", Value: ""}, "?kk=1", false},
-		{ValueMatch{Name: "k", Value: "a.c", Regex: true}, "?k=a%20c", true},
-		{ValueMatch{Name: "k", Value: "a.c", Regex: true}, "?k=abcd", false}, // the whole value
+		{ValueMatch{Name: "k", Value: "a.c", Kind: TextRegex}, "?k=a%20c", true},
+		{ValueMatch{Name: "k", Value: "a.c", Kind: TextRegex}, "?k=abcd", false}, // the whole value
 	}
 	for _, tt := range tests {
 		r := get("h", "/")
@@ -286,8 +286,8 @@ func TestListenerFor(t *testing.T) {
 func TestMatchDoesNotAllocate(t *testing.T) {
 	all := Match{
 		Path: prefix("/p").Path, Method: "GET",
-		Headers: []ValueMatch{{Name: "k", Value: "[0-9]+", Regex: true}, {Name: "l", Value: "2"}},
-		Query:   []ValueMatch{{Name: "k", Value: "3.3", Regex: true}, {Name: "l", Value: "4 4"}},
+		Headers: []ValueMatch{{Name: "k", Value: "[0-9]+", Kind: TextRegex}, {Name: "l", Value: "2"}},
+		Query:   []ValueMatch{{Name: "k", Value: "3.3", Kind: TextRegex}, {Name: "l", Value: "4 4"}},
 	}
 	snap, _ := Compile(oneListener(route("r", "*.a", all, regex("/q.*")), route("s", "x.a", prefix("/s"))))
 	p := snap.Port(port80)

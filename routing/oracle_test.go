@@ -157,7 +157,7 @@ func judgeRoute(route *Route, l *Listener, r *Request) (list []holding) {
 func broken(m Match) bool {
 	bad := func(expr string) bool { _, err := regexp.Compile(expr); return err != nil }
 	for _, v := range slices.Concat(m.Headers, m.Query) {
-		if v.Regex && bad(v.Value) {
+		if v.Kind == TextRegex && bad(v.Value) {
 			return true
 		}
 	}
@@ -194,7 +194,7 @@ func distinct(list []ValueMatch) (kept []ValueMatch) {
 }
 
 func judgeValue(v ValueMatch, value string) bool {
-	if v.Regex {
+	if v.Kind == TextRegex {
 		return wholly(v.Value, value)
 	}
 	return value == v.Value

@@ -126,6 +126,17 @@ type Listener struct {
 	// header (version 1 or 2). It belongs to the port: all listeners that
 	// share one agree, and the first in precedence decides where they do not.
 	ProxyProtocol ProxyProtocol
+	// Group makes one server of several listeners of a Gateway (the hosts of an
+	// Istio server): a request for the host of one is not misdirected on a
+	// connection for the name of another. Empty: the listener is its own.
+	Group string
+	// RedirectHTTPS answers every request with 301 to the same URL with https,
+	// whatever the routes (ServerTLSSettings.httpsRedirect).
+	RedirectHTTPS bool
+	// JWT are the rules by which tokens are proved (RequestAuthentication).
+	JWT []JWTRule
+	// Telemetry of what comes in here; nil: the process's own.
+	Telemetry *Telemetry
 }
 
 // ProxyProtocol is what a listener does about PROXY protocol headers.
@@ -151,6 +162,11 @@ type ListenerTLS struct {
 	// suits the client is used, the first of all where none covers it. None
 	// at all asks tlsmgr for a certificate of its local CA.
 	Certificates []CertificateName
+	// MinVersion and MaxVersion are tls.VersionTLS12 and the like; 0: tlsmgr's
+	// defaults. CipherSuites are those of TLS 1.2, by their IANA numbers; none:
+	// tlsmgr's.
+	MinVersion, MaxVersion uint16
+	CipherSuites           []uint16
 }
 
 // ClientValidation is how certificates of clients are checked
@@ -160,6 +176,12 @@ type ClientValidation struct {
 	// AllowInsecure takes connections without a certificate, or with one that
 	// does not verify (mode AllowInsecureFallback).
 	AllowInsecure bool
+	// SANs are names of which a certificate has to have one: DNS names, URIs,
+	// IP addresses or email addresses, with "*" for a prefix or suffix; none for
+	// any. SPKI and Hashes are base64 and hexadecimal SHA-256 of certificates
+	// that are let in; none for any.
+	SANs, SPKI, Hashes []string
+	CRL                []byte // PEM: certificates that are not let in any longer
 }
 
 // A Certificate is a key pair. The key never prints.
@@ -184,6 +206,13 @@ type Route struct {
 	// route is the more specific (GatewayRouteHostnameIntersectionPrecedence).
 	Attached []Attachment
 	Rules    []Rule
+	// Ordered says that the rules are tried in the author's order, and those of
+	// older routes first, but for rules without matches, which come last of all
+	// (VirtualService). They come after the rules of all routes that are not
+	// ordered on the same host of the same listener. A host that has an ordered
+	// route is the last that is looked at: what none of its rules takes is
+	// answered with 404, and not by a less specific host.
+	Ordered bool
 }
 
 // An Attachment binds a route to one listener.
@@ -207,6 +236,14 @@ type Match struct {
 	Method  string // empty for any
 	Headers []ValueMatch
 	Query   []ValueMatch
+	// Sources are where the connection comes from: one of them; none for any.
+	Sources []netip.Prefix
+	// Destinations are where it goes to: one of them; none for any. Of a
+	// gateway it is its own address.
+	Destinations []netip.Prefix
+	// Claims are of the token that the listener's JWT rules have proved: all of
+	// them. A request without such a token has none.
+	Claims []ClaimMatch
 }
 
 // PathKind is how a PathMatch compares. Its text is the name that Gateway API
@@ -216,21 +253,49 @@ type PathKind uint8
 const (
 	PathPrefix PathKind = iota // by whole segments: "/shop" covers "/shop/cart", not "/shopping"
 	PathExact
-	PathRegex  // the whole path, RE2
-	PathMethod // of two segments the last: "Get" is gRPC's method of every "/service/Get"
+	PathRegex      // the whole path, RE2
+	PathMethod     // of two segments the last: "Get" is gRPC's method of every "/service/Get"
+	PathTextPrefix // by bytes: "/shop" covers "/shopping" (Istio's StringMatch.prefix)
 )
 
 // A PathMatch holds for some paths. The zero PathMatch holds for all.
 type PathMatch struct {
 	Kind  PathKind
 	Value string
+	// IgnoreCase compares ASCII letters in either case (ignoreUriCase of a
+	// VirtualService); not with PathRegex and PathMethod.
+	IgnoreCase bool
 }
+
+// TextKind is how a text compares.
+type TextKind uint8
+
+const (
+	TextExact   TextKind = iota
+	TextPrefix           // by bytes
+	TextRegex            // the whole text, RE2
+	TextPresent          // any text, where there is one at all
+)
 
 // A ValueMatch compares the value of a header or a query parameter.
 type ValueMatch struct {
-	Name  string // of a header in lower case; of a query parameter exactly
+	// Name is that of a header in lower case, or ":method", ":scheme" or
+	// ":authority" (with its port, as it was sent); of a query parameter exactly.
+	Name  string
+	Kind  TextKind
 	Value string
-	Regex bool // Value is an RE2 expression for the whole value
+	// Not turns the match around: it holds where there is no such value, too
+	// (withoutHeaders of a VirtualService).
+	Not bool
+}
+
+// A ClaimMatch compares a claim of a token. A claim that is a list holds where
+// one of its elements does.
+type ClaimMatch struct {
+	Path  []string // the claim's name, and those below it
+	Kind  TextKind
+	Value string
+	Not   bool
 }
 
 // An Action is what is done with a request. Exactly one of Backends,
@@ -238,8 +303,10 @@ type ValueMatch struct {
 type Action struct {
 	Backends []Backend
 	Redirect *Redirect
-	Status   int // answered by the gateway itself; 0 means not
+	Status   int    // answered by the gateway itself; 0 means not
+	Body     string // of Status's answer; empty: a line that says what the status means
 
+	Fault    *Fault // nil: none
 	Request  HeaderChange
 	Response HeaderChange
 	Rewrite  *Rewrite
@@ -283,7 +350,18 @@ type Header struct{ Name, Value string }
 // PathEdit changes a path, for a rewrite or a redirect.
 type PathEdit struct {
 	Full   *string // replaces the whole path
-	Prefix *string // replaces the matched prefix
+	Prefix *string // replaces the matched prefix, by whole segments
+	// Matched replaces what the match took, byte by byte: the prefix of a match
+	// by prefix, else the whole path (HTTPRewrite.uri of a VirtualService).
+	Matched *string
+	Regex   *RegexEdit
+}
+
+// A RegexEdit replaces what an expression finds in a path, each time
+// (HTTPRewrite.uriRegexRewrite of a VirtualService).
+type RegexEdit struct {
+	Pattern string // RE2
+	With    string // "\1" is what the first group has found
 }
 
 // A Rewrite changes the request that a backend sees.
@@ -294,12 +372,37 @@ type Rewrite struct {
 
 // A Redirect answers with another place to go to.
 type Redirect struct {
-	Scheme string // empty: the request's
-	Host   string // empty: the request's, without its port
-	Port   uint16 // 0: by HTTPRequestRedirectFilter.port's rules
-	Status int    // 301, 302, 303, 307, 308
-	Path   PathEdit
+	Scheme   string // empty: the request's
+	Host     string // empty: the request's, without its port
+	Port     uint16 // 0: as PortFrom says
+	PortFrom RedirectPort
+	Status   int // 301, 302, 303, 307, 308
+	Path     PathEdit
 }
+
+// RedirectPort says which port a redirect without one has.
+type RedirectPort string
+
+const (
+	RedirectPortByRule    RedirectPort = ""          // by HTTPRequestRedirectFilter.port's rules
+	RedirectPortAuthority RedirectPort = "authority" // that of the request's authority, but none that is another scheme's own (Istio without port)
+	RedirectPortScheme    RedirectPort = "scheme"    // none: the scheme's own (FROM_PROTOCOL_DEFAULT)
+	RedirectPortListener  RedirectPort = "listener"  // the one that the request came to (FROM_REQUEST_PORT)
+)
+
+// A Fault is injected into a share of the requests, to see what comes of it
+// (HTTPFaultInjection of a VirtualService). Delay and abort are drawn
+// independently.
+type Fault struct {
+	Delay      time.Duration // before anything else is done
+	DelayShare Share
+	Status     int // answered in place of the rule's action; 0: GRPC says
+	GRPC       int // the grpc-status to answer, where Status is 0
+	AbortShare Share
+}
+
+// A Share is some of the requests: 100/100 is all, and 0/0 none.
+type Share struct{ Numerator, Denominator uint32 }
 
 // A Mirror sends a copy of some requests, and ignores what comes back.
 type Mirror struct {
@@ -324,12 +427,23 @@ type ExternalAuth struct {
 
 // CORS is HTTPCORSFilter (GEP-1767): the gateway answers preflights itself.
 type CORS struct {
-	AllowOrigins     []string // "*", exact, or with a wildcard: "https://*.example.com"
+	AllowOrigins     []string      // "*", exact, or with a wildcard: "https://*.example.com"
+	AllowOriginTexts []OriginMatch // besides those
 	AllowCredentials bool
 	AllowMethods     []string
 	AllowHeaders     []string
 	ExposeHeaders    []string
 	MaxAge           time.Duration
+	// ForwardUnmatched sends preflights of other origins to the backend
+	// (unmatchedPreflights of a VirtualService) in place of an answer that
+	// allows nothing.
+	ForwardUnmatched bool
+}
+
+// An OriginMatch compares an origin.
+type OriginMatch struct {
+	Kind  TextKind // TextPrefix or TextRegex
+	Value string
 }
 
 // Timeouts bound an exchange; 0 is the default, negative is none.
@@ -343,7 +457,28 @@ type Retry struct {
 	Attempts int           // after the first; 0 means no retries at all
 	Codes    []int         // statuses that are tried again
 	Backoff  time.Duration // the least time before the next try, doubled each time, with jitter
+	// On are the conditions by which a try is repeated, besides Codes; nil: those
+	// that package proxy has for a Retry of Gateway API.
+	On []RetryOn
 }
+
+// RetryOn is a condition of retries, by the name that Envoy has for it.
+type RetryOn string
+
+const (
+	RetryOn5xx              RetryOn = "5xx"
+	RetryOnGatewayError     RetryOn = "gateway-error" // 502, 503, 504
+	RetryOnReset            RetryOn = "reset"
+	RetryOnResetBefore      RetryOn = "reset-before-request"
+	RetryOnConnectFailure   RetryOn = "connect-failure"
+	RetryOnRefusedStream    RetryOn = "refused-stream"
+	RetryOnRetriable4xx     RetryOn = "retriable-4xx" // 409
+	RetryOnCancelled        RetryOn = "cancelled"     // of gRPC, as those below
+	RetryOnDeadlineExceeded RetryOn = "deadline-exceeded"
+	RetryOnInternal         RetryOn = "internal"
+	RetryOnExhausted        RetryOn = "resource-exhausted"
+	RetryOnUnavailable      RetryOn = "unavailable"
+)
 
 // Session keeps a client on one endpoint (GEP-1619).
 type Session struct {
@@ -355,125 +490,4 @@ type Session struct {
 	// Permanent makes the cookie last for Absolute; otherwise it ends with
 	// the browser's session.
 	Permanent bool
-}
-
-// Upstream is the protocol that a cluster's endpoints speak.
-type Upstream string
-
-const (
-	UpstreamHTTP1 Upstream = "HTTP/1.1" // WebSocket too
-	UpstreamHTTP2 Upstream = "HTTP/2"   // by prior knowledge; by ALPN with TLS
-	UpstreamAuto  Upstream = "auto"     // with TLS: what ALPN chooses
-	UpstreamTCP   Upstream = "TCP"      // of streams: bytes as they come, with TLS without ALPN
-	UpstreamUDP   Upstream = "UDP"      // of streams: datagrams as they come, never with TLS
-)
-
-// A Cluster is a named set of endpoints with one way of talking to them. Zero
-// values mean the defaults that package upstream documents.
-type Cluster struct {
-	Name     ClusterName
-	Origin   Origin
-	Protocol Upstream
-	TLS      *UpstreamTLS // not for what a listener passes through, which is TLS already
-	Balance  Balance
-	Limits   Limits
-	Ejection Ejection
-	Retries  *RetryBudget // nil: the default (see proxy)
-
-	ConnectTimeout time.Duration
-	IdleTimeout    time.Duration // of a pooled connection
-	SlowStart      time.Duration // 0: none
-
-	// ProxyProtocol is the version (1, 2) of the PROXY protocol header that
-	// each connection to an endpoint begins with; 0 is none. HTTP connections
-	// are not shared between clients then.
-	ProxyProtocol uint8
-
-	// For telemetry: the Service that the cluster stands for.
-	Service, Namespace string
-	Port               uint16
-}
-
-// UpstreamTLS is how the gateway speaks TLS to endpoints (BackendTLSPolicy).
-type UpstreamTLS struct {
-	ServerName string   // SNI, and the name checked unless SANs are given
-	SANs       []string // DNS names, or URIs; one of them must be in the certificate
-	Roots      []byte   // PEM; empty: the system's
-	// Insecure skips verification: appProtocol https without a policy. The
-	// Service's author asked for TLS and named nobody to trust.
-	Insecure bool
-	// Certificate is shown to endpoints that ask for one; may be empty.
-	Certificate CertificateName
-}
-
-// BalanceKind is how an endpoint is picked.
-type BalanceKind string
-
-const (
-	RoundRobin   BalanceKind = "round-robin"
-	LeastRequest BalanceKind = "least-request" // the better of two random ones; the default
-	Random       BalanceKind = "random"
-	RingHash     BalanceKind = "ring-hash"
-	Maglev       BalanceKind = "maglev"
-)
-
-// Balance is a cluster's load balancing.
-type Balance struct {
-	Kind BalanceKind // empty: LeastRequest
-	// HashOn says what RingHash and Maglev hash: "source-ip", "header:NAME",
-	// "cookie:NAME", "query:NAME". Empty: source-ip.
-	HashOn string
-}
-
-// Limits bound what a cluster takes, over all loops; 0 is the default,
-// negative is none.
-type Limits struct {
-	Connections    int // to each endpoint
-	Requests       int // active in the cluster
-	Pending        int // that wait for a connection
-	RequestsOnConn int // before a connection is retired
-}
-
-// Ejection is passive health: an endpoint that fails is left out for a while.
-type Ejection struct {
-	Off         bool
-	Consecutive int           // failed exchanges in a row; a refused connection ejects at once
-	Base        time.Duration // of the first ejection; grows with each
-	MaxPercent  int           // of the endpoints that may be out at once
-}
-
-// A RetryBudget bounds how many of the requests to a cluster may be retries, in
-// each gateway pod (RetryConstraint, GEP-3388). A retry that it does not let
-// through is answered with 503.
-type RetryBudget struct {
-	Percent  int           // 0-100: of the requests of the last Interval, retries among them
-	Interval time.Duration // 1 s to 1 h
-	// Least is how many retries in each LeastInterval are let through where
-	// Percent would let less through.
-	Least         int
-	LeastInterval time.Duration // up to 1 h
-}
-
-// Endpoints are the addresses of a cluster. They have a road of their own: a
-// change of them compiles nothing.
-type Endpoints struct {
-	Cluster ClusterName
-	List    []Endpoint
-}
-
-// An Endpoint is one address. Conditions are EndpointSlice's.
-//
-// A gateway sends to the endpoints that are for its node while one of them is
-// healthy, else to those for its zone, else to any. Where it knows neither, or
-// an endpoint is for nobody, all are alike to it.
-type Endpoint struct {
-	Addr        netip.AddrPort
-	Weight      uint32   // 0 means 1
-	Zone        string   // where it is, for people: that alone prefers nothing
-	ForZones    []string // whose gateways it is for (KEP-4444)
-	ForNodes    []string // the same, and nearer (KEP-3015)
-	Ready       bool
-	Serving     bool
-	Terminating bool
-	Workload    string // "pod" name, for logs
 }

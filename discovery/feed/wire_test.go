@@ -128,7 +128,7 @@ func someParts() []any {
 				Name: "all", Origin: o.At("spec.rules[0]"),
 				Matches: []routing.Match{{
 					Path: routing.PathMatch{Kind: routing.PathExact, Value: "/cart"}, Method: "GET",
-					Headers: []routing.ValueMatch{{Name: "x-env", Value: "a|b", Regex: true}}, Query: []routing.ValueMatch{{Name: "q", Value: "<&>\"\u2028ö"}},
+					Headers: []routing.ValueMatch{{Name: "x-env", Value: "a|b", Kind: routing.TextRegex}}, Query: []routing.ValueMatch{{Name: "q", Value: "<&>\"\u2028ö"}},
 				}},
 				Action: routing.Action{
 					Backends: []routing.Backend{{

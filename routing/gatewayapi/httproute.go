@@ -106,7 +106,7 @@ func (b *ruleBuilder) valueMatch(field, kind string, v *routing.ValueMatch) bool
 	case "Exact":
 		return true
 	case "RegularExpression":
-		v.Regex = true
+		v.Kind = routing.TextRegex
 		return b.expression(field+".value", v.Value)
 	}
 	b.unsupported(field+".type", "type %s: want Exact or RegularExpression", kind)
