@@ -37,11 +37,17 @@ func fill(r *rand.Rand, v reflect.Value) {
 	case *netip.AddrPort:
 		*p = netip.MustParseAddrPort("10.0.0.1:80")
 		return
+	case *netip.Prefix:
+		*p = netip.MustParsePrefix("10.0.0.0/8")
+		return
 	case *time.Time:
 		*p = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 		return
 	case *routing.PathKind:
-		*p = routing.PathKind(r.IntN(4))
+		*p = routing.PathKind(r.IntN(5))
+		return
+	case *routing.TextKind:
+		*p = routing.TextKind(r.IntN(4))
 		return
 	}
 	if r.IntN(3) == 0 {
@@ -73,10 +79,12 @@ func fill(r *rand.Rand, v reflect.Value) {
 	case reflect.Bool:
 		v.SetBool(true)
 	default:
-		n := 1 + r.IntN(100)
-		if v.CanInt() {
+		switch n := 1 + r.IntN(100); {
+		case v.CanInt():
 			v.SetInt(int64(n))
-		} else {
+		case v.CanFloat():
+			v.SetFloat(float64(n))
+		default:
 			v.SetUint(uint64(n))
 		}
 	}
