@@ -159,7 +159,9 @@ func TestMirrorsThatCanWorkStay(t *testing.T) {
 }
 
 func TestRuleWithInvalidMatchIsLeftOut(t *testing.T) {
-	value := func(name, value string) []ValueMatch { return []ValueMatch{{Name: name, Value: value, Kind: TextRegex}} }
+	value := func(name, value string) []ValueMatch {
+		return []ValueMatch{{Name: name, Value: value, Kind: TextRegex}}
+	}
 	tests := map[string]Match{
 		"match 1: path: error parsing regexp: missing closing ): `(`":         regex("("),
 		"match 1: path: error parsing regexp: unexpected ): `a)|(b`":          regex("a)|(b"),

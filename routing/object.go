@@ -1,5 +1,7 @@
 package routing
 
+import "cmp"
+
 // An ObjectKey names one object of a dialect: "HTTPRoute shop/cart". The kind
 // alone tells API groups apart, as no two kinds that Fairway reads share one.
 type ObjectKey struct{ Kind, Namespace, Name string }
@@ -10,4 +12,9 @@ func (k ObjectKey) String() string { return k.Origin().String() }
 // Origin returns the origin of the whole object.
 func (k ObjectKey) Origin() Origin {
 	return Origin{Kind: k.Kind, Namespace: k.Namespace, Name: k.Name}
+}
+
+// Compare orders keys by kind, namespace and name.
+func (k ObjectKey) Compare(l ObjectKey) int {
+	return cmp.Or(cmp.Compare(k.Kind, l.Kind), cmp.Compare(k.Namespace, l.Namespace), cmp.Compare(k.Name, l.Name))
 }

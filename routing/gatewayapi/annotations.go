@@ -78,7 +78,7 @@ var annotations = map[string]func(s *settings, value string) error{
 
 // settings returns those of a Service, the defaults where there is none.
 func (r *reading) settings(ns, name string) settings {
-	s, _ := r.value(cellID{kind: serviceCell, ns: ns, name: name}).(settings)
+	s, _ := r.Value(cellID{Kind: serviceCell, NS: ns, Name: name}).(settings)
 	return s
 }
 
@@ -86,7 +86,7 @@ func (r *reading) settings(ns, name string) settings {
 // them. What is bad is left out, with a Problem; the Service is served with
 // the rest.
 func (t *Translator) service(r *reading) outcome {
-	svc := object[corev1.Service](r, "Service", r.id.ns, r.id.name)
+	svc := object[corev1.Service](r, "Service", r.ID.NS, r.ID.Name)
 	if svc == nil {
 		return outcome{}
 	}
@@ -105,16 +105,16 @@ func (t *Translator) service(r *reading) outcome {
 			}
 		}
 		if err != nil {
-			report.problem("metadata.annotations["+key+"]", reasonInvalidAnnotation, err.Error())
+			report.Problem("metadata.annotations["+key+"]", reasonInvalidAnnotation, err.Error())
 		}
 	}
 	if b := &s.balance; b.HashOn != "" && b.Kind != routing.RingHash && b.Kind != routing.Maglev {
-		report.problem("metadata.annotations["+annotationPrefix+"hash-on]", reasonInvalidAnnotation,
+		report.Problem("metadata.annotations["+annotationPrefix+"hash-on]", reasonInvalidAnnotation,
 			"without load-balancing ring-hash or maglev nothing is hashed")
 		b.HashOn = ""
 	}
 	if _, err := distributionOf(svc); err != nil {
-		report.problem("spec.trafficDistribution", reasonUnsupportedValue, err.Error())
+		report.Problem("spec.trafficDistribution", reasonUnsupportedValue, err.Error())
 	}
 	if len(report.Problems) == 0 {
 		report = nil
@@ -123,7 +123,7 @@ func (t *Translator) service(r *reading) outcome {
 			return cmp.Compare(a.Origin.Field, b.Origin.Field)
 		})
 	}
-	return outcome{value: s, report: report}
+	return outcome{Value: s, Report: report}
 }
 
 func parseLimit(to *int, v string) error {

@@ -38,14 +38,14 @@ type door struct {
 // Listeners that are not accepted are doors too: status
 // does not keep a route from being attached.
 func (t *Translator) doors(r *reading) outcome {
-	h := holderOf(r.id)
+	h := holderOf(r.ID)
 	o := r.roster(h)
 	if o == nil {
 		return outcome{}
 	}
 	f := r.frame(o.gateway)
 	if f == nil {
-		return outcome{value: &doors{absent: "Gateway " + o.gateway.String()}}
+		return outcome{Value: &doors{absent: "Gateway " + o.gateway.String()}}
 	}
 	d := &doors{gateway: o.gateway, ours: f.ours}
 	if f.ours && !o.admitted {
@@ -54,7 +54,7 @@ func (t *Translator) doors(r *reading) outcome {
 	for _, l := range o.listeners {
 		d.list = append(d.list, door{l.name, l.port, pattern(l.hostname), l.passesThrough(), l.kinds, l.from, l.selector})
 	}
-	return outcome{value: d}
+	return outcome{Value: d}
 }
 
 // An attachment is where a route wants to be, and may be but for rivals.
@@ -89,16 +89,16 @@ type entry struct {
 func (t *Translator) attach(r *reading) outcome {
 	o := r.routeObject()
 	if o == nil {
-		return outcome{gone: true}
+		return outcome{Gone: true}
 	}
 	a := &attachment{created: o.meta.CreationTimestamp.Time}
 	for i := range o.refs {
 		ref := &o.refs[i]
-		h := holder{string(or(ref.Kind, "Gateway")), string(or(ref.Namespace, gatewayv1.Namespace(r.id.ns))), string(ref.Name)}
+		h := holder{string(or(ref.Kind, "Gateway")), string(or(ref.Namespace, gatewayv1.Namespace(r.ID.NS))), string(ref.Name)}
 		if or(ref.Group, gatewayv1.GroupName) != gatewayv1.GroupName || h.kind != "Gateway" && h.kind != "ListenerSet" {
 			continue
 		}
-		d, _ := r.value(h.cell(doorsCell)).(*doors)
+		d, _ := r.Value(h.cell(doorsCell)).(*doors)
 		switch {
 		case d == nil:
 			a.parents = append(a.parents, parent{ref: i, at: h, absent: h.String()})
@@ -111,12 +111,12 @@ func (t *Translator) attach(r *reading) outcome {
 			a.claims = a.claims || len(p.entries) > 0
 		}
 	}
-	a.claims = a.claims && hasRivals(r.id.part)
+	a.claims = a.claims && hasRivals(r.ID.Part)
 	if a.claims {
-		rules := r.value(rulesID(r.id, false)).(*ruleSet)
+		rules := r.Value(rulesID(r.ID, false)).(*ruleSet)
 		a.claims = len(rules.rules) > 0 || rules.accepted().ok()
 	}
-	return outcome{value: a}
+	return outcome{Value: a}
 }
 
 // enter tries the doors of a holder, and says at which test the last failed.
@@ -145,7 +145,7 @@ func (r *reading) enter(o *routeObject, ref *gatewayv1.ParentReference, h holder
 		return no(string(gatewayv1.RouteReasonNoMatchingParent), "%s has no listener %s", h, printSection(ref)), nil
 	case !allowed:
 		return no(string(gatewayv1.RouteReasonNotAllowedByListeners),
-			"no listener of %s allows %ss of namespace %s", h, r.id.part, r.id.ns), nil
+			"no listener of %s allows %ss of namespace %s", h, r.ID.Part, r.ID.NS), nil
 	case entries == nil:
 		return no(string(gatewayv1.RouteReasonNoMatchingListenerHostname),
 			"no listener of %s has a hostname in common with %s", h, printHosts(o.hosts)), nil
@@ -171,16 +171,16 @@ func printHosts(hosts []gatewayv1.Hostname) string {
 
 // allows reports whether a listener's allowedRoutes let the cell's route in.
 func (r *reading) allows(d *door, h holder) bool {
-	if !slices.ContainsFunc(d.kinds, func(k gatewayv1.RouteGroupKind) bool { return string(k.Kind) == r.id.part }) {
+	if !slices.ContainsFunc(d.kinds, func(k gatewayv1.RouteGroupKind) bool { return string(k.Kind) == r.ID.Part }) {
 		return false
 	}
 	switch d.from {
 	case gatewayv1.NamespacesFromAll:
 		return true
 	case gatewayv1.NamespacesFromSame:
-		return r.id.ns == h.ns
+		return r.ID.NS == h.ns
 	case gatewayv1.NamespacesFromSelector:
-		return d.selector.Matches(namespaceLabels(object[corev1.Namespace](r, "Namespace", "", r.id.ns), r.id.ns))
+		return d.selector.Matches(namespaceLabels(object[corev1.Namespace](r, "Namespace", "", r.ID.NS), r.ID.NS))
 	}
 	return false
 }

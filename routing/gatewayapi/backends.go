@@ -26,20 +26,20 @@ func unresolved(reason gatewayv1.RouteConditionReason, format string, args ...an
 
 // resolve finds the cluster that a reference in a route names.
 func (r *reading) resolve(kind string, as use, ref *gatewayv1.BackendObjectReference) resolution {
-	ns := string(or(ref.Namespace, gatewayv1.Namespace(r.id.ns)))
+	ns := string(or(ref.Namespace, gatewayv1.Namespace(r.ID.NS)))
 	name := string(ref.Name)
 	if group, refKind := or(ref.Group, ""), or(ref.Kind, "Service"); group != "" || refKind != "Service" {
 		return unresolved(gatewayv1.RouteReasonInvalidKind, "%s %s: want a Service", printKind(group, refKind), name)
 	}
-	if !r.permitted(kind, r.id.ns, "Service", ns, name) {
+	if !r.permitted(kind, r.ID.NS, "Service", ns, name) {
 		return unresolved(gatewayv1.RouteReasonRefNotPermitted,
-			"Service %s/%s: no ReferenceGrant allows %ss of namespace %s", ns, name, kind, r.id.ns)
+			"Service %s/%s: no ReferenceGrant allows %ss of namespace %s", ns, name, kind, r.ID.NS)
 	}
 	if ref.Port == nil || *ref.Port < 1 || *ref.Port > 65535 {
 		return unresolved(gatewayv1.RouteReasonBackendNotFound, "Service %s/%s: want a port", ns, name)
 	}
 	to := target{port: uint16(*ref.Port), use: as}
-	return r.value(cellID{backendCell, ns, name, to.part()}).(resolution)
+	return r.Value(cellID{Kind: backendCell, NS: ns, Name: name, Part: to.part()}).(resolution)
 }
 
 func printKind(group gatewayv1.Group, kind gatewayv1.Kind) string {
@@ -52,11 +52,11 @@ func printKind(group gatewayv1.Group, kind gatewayv1.Kind) string {
 // backend decides which cluster stands for a port of a Service. It is a cell
 // of its own so that what a route reads of a Service is only that.
 func (t *Translator) backend(r *reading) outcome {
-	return outcome{value: r.backendOf(parseTarget(r.id.part))}
+	return outcome{Value: r.backendOf(parseTarget(r.ID.Part))}
 }
 
 func (r *reading) backendOf(to target) resolution {
-	ns, name := r.id.ns, r.id.name
+	ns, name := r.ID.NS, r.ID.Name
 	svc := object[corev1.Service](r, "Service", ns, name)
 	if svc == nil {
 		return unresolved(gatewayv1.RouteReasonBackendNotFound, "Service %s/%s: not found", ns, name)
@@ -85,7 +85,7 @@ func (r *reading) backendOf(to target) resolution {
 	case to.use == tlsUse && r.policyFor(target{use: tcpUse}, port) == nil:
 		to.use = tcpUse
 	}
-	out := resolution{cluster: cellID{clusterCell, ns, name, to.part()}, secure: says.tls || policy != nil}
+	out := resolution{cluster: cellID{Kind: clusterCell, NS: ns, Name: name, Part: to.part()}, secure: says.tls || policy != nil}
 	if !to.use.isStream() {
 		out.session = r.settings(ns, name).traffic.session
 	}

@@ -85,8 +85,7 @@ func TestAnEditRunsOnlyWhatReadsIt(t *testing.T) {
 		tr := New(w, largeOptions)
 		tr.Update(w.keys())
 		ran := 0
-		formula := tr.sheet.formula
-		tr.sheet.formula = func(r *reading) outcome { ran++; return formula(r) }
+		tr.sheet.Trace(func(cellID) { ran++ })
 		for _, e := range edits {
 			ran = 0
 			tr.Update([]routing.ObjectKey{e.edit(w)})

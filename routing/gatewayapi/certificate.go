@@ -21,19 +21,19 @@ type keyPair struct {
 
 // keyPair checks a Secret and makes a Certificate of it.
 func (t *Translator) keyPair(r *reading) outcome {
-	s := object[corev1.Secret](r, "Secret", r.id.ns, r.id.name)
+	s := object[corev1.Secret](r, "Secret", r.ID.NS, r.ID.Name)
 	if s == nil {
-		return outcome{value: keyPair{problem: fmt.Sprintf("Secret %s/%s: not found", r.id.ns, r.id.name)}}
+		return outcome{Value: keyPair{problem: fmt.Sprintf("Secret %s/%s: not found", r.ID.NS, r.ID.Name)}}
 	}
 	if err := checkKeyPair(s); err != nil {
-		return outcome{value: keyPair{problem: fmt.Sprintf("Secret %s/%s: %v", r.id.ns, r.id.name, err)}}
+		return outcome{Value: keyPair{problem: fmt.Sprintf("Secret %s/%s: %v", r.ID.NS, r.ID.Name, err)}}
 	}
-	name := routing.CertificateName(r.id.ns + "/" + r.id.name)
+	name := routing.CertificateName(r.ID.NS + "/" + r.ID.Name)
 	return outcome{
-		value: keyPair{name: name},
-		parts: []any{&routing.Certificate{
+		Value: keyPair{name: name},
+		Parts: []any{&routing.Certificate{
 			Name:   name,
-			Origin: routing.Origin{Kind: "Secret", Namespace: r.id.ns, Name: r.id.name},
+			Origin: routing.Origin{Kind: "Secret", Namespace: r.ID.NS, Name: r.ID.Name},
 			Chain:  s.Data[corev1.TLSCertKey],
 			Key:    s.Data[corev1.TLSPrivateKeyKey],
 		}},
@@ -63,7 +63,7 @@ func (r *reading) certificate(of holder, ref *gatewayv1.SecretObjectReference, r
 		return "", no(string(gatewayv1.ListenerReasonRefNotPermitted),
 			"Secret %s/%s: no ReferenceGrant allows %ss of namespace %s", ns, name, of.kind, of.ns)
 	}
-	pair := r.value(cellID{kind: keyPairCell, ns: ns, name: name}).(keyPair)
+	pair := r.Value(cellID{Kind: keyPairCell, NS: ns, Name: name}).(keyPair)
 	if pair.problem != "" {
 		return "", no(reason, "%s", pair.problem)
 	}
@@ -82,15 +82,15 @@ type identity struct {
 // not in order is not shown: backends that want one turn the Gateway away.
 func (t *Translator) identity(r *reading) outcome {
 	out := identity{resolved: yes(string(gatewayv1.GatewayReasonResolvedRefs))}
-	f := r.frame(parentName{r.id.ns, r.id.name})
+	f := r.frame(parentName{r.ID.NS, r.ID.Name})
 	if f != nil && f.client != nil {
-		name, v := r.certificate(holder{"Gateway", r.id.ns, r.id.name}, f.client, string(gatewayv1.GatewayReasonInvalidClientCertificateRef))
+		name, v := r.certificate(holder{"Gateway", r.ID.NS, r.ID.Name}, f.client, string(gatewayv1.GatewayReasonInvalidClientCertificateRef))
 		if out.certificate = name; !v.ok() {
 			out.resolved = v
 			out.problems = []note{v.at("spec.tls.backend.clientCertificateRef")}
 		}
 	}
-	return outcome{value: out}
+	return outcome{Value: out}
 }
 
 // checkRoots reports an error unless data is PEM with certificates, all of

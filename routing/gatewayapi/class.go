@@ -27,16 +27,16 @@ const (
 
 // class judges a GatewayClass. Gateways read it, also where there is no object.
 func (t *Translator) class(r *reading) outcome {
-	gc := object[gatewayv1.GatewayClass](r, "GatewayClass", "", r.id.name)
+	gc := object[gatewayv1.GatewayClass](r, "GatewayClass", "", r.ID.Name)
 	if gc == nil {
 		c := class{state: classForeign}
-		if r.id.name == t.opts.DefaultClass && r.id.name != "" {
+		if r.ID.Name == t.opts.DefaultClass && r.ID.Name != "" {
 			c.state = classOurs
 		}
-		return outcome{value: c, gone: true}
+		return outcome{Value: c, Gone: true}
 	}
 	if gc.Spec.ControllerName != t.opts.controllerName() {
-		return outcome{value: class{state: classForeign}}
+		return outcome{Value: class{state: classForeign}}
 	}
 	report := newReport("GatewayClass", gc)
 	report.SupportedFeatures = supportedFeatures()
@@ -47,7 +47,7 @@ func (t *Translator) class(r *reading) outcome {
 		if c.parameters = p; err != nil {
 			c.state = classRejected
 			accepted = no(string(gatewayv1.GatewayClassReasonInvalidParameters), "parametersRef: %v", err)
-			report.problems([]note{accepted.at("spec.parametersRef")})
+			reportNotes(report, []note{accepted.at("spec.parametersRef")})
 		}
 	}
 	list := []metav1.Condition{accepted.as(string(gatewayv1.GatewayClassConditionStatusAccepted))}
@@ -55,7 +55,7 @@ func (t *Translator) class(r *reading) outcome {
 		list = append(list, v.as(string(gatewayv1.GatewayClassConditionStatusSupportedVersion)))
 	}
 	report.Conditions = conditions(gc.Generation, list...)
-	return outcome{value: c, report: report}
+	return outcome{Value: c, Report: report}
 }
 
 // crds are the resources of Gateway API that we read, by the names of their

@@ -71,7 +71,7 @@ func (t target) protocol() corev1.Protocol {
 
 // clusterName is "shop/cart:8080", with the marks of a target's part.
 func clusterName(id cellID) routing.ClusterName {
-	return routing.ClusterName(id.ns + "/" + id.name + ":" + id.part)
+	return routing.ClusterName(id.NS + "/" + id.Name + ":" + id.Part)
 }
 
 // servicePort returns the port of a Service that t names by its number, or nil.
@@ -162,8 +162,8 @@ func speechOf(p *corev1.ServicePort) (speech, error) {
 // cluster makes the cluster of a port. It has no value: those that read it do
 // so to have it there, and to keep it there while they send to it.
 func (t *Translator) cluster(r *reading) outcome {
-	target := parseTarget(r.id.part)
-	svc := object[corev1.Service](r, "Service", r.id.ns, r.id.name)
+	target := parseTarget(r.ID.Part)
+	svc := object[corev1.Service](r, "Service", r.ID.NS, r.ID.Name)
 	if svc == nil {
 		return outcome{}
 	}
@@ -175,11 +175,11 @@ func (t *Translator) cluster(r *reading) outcome {
 	if err != nil {
 		return outcome{}
 	}
-	r.value(cellID{endpointsCell, r.id.ns, r.id.name, r.id.part})
-	s := r.settings(r.id.ns, r.id.name)
+	r.Value(cellID{Kind: endpointsCell, NS: r.ID.NS, Name: r.ID.Name, Part: r.ID.Part})
+	s := r.settings(r.ID.NS, r.ID.Name)
 	c := &routing.Cluster{
-		Name:           clusterName(r.id),
-		Origin:         routing.Origin{Kind: "Service", Namespace: r.id.ns, Name: r.id.name},
+		Name:           clusterName(r.ID),
+		Origin:         routing.Origin{Kind: "Service", Namespace: r.ID.NS, Name: r.ID.Name},
 		Protocol:       says.protocol,
 		Balance:        s.balance,
 		Limits:         s.limits,
@@ -187,8 +187,8 @@ func (t *Translator) cluster(r *reading) outcome {
 		ConnectTimeout: s.connectTimeout,
 		IdleTimeout:    s.idleTimeout,
 		SlowStart:      s.slowStart,
-		Service:        r.id.name,
-		Namespace:      r.id.ns,
+		Service:        r.ID.Name,
+		Namespace:      r.ID.NS,
 		Port:           target.port,
 	}
 	if says.tls {
@@ -217,5 +217,5 @@ func (t *Translator) cluster(r *reading) outcome {
 	if target.use == grpcUse {
 		c.Protocol = routing.UpstreamHTTP2
 	}
-	return outcome{parts: []any{c}}
+	return outcome{Parts: []any{c}}
 }

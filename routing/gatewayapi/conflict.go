@@ -51,7 +51,7 @@ type stake struct {
 	class string
 }
 
-func (s stake) before(other ordered) bool { return s.by.compare(other.(stake).by) < 0 }
+func (s stake) Before(other ordered) bool { return s.by.compare(other.(stake).by) < 0 }
 
 // A bid is a listener that wants a hostname on a port of a Gateway.
 type bid struct {
@@ -72,10 +72,10 @@ func (o *roster) stakes() []gift {
 			continue
 		}
 		b := o.bid(l)
-		out = append(out, gift{o.gateway.cell(bidsFor, l.socket+"/"+pattern(l.hostname)), b})
+		out = append(out, gift{To: o.gateway.cell(bidsFor, l.socket+"/"+pattern(l.hostname)), Item: b})
 		if l.speaksTLS() {
 			for w := range wider(pattern(l.hostname)) {
-				out = append(out, gift{o.gateway.cell(bidsUnder, l.socket+"/"+w), b})
+				out = append(out, gift{To: o.gateway.cell(bidsUnder, l.socket+"/"+w), Item: b})
 			}
 		}
 		if byPort[l.socket] {
@@ -86,7 +86,7 @@ func (o *roster) stakes() []gift {
 		if !l.void {
 			s.class = classes[l.protocol]
 		}
-		out = append(out, gift{o.gateway.cell(stakesIn, l.socket), s})
+		out = append(out, gift{To: o.gateway.cell(stakesIn, l.socket), Item: s})
 	}
 	return out
 }
@@ -129,30 +129,30 @@ func (l *listener) isTwin(m *listener) bool     { return !l.isStranger(m) && m.h
 // of a Gateway. Its value is that object's stake; zero if there is none.
 func (t *Translator) owner(r *reading) outcome {
 	var first stake
-	for _, s := range r.order(cellID{kind: stakesIn, ns: r.id.ns, name: r.id.name, part: r.id.part}) {
+	for _, s := range r.Order(cellID{Kind: stakesIn, NS: r.ID.NS, Name: r.ID.Name, Part: r.ID.Part}) {
 		if s.(stake).class != "" {
 			first = s.(stake)
 			break
 		}
 	}
-	return outcome{value: first}
+	return outcome{Value: first}
 }
 
 // socket decides what a port of a Gateway speaks: what its owner says. It is
 // a cell of its own as nothing changes for others where the owner changes and
 // says the same.
 func (t *Translator) socket(r *reading) outcome {
-	return outcome{value: r.value(cellID{ownerCell, r.id.ns, r.id.name, r.id.part}).(stake).class}
+	return outcome{Value: r.Value(cellID{Kind: ownerCell, NS: r.ID.NS, Name: r.ID.Name, Part: r.ID.Part}).(stake).class}
 }
 
 // hostname decides who has a hostname on a port of a Gateway: the first object
 // in rank that wants it once. Its value is that bid; zero if there is none.
 func (t *Translator) hostname(r *reading) outcome {
-	part := strings.SplitN(r.id.part, "/", 3) // 443, tcp, the hostname
-	gw, socket := parentName{r.id.ns, r.id.name}, part[0]+"/"+part[1]
-	class := r.value(gw.cell(socketCell, socket)).(string)
+	part := strings.SplitN(r.ID.Part, "/", 3) // 443, tcp, the hostname
+	gw, socket := parentName{r.ID.NS, r.ID.Name}, part[0]+"/"+part[1]
+	class := r.Value(gw.cell(socketCell, socket)).(string)
 	var bids []bid
-	for item := range r.bag(gw.cell(bidsFor, r.id.part)) {
+	for item := range r.Bag(gw.cell(bidsFor, r.ID.Part)) {
 		if b := item.(bid); classes[b.protocol] == class && !r.unsettled(gw, socket, b) {
 			bids = append(bids, b)
 		}
@@ -161,16 +161,16 @@ func (t *Translator) hostname(r *reading) outcome {
 	for i, b := range bids {
 		before, after := i > 0 && bids[i-1].by == b.by, i+1 < len(bids) && bids[i+1].by == b.by
 		if !before && !after {
-			return outcome{value: b}
+			return outcome{Value: b}
 		}
 	}
-	return outcome{value: bid{}}
+	return outcome{Value: bid{}}
 }
 
 // unsettled reports whether the stake of a bid's object has no class, on a port
 // that nobody before it has settled: then none of its listeners counts.
 func (r *reading) unsettled(gw parentName, socket string, b bid) bool {
-	return b.void && b.by.compare(r.value(gw.cell(ownerCell, socket)).(stake).by) < 0
+	return b.void && b.by.compare(r.Value(gw.cell(ownerCell, socket)).(stake).by) < 0
 }
 
 // A place is what the listeners beside it leave to a listener.
@@ -182,9 +182,9 @@ type place struct {
 // standing finds the places of the listeners of an object. Its value is
 // a []place, one for each listener.
 func (t *Translator) standing(r *reading) outcome {
-	o := r.roster(holderOf(r.id))
+	o := r.roster(holderOf(r.ID))
 	if o == nil {
-		return outcome{gone: true}
+		return outcome{Gone: true}
 	}
 	if !o.admitted {
 		return outcome{}
@@ -199,13 +199,13 @@ func (t *Translator) standing(r *reading) outcome {
 		if v := o.conflict(r, l); v.reason != "" {
 			places[i].conflict = v
 		} else if !t.opts.Isolated {
-			out.gifts = append(out.gifts, t.claims(r, o, l)...)
+			out.Gifts = append(out.Gifts, t.claims(r, o, l)...)
 		}
 		if l.speaksTLS() {
 			places[i].overlap = o.overlap(r, l)
 		}
 	}
-	out.value = places
+	out.Value = places
 	return out
 }
 
@@ -215,7 +215,7 @@ func (t *Translator) standing(r *reading) outcome {
 // between objects rank decides. Who is not served keeps nobody else away.
 func (o *roster) conflict(r *reading, l *listener) verdict {
 	socket, host, b := l.socket, pattern(l.hostname), o.bid(l)
-	class := r.value(o.gateway.cell(socketCell, socket)).(string)
+	class := r.Value(o.gateway.cell(socketCell, socket)).(string)
 	if class == "" || r.unsettled(o.gateway, socket, b) {
 		if m := sibling(o.listeners, l, l.isStranger); m != nil {
 			return conflicted(gatewayv1.ListenerReasonProtocolConflict, "listener %s has protocol %s on the same port", m.name, m.protocol)
@@ -224,9 +224,9 @@ func (o *roster) conflict(r *reading, l *listener) verdict {
 	}
 	if class != classes[l.protocol] {
 		return conflicted(gatewayv1.ListenerReasonProtocolConflict, "%s has another protocol on port %d",
-			o.mention(r.value(o.gateway.cell(ownerCell, socket)).(stake).by), l.port)
+			o.mention(r.Value(o.gateway.cell(ownerCell, socket)).(stake).by), l.port)
 	}
-	best := r.value(o.gateway.cell(hostnameCell, socket+"/"+host)).(bid)
+	best := r.Value(o.gateway.cell(hostnameCell, socket+"/"+host)).(bid)
 	if best == b {
 		return verdict{}
 	}
@@ -274,9 +274,9 @@ func (o *roster) mention(by rank) string {
 // the same port, or the other way round.
 func (o *roster) overlap(r *reading, l *listener) verdict {
 	socket, host := l.socket, pattern(l.hostname)
-	found := len(r.bag(o.gateway.cell(bidsUnder, socket+"/"+host))) > 0
+	found := len(r.Bag(o.gateway.cell(bidsUnder, socket+"/"+host))) > 0
 	for w := range wider(host) {
-		for item := range r.bag(o.gateway.cell(bidsFor, socket+"/"+w)) {
+		for item := range r.Bag(o.gateway.cell(bidsFor, socket+"/"+w)) {
 			found = found || classes[item.(bid).protocol] == classes[l.protocol]
 		}
 	}

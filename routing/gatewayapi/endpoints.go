@@ -35,9 +35,9 @@ type sliceEndpoint struct {
 
 // slice parses an EndpointSlice and puts it among those of its Service.
 func (t *Translator) slice(r *reading) outcome {
-	s := object[discoveryv1.EndpointSlice](r, "EndpointSlice", r.id.ns, r.id.name)
+	s := object[discoveryv1.EndpointSlice](r, "EndpointSlice", r.ID.NS, r.ID.Name)
 	if s == nil {
-		return outcome{gone: true}
+		return outcome{Gone: true}
 	}
 	service := s.Labels[discoveryv1.LabelServiceName]
 	if service == "" {
@@ -49,16 +49,16 @@ func (t *Translator) slice(r *reading) outcome {
 		report = nil
 	}
 	return outcome{
-		value:  value,
-		report: report,
-		gifts:  []gift{{to: cellID{kind: slicesOf, ns: r.id.ns, name: service}, item: r.id.name}},
+		Value:  value,
+		Report: report,
+		Gifts:  []gift{{To: cellID{Kind: slicesOf, NS: r.ID.NS, Name: service}, Item: r.ID.Name}},
 	}
 }
 
 func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
 	out := &addressSlice{}
 	if s.AddressType == discoveryv1.AddressTypeFQDN {
-		report.problem("addressType", reasonUnsupportedValue, "address type FQDN: want IPv4 or IPv6")
+		report.Problem("addressType", reasonUnsupportedValue, "address type FQDN: want IPv4 or IPv6")
 		return out
 	}
 	for i, p := range s.Ports {
@@ -66,7 +66,7 @@ func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
 			continue
 		}
 		if *p.Port < 1 || *p.Port > 65535 {
-			report.problem(fmt.Sprintf("ports[%d].port", i), reasonUnsupportedValue, fmt.Sprintf("port %d: want 1-65535", *p.Port))
+			report.Problem(fmt.Sprintf("ports[%d].port", i), reasonUnsupportedValue, fmt.Sprintf("port %d: want 1-65535", *p.Port))
 			continue
 		}
 		out.ports = append(out.ports, slicePort{or(p.Name, ""), or(p.Protocol, corev1.ProtocolTCP), uint16(*p.Port)})
@@ -90,7 +90,7 @@ func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
 		// look at them either.
 		addr, err := netip.ParseAddr(e.Addresses[0])
 		if err != nil {
-			report.problem(fmt.Sprintf("endpoints[%d].addresses[0]", i), reasonUnsupportedValue,
+			report.Problem(fmt.Sprintf("endpoints[%d].addresses[0]", i), reasonUnsupportedValue,
 				fmt.Sprintf("address %q: want an IP address", e.Addresses[0]))
 			continue
 		}
@@ -104,15 +104,15 @@ func parseSlice(s *discoveryv1.EndpointSlice, report *Report) *addressSlice {
 // Kubernetes resolves targetPort, by pod, when it writes slices. The cell has
 // no value: a change of endpoints is nobody else's affair.
 func (t *Translator) endpoints(r *reading) outcome {
-	target := parseTarget(r.id.part)
-	out := &routing.Endpoints{Cluster: clusterName(r.id)}
-	svc := object[corev1.Service](r, "Service", r.id.ns, r.id.name)
+	target := parseTarget(r.ID.Part)
+	out := &routing.Endpoints{Cluster: clusterName(r.ID)}
+	svc := object[corev1.Service](r, "Service", r.ID.NS, r.ID.Name)
 	if svc == nil {
-		return outcome{parts: []any{out}}
+		return outcome{Parts: []any{out}}
 	}
 	port := servicePort(svc, target)
 	if port == nil {
-		return outcome{parts: []any{out}}
+		return outcome{Parts: []any{out}}
 	}
 	found := r.endpointsAt(port.Name, target.protocol())
 	prefers, _ := distributionOf(svc) // the error is a Problem of the Service
@@ -121,14 +121,14 @@ func (t *Translator) endpoints(r *reading) outcome {
 		out.List = append(out.List, e.Endpoint)
 	}
 	out.List = merge(oneFamily(out.List, svc.Spec.IPFamilies))
-	return outcome{parts: []any{out}}
+	return outcome{Parts: []any{out}}
 }
 
 // endpointsAt returns what the slices of a Service have for a port of that name.
 func (r *reading) endpointsAt(port string, protocol corev1.Protocol) []sliceEndpoint {
 	var found []sliceEndpoint
-	for name := range r.bag(cellID{kind: slicesOf, ns: r.id.ns, name: r.id.name}) {
-		s, _ := r.value(cellID{kind: sliceCell, ns: r.id.ns, name: name.(string)}).(*addressSlice)
+	for name := range r.Bag(cellID{Kind: slicesOf, NS: r.ID.NS, Name: r.ID.Name}) {
+		s, _ := r.Value(cellID{Kind: sliceCell, NS: r.ID.NS, Name: name.(string)}).(*addressSlice)
 		if s == nil {
 			continue
 		}

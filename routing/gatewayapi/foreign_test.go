@@ -12,11 +12,7 @@ import (
 // ran counts the formulas of each kind that run from now on.
 func ran(t *Translator) map[cellKind]int {
 	counts := map[cellKind]int{}
-	formula := t.sheet.formula
-	t.sheet.formula = func(r *reading) outcome {
-		counts[r.id.kind]++
-		return formula(r)
-	}
+	t.sheet.Trace(func(c cellID) { counts[c.Kind]++ })
 	return counts
 }
 

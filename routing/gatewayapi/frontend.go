@@ -81,14 +81,14 @@ func (t *Translator) validation(r *reading) outcome {
 		accepted: yes(string(gatewayv1.ListenerReasonAccepted)),
 		resolved: yes(string(gatewayv1.ListenerReasonResolvedRefs)),
 	}
-	if f := r.frame(parentName{r.id.ns, r.id.name}); f != nil {
+	if f := r.frame(parentName{r.ID.NS, r.ID.Name}); f != nil {
 		for at, v := range f.validations {
-			if at.part == r.id.part {
+			if at.part == r.ID.Part {
 				out.find(r, at.field, v)
 			}
 		}
 	}
-	return outcome{value: out}
+	return outcome{Value: out}
 }
 
 func (out *validation) find(r *reading, field string, v *gatewayv1.FrontendTLSValidation) {
@@ -123,15 +123,15 @@ func (out *validation) find(r *reading, field string, v *gatewayv1.FrontendTLSVa
 // roots reads the certificates that a caCertificateRef of a Gateway names. The
 // verdict has a reason if it cannot be used.
 func (r *reading) roots(ref *gatewayv1.ObjectReference) ([]byte, verdict) {
-	ns, name := string(or(ref.Namespace, gatewayv1.Namespace(r.id.ns))), string(ref.Name)
+	ns, name := string(or(ref.Namespace, gatewayv1.Namespace(r.ID.NS))), string(ref.Name)
 	kind := string(ref.Kind)
 	if ref.Group != "" || kind != "ConfigMap" && kind != "Secret" {
 		return nil, no(string(gatewayv1.ListenerReasonInvalidCACertificateKind),
 			"%s %s: want a ConfigMap or a Secret", printKind(ref.Group, ref.Kind), name)
 	}
-	if !r.permitted("Gateway", r.id.ns, kind, ns, name) {
+	if !r.permitted("Gateway", r.ID.NS, kind, ns, name) {
 		return nil, no(string(gatewayv1.ListenerReasonRefNotPermitted),
-			"%s %s/%s: no ReferenceGrant allows Gateways of namespace %s", kind, ns, name, r.id.ns)
+			"%s %s/%s: no ReferenceGrant allows Gateways of namespace %s", kind, ns, name, r.ID.NS)
 	}
 	var pem []byte
 	var err error
@@ -162,7 +162,7 @@ func (s *listenerState) validateClients(r *reading, f *frame, l *listener) {
 	if !found {
 		return
 	}
-	v := r.value(f.gateway.cell(validationCell, part)).(validation)
+	v := r.Value(f.gateway.cell(validationCell, part)).(validation)
 	s.client = v.client
 	if !v.resolved.ok() {
 		s.unresolved(v.resolved)
@@ -175,6 +175,6 @@ func (s *listenerState) validateClients(r *reading, f *frame, l *listener) {
 // reportValidation adds the Problems of what is in spec.tls.frontend.
 func (g *gateway) reportValidation(r *reading, report *Report) {
 	for at := range g.validations {
-		report.problems(r.value(g.frame.gateway.cell(validationCell, at.part)).(validation).problems)
+		reportNotes(report, r.Value(g.frame.gateway.cell(validationCell, at.part)).(validation).problems)
 	}
 }

@@ -22,20 +22,20 @@ type gateway struct {
 
 // gateway parses a Gateway. Where there is no Gateway its value is nil.
 func (t *Translator) gateway(r *reading) outcome {
-	o := object[gatewayv1.Gateway](r, "Gateway", r.id.ns, r.id.name)
-	if o == nil || !r.planted {
-		return outcome{gone: true}
+	o := object[gatewayv1.Gateway](r, "Gateway", r.ID.NS, r.ID.Name)
+	if o == nil || !r.Planted {
+		return outcome{Gone: true}
 	}
-	class := r.value(cellID{kind: classCell, name: string(o.Spec.GatewayClassName)}).(class)
-	name := parentName{r.id.ns, r.id.name}
+	class := r.Value(cellID{Kind: classCell, Name: string(o.Spec.GatewayClassName)}).(class)
+	name := parentName{r.ID.NS, r.ID.Name}
 	g := &gateway{frame: frame{gateway: name}, roster: roster{gateway: name}}
 	if class.state == classForeign {
-		return outcome{value: g}
+		return outcome{Value: g}
 	}
 	g.ours, g.admitted = true, true
 	g.accepted = yes(string(gatewayv1.GatewayReasonAccepted))
 	g.frame.created, g.roster.created = o.CreationTimestamp.Time, o.CreationTimestamp.Time
-	g.rank = rank{ns: r.id.ns, name: r.id.name}
+	g.rank = rank{ns: r.ID.NS, name: r.ID.Name}
 	if class.state == classRejected {
 		g.reject("spec.gatewayClassName", no(string(gatewayv1.GatewayReasonInvalidParameters),
 			"GatewayClass %s is not accepted", o.Spec.GatewayClassName))
@@ -53,7 +53,7 @@ func (t *Translator) gateway(r *reading) outcome {
 	}
 	listeners, problems := t.parseListeners(o.Spec.Listeners)
 	g.listeners, g.problems = listeners, append(g.problems, problems...)
-	return outcome{value: g, gifts: g.stakes()}
+	return outcome{Value: g, Gifts: g.stakes()}
 }
 
 func (g *gateway) reject(field string, v verdict) {
@@ -69,7 +69,7 @@ func (g *gateway) findParameters(r *reading, o *gatewayv1.Gateway, class *v1alph
 	if infra := o.Spec.Infrastructure; infra != nil && infra.ParametersRef != nil {
 		ref := infra.ParametersRef
 		var err error
-		if own, err = r.parameters(ref.Group, ref.Kind, r.id.ns, ref.Name); err == nil {
+		if own, err = r.parameters(ref.Group, ref.Kind, r.ID.NS, ref.Name); err == nil {
 			err = v1alpha1.Undelegated(class, own)
 		}
 		if err != nil {
@@ -118,29 +118,29 @@ func (t *Translator) parseAddresses(g *gateway, list []gatewayv1.GatewaySpecAddr
 
 // gatewayState reports a Gateway.
 func (t *Translator) gatewayState(r *reading) outcome {
-	o := object[gatewayv1.Gateway](r, "Gateway", r.id.ns, r.id.name)
+	o := object[gatewayv1.Gateway](r, "Gateway", r.ID.NS, r.ID.Name)
 	if o == nil {
-		return outcome{gone: true}
+		return outcome{Gone: true}
 	}
-	h := holder{"Gateway", r.id.ns, r.id.name}
-	g, _ := r.value(cellID{kind: gatewayCell, ns: r.id.ns, name: r.id.name}).(*gateway)
-	states, _ := r.value(h.cell(listenersCell)).([]listenerState)
+	h := holder{"Gateway", r.ID.NS, r.ID.Name}
+	g, _ := r.Value(cellID{Kind: gatewayCell, NS: r.ID.NS, Name: r.ID.Name}).(*gateway)
+	states, _ := r.Value(h.cell(listenersCell)).([]listenerState)
 	if g == nil || !g.ours {
 		return outcome{}
 	}
 	report := newReport("Gateway", o)
-	report.problems(g.problems)
+	reportNotes(report, g.problems)
 	report.Parameters = g.parameters
 	g.roster.report(r, h, states, o.Generation, report)
-	sets := r.bag(g.roster.gateway.cell(setsOf, ""))
+	sets := r.Bag(g.roster.gateway.cell(setsOf, ""))
 	accepted := int32(sets[acceptedSet])
 	report.AttachedListenerSets = &accepted
 
-	backend := r.value(g.roster.gateway.cell(identityCell, "")).(identity)
-	report.problems(backend.problems)
+	backend := r.Value(g.roster.gateway.cell(identityCell, "")).(identity)
+	reportNotes(report, backend.problems)
 	g.reportValidation(r, report)
 	report.Conditions = conditions(o.Generation, g.conditions(states, backend, sets)...)
-	return outcome{report: report}
+	return outcome{Report: report}
 }
 
 // conditions sums up a Gateway and what its listeners come to. Listeners of

@@ -43,8 +43,8 @@ func TestGolden(t *testing.T) {
 				delete(grown, k)
 				r.apply(tr.Update([]routing.ObjectKey{k}))
 			}
-			if left := r.dump(); left != "" || len(tr.sheet.cells) > 0 {
-				t.Errorf("of nothing there are %d cells, and\n%s", len(tr.sheet.cells), left)
+			if left := r.dump(); left != "" || len(tr.sheet.Cells()) > 0 {
+				t.Errorf("of nothing there are %d cells, and\n%s", len(tr.sheet.Cells()), left)
 			}
 
 			golden := file + ".golden"

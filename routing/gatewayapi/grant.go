@@ -8,13 +8,13 @@ import (
 
 // grant puts a ReferenceGrant among those of its namespace.
 func (t *Translator) grant(r *reading) outcome {
-	g := object[gatewayv1.ReferenceGrant](r, "ReferenceGrant", r.id.ns, r.id.name)
+	g := object[gatewayv1.ReferenceGrant](r, "ReferenceGrant", r.ID.NS, r.ID.Name)
 	if g == nil {
-		return outcome{gone: true}
+		return outcome{Gone: true}
 	}
 	return outcome{
-		value: &g.Spec,
-		gifts: []gift{{to: cellID{kind: grantsIn, ns: r.id.ns}, item: r.id.name}},
+		Value: &g.Spec,
+		Gifts: []gift{{To: cellID{Kind: grantsIn, NS: r.ID.NS}, Item: r.ID.Name}},
 	}
 }
 
@@ -24,21 +24,21 @@ func (r *reading) permitted(fromKind, fromNS, toKind, toNS, toName string) bool 
 	if fromNS == toNS {
 		return true
 	}
-	id := cellID{permitCell, toNS, toName, fromKind + "/" + fromNS + "/" + toKind}
-	return r.value(id).(bool)
+	id := cellID{Kind: permitCell, NS: toNS, Name: toName, Part: fromKind + "/" + fromNS + "/" + toKind}
+	return r.Value(id).(bool)
 }
 
 // permit looks for a ReferenceGrant that allows what its cell stands for, so
 // that an edited grant costs only those whose answer it changes.
 func (t *Translator) permit(r *reading) outcome {
-	what := strings.Split(r.id.part, "/")
+	what := strings.Split(r.ID.Part, "/")
 	fromKind, fromNS, toKind := what[0], what[1], what[2]
 	found := false
-	for name := range r.bag(cellID{kind: grantsIn, ns: r.id.ns}) {
-		g, _ := r.value(cellID{kind: grantCell, ns: r.id.ns, name: name.(string)}).(*gatewayv1.ReferenceGrantSpec)
-		found = found || g != nil && grants(g, fromKind, fromNS, toKind, r.id.name)
+	for name := range r.Bag(cellID{Kind: grantsIn, NS: r.ID.NS}) {
+		g, _ := r.Value(cellID{Kind: grantCell, NS: r.ID.NS, Name: name.(string)}).(*gatewayv1.ReferenceGrantSpec)
+		found = found || g != nil && grants(g, fromKind, fromNS, toKind, r.ID.Name)
 	}
-	return outcome{value: found}
+	return outcome{Value: found}
 }
 
 func grants(g *gatewayv1.ReferenceGrantSpec, fromKind, fromNS, toKind, toName string) bool {

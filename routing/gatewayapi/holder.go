@@ -16,7 +16,9 @@ type parentName struct{ ns, name string }
 func (p parentName) String() string { return p.ns + "/" + p.name }
 
 // cell is a cell that belongs to a Gateway.
-func (p parentName) cell(kind cellKind, part string) cellID { return cellID{kind, p.ns, p.name, part} }
+func (p parentName) cell(kind cellKind, part string) cellID {
+	return cellID{Kind: kind, NS: p.ns, Name: p.name, Part: part}
+}
 
 // A holder is an object that has listeners, and that routes may name as
 // a parent: a Gateway or a ListenerSet.
@@ -25,10 +27,12 @@ type holder struct{ kind, ns, name string }
 func (h holder) String() string { return h.kind + " " + h.ns + "/" + h.name }
 
 // cell is a cell that belongs to a holder.
-func (h holder) cell(kind cellKind) cellID { return cellID{kind, h.ns, h.name, h.kind} }
+func (h holder) cell(kind cellKind) cellID {
+	return cellID{Kind: kind, NS: h.ns, Name: h.name, Part: h.kind}
+}
 
 // holderOf is the holder that such a cell belongs to.
-func holderOf(id cellID) holder { return holder{id.part, id.ns, id.name} }
+func holderOf(id cellID) holder { return holder{id.Part, id.NS, id.Name} }
 
 // listener is the Spec's name of a listener: "shop/edge/https" of a Gateway,
 // "ListenerSet/shop/team/https".
@@ -54,12 +58,12 @@ type roster struct {
 // roster returns the listeners of a holder; nil where there is no such object.
 func (r *reading) roster(h holder) *roster {
 	if h.kind == "Gateway" {
-		if g, _ := r.value(cellID{kind: gatewayCell, ns: h.ns, name: h.name}).(*gateway); g != nil {
+		if g, _ := r.Value(cellID{Kind: gatewayCell, NS: h.ns, Name: h.name}).(*gateway); g != nil {
 			return &g.roster
 		}
 		return nil
 	}
-	if s, _ := r.value(cellID{kind: setCell, ns: h.ns, name: h.name}).(*listenerSet); s != nil {
+	if s, _ := r.Value(cellID{Kind: setCell, NS: h.ns, Name: h.name}).(*listenerSet); s != nil {
 		return &s.roster
 	}
 	return nil
@@ -83,16 +87,16 @@ type frame struct {
 // frame takes the frame out of a Gateway. Where there is no Gateway its value
 // is nil.
 func (t *Translator) frame(r *reading) outcome {
-	g, _ := r.value(cellID{kind: gatewayCell, ns: r.id.ns, name: r.id.name}).(*gateway)
+	g, _ := r.Value(cellID{Kind: gatewayCell, NS: r.ID.NS, Name: r.ID.Name}).(*gateway)
 	if g == nil {
 		return outcome{}
 	}
-	return outcome{value: &g.frame}
+	return outcome{Value: &g.frame}
 }
 
 // frame reads the frame of a Gateway; nil where there is none.
 func (r *reading) frame(gw parentName) *frame {
-	f, _ := r.value(gw.cell(frameCell, "")).(*frame)
+	f, _ := r.Value(gw.cell(frameCell, "")).(*frame)
 	return f
 }
 
@@ -125,46 +129,46 @@ func (f *frame) proxyProtocol(l *listener) routing.ProxyProtocol {
 // are in force. Its value is a []listenerState, nil where the holder does not
 // take part.
 func (t *Translator) listeners(r *reading) outcome {
-	h := holderOf(r.id)
+	h := holderOf(r.ID)
 	o := r.roster(h)
 	if o == nil || !o.admitted {
 		return outcome{}
 	}
 	f := r.frame(o.gateway)
-	places := r.value(h.cell(standingCell)).([]place)
+	places := r.Value(h.cell(standingCell)).([]place)
 	states := make([]listenerState, len(o.listeners))
 	var out outcome
 	for i, l := range o.listeners {
 		states[i] = t.listenerState(r, h, f, l, places[i])
 		if states[i].programmed.ok() {
-			out.parts = append(out.parts, l.part(h, o.created, f, &states[i]))
+			out.Parts = append(out.Parts, l.part(h, o.created, f, &states[i]))
 		}
 	}
-	out.value = states
+	out.Value = states
 	return out
 }
 
 // open lists the listeners of a holder that are in force: routes need to know
 // no more of what comes of a listener.
 func (t *Translator) open(r *reading) outcome {
-	h := holderOf(r.id)
+	h := holderOf(r.ID)
 	o := r.roster(h)
-	states, _ := r.value(h.cell(listenersCell)).([]listenerState)
+	states, _ := r.Value(h.cell(listenersCell)).([]listenerState)
 	var names []gatewayv1.SectionName
 	for i, s := range states {
 		if s.programmed.ok() {
 			names = append(names, o.listeners[i].name)
 		}
 	}
-	return outcome{value: names}
+	return outcome{Value: names}
 }
 
 // report fills in what comes of the listeners of a holder.
 func (o *roster) report(r *reading, h holder, states []listenerState, generation int64, report *Report) {
-	attached := r.bag(h.cell(routesAt))
+	attached := r.Bag(h.cell(routesAt))
 	for i, l := range o.listeners {
 		s := &states[i]
-		report.problems(s.problems)
+		reportNotes(report, s.problems)
 		report.Listeners = append(report.Listeners, gatewayv1.ListenerStatus{
 			Name:           l.name,
 			SupportedKinds: l.kinds,

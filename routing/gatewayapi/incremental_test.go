@@ -68,10 +68,7 @@ func checkHistory(t *testing.T, seed uint64, steps int) {
 // remembered lists the cells of a sheet, with what is in their bags, and the
 // claims of routes.
 func remembered(t *Translator) string {
-	var lines []string
-	for id, c := range t.sheet.cells {
-		lines = append(lines, fmt.Sprintf("cell %v read by %d, reads %d, bag %v", id, len(c.readers), len(c.reads), c.bag))
-	}
+	lines := t.sheet.Cells()
 	for route, claims := range t.rivals.routes {
 		for _, c := range claims {
 			lines = append(lines, fmt.Sprintf("claim %v on %s by %v, lost %t", c.hosts, c.listener, route, c.lostTo != nil))

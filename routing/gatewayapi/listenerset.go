@@ -66,33 +66,33 @@ type listenerSet struct {
 // listenerSet parses a ListenerSet. Its value is nil where there is none, or
 // where its parent is not a Gateway.
 func (t *Translator) listenerSet(r *reading) outcome {
-	o := object[gatewayv1.ListenerSet](r, "ListenerSet", r.id.ns, r.id.name)
-	if o == nil || !r.planted {
-		return outcome{gone: true}
+	o := object[gatewayv1.ListenerSet](r, "ListenerSet", r.ID.NS, r.ID.Name)
+	if o == nil || !r.Planted {
+		return outcome{Gone: true}
 	}
 	ref := o.Spec.ParentRef
 	if or(ref.Group, gatewayv1.GroupName) != gatewayv1.GroupName || or(ref.Kind, "Gateway") != "Gateway" {
 		return outcome{}
 	}
 	s := &listenerSet{roster: roster{
-		gateway: parentName{string(or(ref.Namespace, gatewayv1.Namespace(r.id.ns))), string(ref.Name)},
+		gateway: parentName{string(or(ref.Namespace, gatewayv1.Namespace(r.ID.NS))), string(ref.Name)},
 	}}
 	f := r.frame(s.gateway)
 	if s.absent = f == nil; s.absent || !f.ours {
-		return outcome{value: s}
+		return outcome{Value: s}
 	}
-	s.ours, s.admitted = true, r.admits(f, r.id.ns)
+	s.ours, s.admitted = true, r.admits(f, r.ID.NS)
 	s.created = o.CreationTimestamp.Time
-	s.rank = rank{true, birth(s.created), r.id.ns, r.id.name}
+	s.rank = rank{true, birth(s.created), r.ID.NS, r.ID.Name}
 	if !s.admitted {
-		return outcome{value: s}
+		return outcome{Value: s}
 	}
 	specs := make([]gatewayv1.Listener, len(o.Spec.Listeners))
 	for i, l := range o.Spec.Listeners {
 		specs[i] = gatewayv1.Listener(l)
 	}
 	s.listeners, s.problems = t.parseListeners(specs)
-	return outcome{value: s, gifts: s.stakes()}
+	return outcome{Value: s, Gifts: s.stakes()}
 }
 
 // What ListenerSets let their Gateway count.
@@ -103,32 +103,32 @@ const (
 
 // setState reports a ListenerSet.
 func (t *Translator) setState(r *reading) outcome {
-	o := object[gatewayv1.ListenerSet](r, "ListenerSet", r.id.ns, r.id.name)
+	o := object[gatewayv1.ListenerSet](r, "ListenerSet", r.ID.NS, r.ID.Name)
 	if o == nil {
-		return outcome{gone: true}
+		return outcome{Gone: true}
 	}
-	s, _ := r.value(cellID{kind: setCell, ns: r.id.ns, name: r.id.name}).(*listenerSet)
+	s, _ := r.Value(cellID{Kind: setCell, NS: r.ID.NS, Name: r.ID.Name}).(*listenerSet)
 	if s == nil || !s.ours && !s.absent {
 		return outcome{}
 	}
 	report := newReport("ListenerSet", o)
 	if s.absent {
-		report.problem("spec.parentRef", reasonParentNotFound, "Gateway "+s.gateway.String()+": not found")
-		return outcome{report: report}
+		report.Problem("spec.parentRef", reasonParentNotFound, "Gateway "+s.gateway.String()+": not found")
+		return outcome{Report: report}
 	}
 	report.Gateway = routing.ObjectKey{Kind: "Gateway", Namespace: s.gateway.ns, Name: s.gateway.name}
 	if !s.admitted {
 		refused := no(string(gatewayv1.ListenerSetReasonNotAllowed),
-			"Gateway %s does not allow ListenerSets of namespace %s (spec.allowedListeners)", s.gateway, r.id.ns)
-		report.problems([]note{refused.at("spec.parentRef")})
+			"Gateway %s does not allow ListenerSets of namespace %s (spec.allowedListeners)", s.gateway, r.ID.NS)
+		reportNotes(report, []note{refused.at("spec.parentRef")})
 		report.Conditions = conditions(o.Generation, refused.as("Accepted"), refused.as("Programmed"))
-		return outcome{report: report}
+		return outcome{Report: report}
 	}
-	h := holder{"ListenerSet", r.id.ns, r.id.name}
-	states := r.value(h.cell(listenersCell)).([]listenerState)
-	report.problems(s.problems)
+	h := holder{"ListenerSet", r.ID.NS, r.ID.Name}
+	states := r.Value(h.cell(listenersCell)).([]listenerState)
+	reportNotes(report, s.problems)
 	s.report(r, h, states, o.Generation, report)
-	return outcome{report: report, gifts: s.conclude(r.frame(s.gateway), states, o.Generation, report)}
+	return outcome{Report: report, Gifts: s.conclude(r.frame(s.gateway), states, o.Generation, report)}
 }
 
 // conclude sums up a ListenerSet that its Gateway lets in, and tells the
@@ -155,10 +155,10 @@ func (s *listenerSet) conclude(f *frame, states []listenerState, generation int6
 	report.Conditions = conditions(generation, accepted.as("Accepted"), programmed.as("Programmed"))
 	var gifts []gift
 	if accepted.ok() {
-		gifts = append(gifts, gift{s.gateway.cell(setsOf, ""), acceptedSet})
+		gifts = append(gifts, gift{To: s.gateway.cell(setsOf, ""), Item: acceptedSet})
 	}
 	if programmed.ok() {
-		gifts = append(gifts, gift{s.gateway.cell(setsOf, ""), programmedSet})
+		gifts = append(gifts, gift{To: s.gateway.cell(setsOf, ""), Item: programmedSet})
 	}
 	return gifts
 }

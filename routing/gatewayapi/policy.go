@@ -32,13 +32,13 @@ func serviceTarget(i int, ref gatewayv1.LocalPolicyTargetReference) (policyTarge
 
 // found says whether a policy's target is there.
 func (r *reading) found(at policyTarget) verdict {
-	svc := object[corev1.Service](r, "Service", r.id.ns, at.service)
+	svc := object[corev1.Service](r, "Service", r.ID.NS, at.service)
 	if svc == nil {
-		return no(string(gatewayv1.PolicyReasonTargetNotFound), "Service %s/%s: not found", r.id.ns, at.service)
+		return no(string(gatewayv1.PolicyReasonTargetNotFound), "Service %s/%s: not found", r.ID.NS, at.service)
 	}
 	if at.section != "" && !slices.ContainsFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == at.section }) {
 		return no(string(gatewayv1.PolicyReasonTargetNotFound),
-			"Service %s/%s: no port named %s", r.id.ns, at.service, at.section)
+			"Service %s/%s: no port named %s", r.ID.NS, at.service, at.section)
 	}
 	return yes(string(gatewayv1.PolicyReasonAccepted))
 }
@@ -50,9 +50,9 @@ func (r *reading) judge(targets []policyTarget, report *Report, at func(policyTa
 	for _, target := range targets {
 		v := at(target)
 		if !v.ok() {
-			report.problems([]note{v.at(target.field)})
+			reportNotes(report, []note{v.at(target.field)})
 		}
-		for user := range r.bag(cellID{kind: usersOf, ns: r.id.ns, name: target.service}) {
+		for user := range r.Bag(cellID{Kind: usersOf, NS: r.ID.NS, Name: target.service}) {
 			// One target that works makes the policy work for a Gateway.
 			if best, ok := states[user.(parentName)]; !ok || !best.ok() {
 				states[user.(parentName)] = v

@@ -25,8 +25,8 @@ func (t *Translator) claims(r *reading, o *roster, l *listener) []gift {
 	}
 	c := f.claim(l)
 	return []gift{
-		{cellID{kind: claimsOn, name: l.socket}, c},
-		{cellID{kind: claimsOn, name: l.socket, part: pattern(l.hostname)}, c},
+		{To: cellID{Kind: claimsOn, Name: l.socket}, Item: c},
+		{To: cellID{Kind: claimsOn, Name: l.socket, Part: pattern(l.hostname)}, Item: c},
 	}
 }
 
@@ -44,12 +44,12 @@ func (f *frame) claim(l *listener) portClaim {
 // that won.
 func (t *Translator) port(r *reading) outcome {
 	var claims []portClaim
-	for c := range r.bag(cellID{kind: claimsOn, name: r.id.name, part: r.id.part}) {
+	for c := range r.Bag(cellID{Kind: claimsOn, Name: r.ID.Name, Part: r.ID.Part}) {
 		claims = append(claims, c.(portClaim))
 	}
 	var before map[portClaim]parentName
-	if r.id.part != "" {
-		before = r.value(cellID{kind: portCell, name: r.id.name}).(map[portClaim]parentName)
+	if r.ID.Part != "" {
+		before = r.Value(cellID{Kind: portCell, Name: r.ID.Name}).(map[portClaim]parentName)
 	}
 	slices.SortFunc(claims, func(a, b portClaim) int {
 		return cmp.Or(cmp.Compare(a.created, b.created), cmp.Compare(a.gateway.String(), b.gateway.String()), cmp.Compare(a.class, b.class))
@@ -61,7 +61,7 @@ func (t *Translator) port(r *reading) outcome {
 			continue
 		}
 		i := slices.IndexFunc(won, func(w portClaim) bool {
-			return w.gateway != c.gateway && shareAddress(w.addresses, c.addresses) && (r.id.part != "" || w.class != c.class)
+			return w.gateway != c.gateway && shareAddress(w.addresses, c.addresses) && (r.ID.Part != "" || w.class != c.class)
 		})
 		if i >= 0 {
 			lost[c] = won[i].gateway
@@ -69,7 +69,7 @@ func (t *Translator) port(r *reading) outcome {
 			won = append(won, c)
 		}
 	}
-	return outcome{value: lost}
+	return outcome{Value: lost}
 }
 
 // outbid returns the older Gateway that has what a listener wants.
@@ -79,7 +79,7 @@ func (t *Translator) outbid(r *reading, f *frame, l *listener) (winner parentNam
 	}
 	c := f.claim(l)
 	for _, part := range []string{"", pattern(l.hostname)} {
-		by := r.value(cellID{kind: portCell, name: l.socket, part: part}).(map[portClaim]parentName)
+		by := r.Value(cellID{Kind: portCell, Name: l.socket, Part: part}).(map[portClaim]parentName)
 		if winner, lost = by[c]; lost {
 			return winner, true
 		}

@@ -39,7 +39,7 @@ func (c *claim) before(d *claim) bool {
 }
 
 // name breaks ties of age; the kind breaks ties of names.
-func (c *claim) name() string { return c.route.ns + "/" + c.route.name + "/" + c.route.part }
+func (c *claim) name() string { return c.route.NS + "/" + c.route.Name + "/" + c.route.Part }
 
 // replace takes the claims of a route out and puts those of an attachment,
 // which may be nil, in their place.
@@ -58,7 +58,7 @@ func (v *rivals) replace(route cellID, a *attachment) {
 				continue
 			}
 			c := &claim{route: route, created: a.created, listener: e.listener, hosts: e.hosts}
-			if route.part == "GRPCRoute" {
+			if route.Part == "GRPCRoute" {
 				c.side = 1
 			}
 			claims = append(claims, c)

@@ -30,7 +30,7 @@ func judgeRivals(routes map[cellID]*attachment) []string {
 	var lost []string
 	for _, c := range all {
 		taken := slices.ContainsFunc(there, func(d *claim) bool {
-			return d.route.part != c.route.part && d.listener == c.listener && slices.ContainsFunc(c.hosts, func(x string) bool {
+			return d.route.Part != c.route.Part && d.listener == c.listener && slices.ContainsFunc(c.hosts, func(x string) bool {
 				return slices.ContainsFunc(d.hosts, func(y string) bool { return inCommon(x, y) })
 			})
 		})

@@ -22,25 +22,25 @@ type routeObject struct {
 
 // routeObject reads the route that a cell is for, or returns nil.
 func (r *reading) routeObject() *routeObject {
-	switch r.id.part {
+	switch r.ID.Part {
 	case "HTTPRoute":
-		if o := object[gatewayv1.HTTPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.HTTPRoute](r, r.ID.Part, r.ID.NS, r.ID.Name); o != nil {
 			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
 		}
 	case "GRPCRoute":
-		if o := object[gatewayv1.GRPCRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.GRPCRoute](r, r.ID.Part, r.ID.NS, r.ID.Name); o != nil {
 			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
 		}
 	case "TLSRoute":
-		if o := object[gatewayv1.TLSRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.TLSRoute](r, r.ID.Part, r.ID.NS, r.ID.Name); o != nil {
 			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
 		}
 	case "TCPRoute":
-		if o := object[gatewayv1.TCPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.TCPRoute](r, r.ID.Part, r.ID.NS, r.ID.Name); o != nil {
 			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, nil}
 		}
 	case "UDPRoute":
-		if o := object[gatewayv1.UDPRoute](r, r.id.part, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.UDPRoute](r, r.ID.Part, r.ID.NS, r.ID.Name); o != nil {
 			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, nil}
 		}
 	}
@@ -59,13 +59,13 @@ func (o *routeObject) repeats(p, q parent) bool {
 func (t *Translator) route(r *reading) outcome {
 	o := r.routeObject()
 	if o == nil {
-		return outcome{gone: true}
+		return outcome{Gone: true}
 	}
-	a := r.value(cellID{attachCell, r.id.ns, r.id.name, r.id.part}).(*attachment)
+	a := r.Value(cellID{Kind: attachCell, NS: r.ID.NS, Name: r.ID.Name, Part: r.ID.Part}).(*attachment)
 	if len(a.parents) == 0 {
 		return outcome{}
 	}
-	b := &routeBuilder{t: t, r: r, o: o, report: newReport(r.id.part, o.meta)}
+	b := &routeBuilder{t: t, r: r, o: o, report: newReport(r.ID.Part, o.meta)}
 	for i := range a.parents {
 		if !slices.ContainsFunc(a.parents[:i], func(p parent) bool { return o.repeats(p, a.parents[i]) }) {
 			b.parent(&a.parents[i])
@@ -99,7 +99,7 @@ func (b *routeBuilder) rulesAt(passthrough bool) *ruleSet {
 		i = 1
 	}
 	if b.rules[i] == nil {
-		b.rules[i] = b.r.value(rulesID(b.r.id, passthrough)).(*ruleSet)
+		b.rules[i] = b.r.Value(rulesID(b.r.ID, passthrough)).(*ruleSet)
 	}
 	return b.rules[i]
 }
@@ -107,7 +107,7 @@ func (b *routeBuilder) rulesAt(passthrough bool) *ruleSet {
 func (b *routeBuilder) parent(p *parent) {
 	field := "spec.parentRefs[" + itoa(p.ref) + "]"
 	if p.absent != "" {
-		b.report.problem(field, reasonParentNotFound, p.absent+": not found")
+		b.report.Problem(field, reasonParentNotFound, p.absent+": not found")
 		return
 	}
 	accepted := p.accepted
@@ -115,11 +115,11 @@ func (b *routeBuilder) parent(p *parent) {
 	if accepted.ok() {
 		accepted, entries = b.withoutRivals(field, p)
 	} else {
-		b.report.problems([]note{accepted.at(field)})
+		reportNotes(b.report, []note{accepted.at(field)})
 	}
 	// Of a route that is at listeners of both kinds, what is wrong at one that
 	// passes TLS through is wrong at the others too.
-	rules := b.rulesAt(b.r.id.part == "TLSRoute" && !slices.ContainsFunc(entries, func(e entry) bool { return !e.passes }))
+	rules := b.rulesAt(b.r.ID.Part == "TLSRoute" && !slices.ContainsFunc(entries, func(e entry) bool { return !e.passes }))
 	if accepted.ok() {
 		accepted = rules.accepted()
 		for _, e := range entries {
@@ -127,7 +127,7 @@ func (b *routeBuilder) parent(p *parent) {
 		}
 		if rules.use != tlsUse && rules.use != udpUse { // where no policy has a say
 			for _, service := range rules.services {
-				b.give(gift{cellID{kind: usersOf, ns: service.ns, name: service.name}, p.gateway})
+				b.give(gift{To: cellID{Kind: usersOf, NS: service.ns, Name: service.name}, Item: p.gateway})
 			}
 		}
 	}
@@ -148,14 +148,14 @@ func (b *routeBuilder) withoutRivals(field string, p *parent) (verdict, []entry)
 	accepted := p.accepted
 	var entries []entry
 	for _, e := range p.entries {
-		winner := b.t.rivals.lostTo(cellID{attachCell, b.r.id.ns, b.r.id.name, b.r.id.part}, e.listener)
+		winner := b.t.rivals.lostTo(cellID{Kind: attachCell, NS: b.r.ID.NS, Name: b.r.ID.Name, Part: b.r.ID.Part}, e.listener)
 		if winner == nil {
 			entries = append(entries, e)
 			continue
 		}
 		accepted = no(reasonHostnameConflict, "listener %s: the older %s %s/%s has the hostname",
-			e.section, winner.route.part, winner.route.ns, winner.route.name)
-		b.report.problem(field, reasonHostnameConflict, accepted.message)
+			e.section, winner.route.Part, winner.route.NS, winner.route.Name)
+		b.report.Problem(field, reasonHostnameConflict, accepted.message)
 	}
 	if entries != nil {
 		accepted = p.accepted
@@ -167,15 +167,15 @@ func (b *routeBuilder) withoutRivals(field string, p *parent) (verdict, []entry)
 // force.
 func (b *routeBuilder) attach(p *parent, e *entry, accepted bool) {
 	if accepted {
-		b.give(gift{p.at.cell(routesAt), string(e.section)})
+		b.give(gift{To: p.at.cell(routesAt), Item: string(e.section)})
 	}
-	open := b.r.value(p.at.cell(openCell)).([]gatewayv1.SectionName)
+	open := b.r.Value(p.at.cell(openCell)).([]gatewayv1.SectionName)
 	if !slices.Contains(open, e.section) {
 		return
 	}
 	v := variant{passthrough: e.passes}
 	if len(b.rulesAt(e.passes).secure) > 0 {
-		v.client = b.r.value(p.gateway.cell(identityCell, "")).(identity).certificate
+		v.client = b.r.Value(p.gateway.cell(identityCell, "")).(identity).certificate
 	}
 	if !slices.ContainsFunc(b.attached[v], func(a routing.Attachment) bool { return a.Listener == e.listener }) {
 		if b.attached == nil {
@@ -193,7 +193,7 @@ func (b *routeBuilder) give(g gift) {
 }
 
 func (b *routeBuilder) outcome(a *attachment) outcome {
-	out := outcome{report: b.report, gifts: b.gifts}
+	out := outcome{Report: b.report, Gifts: b.gifts}
 	b.unite()
 	variants := slices.SortedFunc(maps.Keys(b.attached), variant.compare)
 	for _, v := range variants {
@@ -202,9 +202,9 @@ func (b *routeBuilder) outcome(a *attachment) outcome {
 			continue
 		}
 		for _, c := range rules.clusters {
-			b.r.value(rules.as(v.client, c)) // there as long as the route is
+			b.r.Value(rules.as(v.client, c)) // there as long as the route is
 		}
-		out.parts = append(out.parts, b.part(a, v, !variants[0].passthrough))
+		out.Parts = append(out.Parts, b.part(a, v, !variants[0].passthrough))
 	}
 	return out
 }
@@ -227,7 +227,7 @@ func (b *routeBuilder) part(a *attachment, v variant, mixed bool) *routing.Route
 	attached := b.attached[v]
 	slices.SortFunc(attached, func(x, y routing.Attachment) int { return cmp.Compare(x.Listener, y.Listener) })
 	return &routing.Route{
-		Name:     routing.RouteName(b.r.id.part + "/" + b.r.id.ns + "/" + b.r.id.name + v.mark(mixed)),
+		Name:     routing.RouteName(b.r.ID.Part + "/" + b.r.ID.NS + "/" + b.r.ID.Name + v.mark(mixed)),
 		Origin:   b.report.Object.Origin(),
 		Created:  a.created,
 		Attached: attached,

@@ -29,16 +29,16 @@ type ruleSource struct {
 // rulesID is the cell of a route's rules. A TLSRoute has others at listeners
 // that pass TLS through.
 func rulesID(route cellID, passthrough bool) cellID {
-	id := cellID{rulesCell, route.ns, route.name, route.part}
+	id := cellID{Kind: rulesCell, NS: route.NS, Name: route.Name, Part: route.Part}
 	if passthrough {
-		id.part += string(tlsUse)
+		id.Part += string(tlsUse)
 	}
 	return id
 }
 
 // rules translates the rules of a route.
 func (t *Translator) rules(r *reading) outcome {
-	kind, _, passthrough := strings.Cut(r.id.part, string(tlsUse))
+	kind, _, passthrough := strings.Cut(r.ID.Part, string(tlsUse))
 	sources := r.ruleSources(kind)
 	if sources == nil {
 		return outcome{}
@@ -60,30 +60,30 @@ func (t *Translator) rules(r *reading) outcome {
 		b.rule(i, &sources[i])
 	}
 	set := b.set // the builder is not kept
-	return outcome{value: &set}
+	return outcome{Value: &set}
 }
 
 // ruleSources reads the rules of a route; nil where there is no such route.
 func (r *reading) ruleSources(kind string) []ruleSource {
 	switch kind {
 	case "HTTPRoute":
-		if o := object[gatewayv1.HTTPRoute](r, kind, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.HTTPRoute](r, kind, r.ID.NS, r.ID.Name); o != nil {
 			return httpRules(o.Spec.Rules)
 		}
 	case "GRPCRoute":
-		if o := object[gatewayv1.GRPCRoute](r, kind, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.GRPCRoute](r, kind, r.ID.NS, r.ID.Name); o != nil {
 			return grpcRules(o.Spec.Rules)
 		}
 	case "TLSRoute":
-		if o := object[gatewayv1.TLSRoute](r, kind, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.TLSRoute](r, kind, r.ID.NS, r.ID.Name); o != nil {
 			return streamRules(o.Spec.Rules)
 		}
 	case "TCPRoute":
-		if o := object[gatewayv1.TCPRoute](r, kind, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.TCPRoute](r, kind, r.ID.NS, r.ID.Name); o != nil {
 			return streamRules(o.Spec.Rules)
 		}
 	case "UDPRoute":
-		if o := object[gatewayv1.UDPRoute](r, kind, r.id.ns, r.id.name); o != nil {
+		if o := object[gatewayv1.UDPRoute](r, kind, r.ID.NS, r.ID.Name); o != nil {
 			return streamRules(o.Spec.Rules)
 		}
 	}
@@ -150,7 +150,7 @@ func (b *ruleBuilder) conclude(effect string) {
 }
 
 func (b *ruleBuilder) origin(field string) routing.Origin {
-	return routing.Origin{Kind: b.kind, Namespace: b.r.id.ns, Name: b.r.id.name, Field: field}
+	return routing.Origin{Kind: b.kind, Namespace: b.r.ID.NS, Name: b.r.ID.Name, Field: field}
 }
 
 func (b *ruleBuilder) problem(field, reason, message string) {
@@ -261,7 +261,7 @@ func (b *ruleBuilder) cluster(field string, ref *gatewayv1.BackendObjectReferenc
 func (b *ruleBuilder) clusterFor(as use, field string, ref *gatewayv1.BackendObjectReference) (resolution, bool) {
 	to := b.r.resolve(b.kind, as, ref)
 	if or(ref.Group, "") == "" && or(ref.Kind, "Service") == "Service" {
-		service := parentName{string(or(ref.Namespace, gatewayv1.Namespace(b.r.id.ns))), string(ref.Name)}
+		service := parentName{string(or(ref.Namespace, gatewayv1.Namespace(b.r.ID.NS))), string(ref.Name)}
 		if !slices.Contains(b.set.services, service) {
 			b.set.services = append(b.set.services, service)
 		}

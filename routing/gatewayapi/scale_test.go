@@ -89,8 +89,7 @@ func TestAnEditOfOneListenerSetRunsOnlyItsOwn(t *testing.T) {
 			tr := New(w, Options{DefaultClass: "fairway", Isolated: isolated})
 			tr.Update(w.keys())
 			ran := 0
-			formula := tr.sheet.formula
-			tr.sheet.formula = func(r *reading) outcome { ran++; return formula(r) }
+			tr.sheet.Trace(func(cellID) { ran++ })
 			for _, e := range edits {
 				want := e.want
 				if isolated {

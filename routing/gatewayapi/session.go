@@ -90,7 +90,7 @@ func (b *ruleBuilder) mark(rule string) string {
 		rule = itoa(b.index)
 	}
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s/%s/%s/%s", b.kind, b.r.id.ns, b.r.id.name, rule)
+	fmt.Fprintf(h, "%s/%s/%s/%s", b.kind, b.r.ID.NS, b.r.ID.Name, rule)
 	return fmt.Sprintf("%016x", h.Sum64())
 }
 

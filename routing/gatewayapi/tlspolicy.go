@@ -27,9 +27,9 @@ type tlsPolicy struct {
 
 // policy reads a BackendTLSPolicy and what it refers to.
 func (t *Translator) policy(r *reading) outcome {
-	o := object[gatewayv1.BackendTLSPolicy](r, "BackendTLSPolicy", r.id.ns, r.id.name)
+	o := object[gatewayv1.BackendTLSPolicy](r, "BackendTLSPolicy", r.ID.NS, r.ID.Name)
 	if o == nil {
-		return outcome{gone: true}
+		return outcome{Gone: true}
 	}
 	p := &tlsPolicy{
 		name:       o.Name,
@@ -38,7 +38,7 @@ func (t *Translator) policy(r *reading) outcome {
 		accepted:   yes(string(gatewayv1.PolicyReasonAccepted)),
 		resolved:   yes(string(gatewayv1.BackendTLSPolicyReasonResolvedRefs)),
 	}
-	out := outcome{value: p}
+	out := outcome{Value: p}
 	for i, ref := range o.Spec.TargetRefs {
 		target, bad := serviceTarget(i, ref.LocalPolicyTargetReference)
 		if bad != nil {
@@ -47,7 +47,7 @@ func (t *Translator) policy(r *reading) outcome {
 		}
 		target.section = string(or(ref.SectionName, ""))
 		p.targets = append(p.targets, target)
-		out.gifts = append(out.gifts, gift{cellID{kind: policiesOn, ns: r.id.ns, name: target.service}, r.id.name})
+		out.Gifts = append(out.Gifts, gift{To: cellID{Kind: policiesOn, NS: r.ID.NS, Name: target.service}, Item: r.ID.Name})
 	}
 	p.validate(r, &o.Spec)
 	return out
@@ -109,9 +109,9 @@ func (p *tlsPolicy) roots(r *reading, refs []gatewayv1.LocalObjectReference) []b
 		if ref.Group != "" || ref.Kind != "ConfigMap" {
 			v = no(string(gatewayv1.BackendTLSPolicyReasonInvalidKind),
 				"%s %s: want a ConfigMap", printKind(ref.Group, ref.Kind), ref.Name)
-		} else if pem, err := caBundle(object[corev1.ConfigMap](r, "ConfigMap", r.id.ns, string(ref.Name))); err != nil {
+		} else if pem, err := caBundle(object[corev1.ConfigMap](r, "ConfigMap", r.ID.NS, string(ref.Name))); err != nil {
 			v = no(string(gatewayv1.BackendTLSPolicyReasonInvalidCACertificateRef),
-				"ConfigMap %s/%s: %v", r.id.ns, ref.Name, err)
+				"ConfigMap %s/%s: %v", r.ID.NS, ref.Name, err)
 		} else {
 			roots = append(roots, pem...)
 			roots = append(roots, '\n')
@@ -152,8 +152,8 @@ func caBundle(m *corev1.ConfigMap) ([]byte, error) {
 // port, or "" for the whole Service, to the name of a policy.
 func (t *Translator) policyOrder(r *reading) outcome {
 	var all []*tlsPolicy
-	for name := range r.bag(cellID{kind: policiesOn, ns: r.id.ns, name: r.id.name}) {
-		if p, _ := r.value(cellID{kind: policyCell, ns: r.id.ns, name: name.(string)}).(*tlsPolicy); p != nil {
+	for name := range r.Bag(cellID{Kind: policiesOn, NS: r.ID.NS, Name: r.ID.Name}) {
+		if p, _ := r.Value(cellID{Kind: policyCell, NS: r.ID.NS, Name: name.(string)}).(*tlsPolicy); p != nil {
 			all = append(all, p)
 		}
 	}
@@ -163,7 +163,7 @@ func (t *Translator) policyOrder(r *reading) outcome {
 	var winners map[string]string
 	for _, p := range all {
 		for _, target := range p.targets {
-			if target.service != r.id.name {
+			if target.service != r.ID.Name {
 				continue
 			}
 			if winners == nil {
@@ -174,7 +174,7 @@ func (t *Translator) policyOrder(r *reading) outcome {
 			}
 		}
 	}
-	return outcome{value: winners}
+	return outcome{Value: winners}
 }
 
 // policyFor returns the policy that counts for a port of the Service that the
@@ -184,7 +184,7 @@ func (r *reading) policyFor(t target, port *corev1.ServicePort) *tlsPolicy {
 	if t.use == udpUse || t.use == tlsUse {
 		return nil
 	}
-	winners := r.value(cellID{kind: policyOrderCell, ns: r.id.ns, name: r.id.name}).(map[string]string)
+	winners := r.Value(cellID{Kind: policyOrderCell, NS: r.ID.NS, Name: r.ID.Name}).(map[string]string)
 	name, ok := winners[port.Name]
 	if !ok {
 		name, ok = winners[""]
@@ -192,20 +192,20 @@ func (r *reading) policyFor(t target, port *corev1.ServicePort) *tlsPolicy {
 	if !ok {
 		return nil
 	}
-	p, _ := r.value(cellID{kind: policyCell, ns: r.id.ns, name: name}).(*tlsPolicy)
+	p, _ := r.Value(cellID{Kind: policyCell, NS: r.ID.NS, Name: name}).(*tlsPolicy)
 	return p
 }
 
 // policyState reports a BackendTLSPolicy to each Gateway of ours that sends
 // requests to what the policy targets.
 func (t *Translator) policyState(r *reading) outcome {
-	o := object[gatewayv1.BackendTLSPolicy](r, "BackendTLSPolicy", r.id.ns, r.id.name)
-	p, _ := r.value(cellID{kind: policyCell, ns: r.id.ns, name: r.id.name}).(*tlsPolicy)
+	o := object[gatewayv1.BackendTLSPolicy](r, "BackendTLSPolicy", r.ID.NS, r.ID.Name)
+	p, _ := r.Value(cellID{Kind: policyCell, NS: r.ID.NS, Name: r.ID.Name}).(*tlsPolicy)
 	if o == nil || p == nil {
-		return outcome{gone: true}
+		return outcome{Gone: true}
 	}
 	report := newReport("BackendTLSPolicy", o)
-	report.problems(p.problems)
+	reportNotes(report, p.problems)
 	states := r.judge(p.targets, report, func(at policyTarget) verdict { return r.policyAt(p, at) })
 	report.Ancestors = t.ancestors(p.generation, states, func(v verdict) []metav1.Condition {
 		if !p.accepted.ok() {
@@ -213,7 +213,7 @@ func (t *Translator) policyState(r *reading) outcome {
 		}
 		return []metav1.Condition{v.as("Accepted"), p.resolved.as("ResolvedRefs")}
 	})
-	return outcome{report: report}
+	return outcome{Report: report}
 }
 
 // policyAt says whether a policy counts at one of its targets.
@@ -222,9 +222,9 @@ func (r *reading) policyAt(p *tlsPolicy, at policyTarget) verdict {
 	if !v.ok() {
 		return v
 	}
-	winners := r.value(cellID{kind: policyOrderCell, ns: r.id.ns, name: at.service}).(map[string]string)
+	winners := r.Value(cellID{Kind: policyOrderCell, NS: r.ID.NS, Name: at.service}).(map[string]string)
 	if winner := winners[at.section]; winner != p.name {
-		return no(string(gatewayv1.PolicyReasonConflicted), "BackendTLSPolicy %s/%s is older", r.id.ns, winner)
+		return no(string(gatewayv1.PolicyReasonConflicted), "BackendTLSPolicy %s/%s is older", r.ID.NS, winner)
 	}
 	return v
 }

@@ -30,9 +30,9 @@ type traffic struct {
 
 // trafficPolicy reads an XBackendTrafficPolicy.
 func (t *Translator) trafficPolicy(r *reading) outcome {
-	o := object[gatewayxv1alpha1.XBackendTrafficPolicy](r, "XBackendTrafficPolicy", r.id.ns, r.id.name)
+	o := object[gatewayxv1alpha1.XBackendTrafficPolicy](r, "XBackendTrafficPolicy", r.ID.NS, r.ID.Name)
 	if o == nil {
-		return outcome{gone: true}
+		return outcome{Gone: true}
 	}
 	p := &trafficPolicy{
 		name:       o.Name,
@@ -41,7 +41,7 @@ func (t *Translator) trafficPolicy(r *reading) outcome {
 		traffic:    traffic{policy: o.Name, session: o.Spec.SessionPersistence},
 		accepted:   yes(string(gatewayv1.PolicyReasonAccepted)),
 	}
-	out := outcome{value: p}
+	out := outcome{Value: p}
 	for i, ref := range o.Spec.TargetRefs {
 		target, bad := serviceTarget(i, ref)
 		if bad != nil {
@@ -49,7 +49,7 @@ func (t *Translator) trafficPolicy(r *reading) outcome {
 			continue
 		}
 		p.targets = append(p.targets, target)
-		out.gifts = append(out.gifts, gift{cellID{kind: trafficPoliciesOn, ns: r.id.ns, name: target.service}, r.id.name})
+		out.Gifts = append(out.Gifts, gift{To: cellID{Kind: trafficPoliciesOn, NS: r.ID.NS, Name: target.service}, Item: r.ID.Name})
 	}
 	if s := o.Spec.SessionPersistence; s != nil {
 		checkSession(s, p.invalid("spec.sessionPersistence"))
@@ -112,8 +112,8 @@ func interval(text *gatewayv1.Duration, to *time.Duration, least time.Duration, 
 // the oldest that is valid.
 func (r *reading) trafficTo() traffic {
 	var oldest *trafficPolicy
-	for name := range r.bag(cellID{kind: trafficPoliciesOn, ns: r.id.ns, name: r.id.name}) {
-		p, _ := r.value(cellID{kind: trafficPolicyCell, ns: r.id.ns, name: name.(string)}).(*trafficPolicy)
+	for name := range r.Bag(cellID{Kind: trafficPoliciesOn, NS: r.ID.NS, Name: r.ID.Name}) {
+		p, _ := r.Value(cellID{Kind: trafficPolicyCell, NS: r.ID.NS, Name: name.(string)}).(*trafficPolicy)
 		if p == nil || !p.accepted.ok() {
 			continue
 		}
@@ -130,21 +130,21 @@ func (r *reading) trafficTo() traffic {
 // trafficPolicyState reports an XBackendTrafficPolicy to each Gateway of ours
 // that sends requests to what it targets.
 func (t *Translator) trafficPolicyState(r *reading) outcome {
-	o := object[gatewayxv1alpha1.XBackendTrafficPolicy](r, "XBackendTrafficPolicy", r.id.ns, r.id.name)
-	p, _ := r.value(cellID{kind: trafficPolicyCell, ns: r.id.ns, name: r.id.name}).(*trafficPolicy)
+	o := object[gatewayxv1alpha1.XBackendTrafficPolicy](r, "XBackendTrafficPolicy", r.ID.NS, r.ID.Name)
+	p, _ := r.Value(cellID{Kind: trafficPolicyCell, NS: r.ID.NS, Name: r.ID.Name}).(*trafficPolicy)
 	if o == nil || p == nil {
-		return outcome{gone: true}
+		return outcome{Gone: true}
 	}
 	report := newReport("XBackendTrafficPolicy", o)
-	report.problems(p.problems)
+	reportNotes(report, p.problems)
 	states := r.judge(p.targets, report, func(at policyTarget) verdict {
 		v := r.found(at)
 		if !v.ok() || !p.accepted.ok() {
 			return v
 		}
-		winner := r.settings(r.id.ns, at.service).traffic.policy
+		winner := r.settings(r.ID.NS, at.service).traffic.policy
 		if winner != p.name {
-			return no(string(gatewayv1.PolicyReasonConflicted), "XBackendTrafficPolicy %s/%s is older", r.id.ns, winner)
+			return no(string(gatewayv1.PolicyReasonConflicted), "XBackendTrafficPolicy %s/%s is older", r.ID.NS, winner)
 		}
 		return v
 	})
@@ -154,5 +154,5 @@ func (t *Translator) trafficPolicyState(r *reading) outcome {
 		}
 		return []metav1.Condition{v.as("Accepted")}
 	})
-	return outcome{report: report}
+	return outcome{Report: report}
 }

@@ -4,6 +4,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/dialect"
 )
 
 // DefaultControllerName is the controller that GatewayClasses of ours name.
@@ -63,23 +64,26 @@ func (o Options) controllerName() gatewayv1.GatewayController {
 // change touches. It belongs to one goroutine at a time.
 type Translator struct {
 	opts   Options
-	sheet  sheet
+	sheet  *dialect.Sheet
 	rivals rivals
 }
 
 // New returns a Translator that has translated nothing yet.
 func New(objs Objects, opts Options) *Translator {
-	t := &Translator{opts: opts}
-	t.sheet = sheet{
-		formula: t.formula,
-		get:     objs.Get,
-		changed: t.changed,
-		settle:  t.settle,
-		cells:   map[cellID]*cell{},
-		out:     output{delta: &routing.Delta{}},
+	t := &Translator{opts: opts, sheet: dialect.NewSheet(objs.Get)}
+	for kind, formula := range t.formulas() {
+		t.sheet.Define(kind, func(r *dialect.Reading) outcome { return formula(&reading{r}) })
 	}
+	for kind, cells := range plants {
+		t.sheet.Plant(kind, func(k routing.ObjectKey) []cellID { return cellsOf(cells, k) })
+	}
+	t.sheet.Watch(attachCell, t.attaches)
+	t.sheet.Settle(routeCell, t.settle)
 	return t
 }
+
+// Sheet is what another dialect is joined to, before the first Update.
+func (t *Translator) Sheet() *dialect.Sheet { return t.sheet }
 
 // plants are the cells that an object of a kind has for itself. Objects of
 // other kinds are read when somebody names them.
@@ -98,124 +102,79 @@ var plants = map[string][]cellKind{
 	"ReferenceGrant":        {grantCell},
 }
 
+// cellsOf returns the cells of those kinds that an object has for itself.
+func cellsOf(kinds []cellKind, k routing.ObjectKey) []cellID {
+	ids := make([]cellID, len(kinds))
+	for i, kind := range kinds {
+		ids[i] = cellID{Kind: kind, NS: k.Namespace, Name: k.Name}
+		if kind == standingCell || kind == attachCell || kind == routeCell {
+			ids[i].Part = k.Kind
+		}
+	}
+	return ids
+}
+
 // Update translates what the changed objects touch: added, edited and removed
 // ones alike. The first call names all objects that there are, and each later
 // one all that have changed since. It returns what changed in the Spec, and
 // the Reports that read differently from before, both in the order of names.
 func (t *Translator) Update(changed []routing.ObjectKey) (*routing.Delta, []Report) {
-	for _, k := range changed {
-		t.sheet.touch(k)
-		kinds, ok := plants[k.Kind]
-		if !ok || t.sheet.get(k) == nil {
-			continue
-		}
-		for _, kind := range kinds {
-			id := cellID{kind: kind, ns: k.Namespace, name: k.Name}
-			if kind == standingCell || kind == attachCell || kind == routeCell {
-				id.part = k.Kind
-			}
-			t.sheet.plant(id)
-		}
-	}
-	t.sheet.recalculate()
-	return t.sheet.out.take()
+	return t.sheet.Update(changed)
 }
 
 // Reads reports whether anything reads an object: whether a change of it may
 // change what Update returns. Of Secrets and ConfigMaps it is those that a
 // reference names, and that a ReferenceGrant allows to be named.
-func (t *Translator) Reads(k routing.ObjectKey) bool {
-	c := t.sheet.cells[objectID(k)]
-	return c != nil && len(c.readers) > 0
+func (t *Translator) Reads(k routing.ObjectKey) bool { return t.sheet.Reads(k) }
+
+// formulas are what the cells of each kind come to.
+func (t *Translator) formulas() map[cellKind]func(*reading) outcome {
+	return map[cellKind]func(*reading) outcome{
+		classCell:              t.class,
+		grantCell:              t.grant,
+		permitCell:             t.permit,
+		sliceCell:              t.slice,
+		keyPairCell:            t.keyPair,
+		policyCell:             t.policy,
+		policyOrderCell:        t.policyOrder,
+		trafficPolicyCell:      t.trafficPolicy,
+		serviceCell:            t.service,
+		endpointsCell:          t.endpoints,
+		clusterCell:            t.cluster,
+		backendCell:            t.backend,
+		gatewayCell:            t.gateway,
+		frameCell:              t.frame,
+		validationCell:         t.validation,
+		identityCell:           t.identity,
+		setCell:                t.listenerSet,
+		ownerCell:              t.owner,
+		socketCell:             t.socket,
+		hostnameCell:           t.hostname,
+		standingCell:           t.standing,
+		portCell:               t.port,
+		doorsCell:              t.doors,
+		listenersCell:          t.listeners,
+		openCell:               t.open,
+		rulesCell:              t.rules,
+		attachCell:             t.attach,
+		routeCell:              t.route,
+		setStateCell:           t.setState,
+		gatewayStateCell:       t.gatewayState,
+		policyStateCell:        t.policyState,
+		trafficPolicyStateCell: t.trafficPolicyState,
+	}
 }
 
-// formula runs the formula of a cell.
-func (t *Translator) formula(r *reading) outcome {
-	switch r.id.kind {
-	case classCell:
-		return t.class(r)
-	case grantCell:
-		return t.grant(r)
-	case permitCell:
-		return t.permit(r)
-	case sliceCell:
-		return t.slice(r)
-	case keyPairCell:
-		return t.keyPair(r)
-	case policyCell:
-		return t.policy(r)
-	case policyOrderCell:
-		return t.policyOrder(r)
-	case trafficPolicyCell:
-		return t.trafficPolicy(r)
-	case serviceCell:
-		return t.service(r)
-	case endpointsCell:
-		return t.endpoints(r)
-	case clusterCell:
-		return t.cluster(r)
-	case backendCell:
-		return t.backend(r)
-	case gatewayCell:
-		return t.gateway(r)
-	case frameCell:
-		return t.frame(r)
-	case validationCell:
-		return t.validation(r)
-	case identityCell:
-		return t.identity(r)
-	case setCell:
-		return t.listenerSet(r)
-	case ownerCell:
-		return t.owner(r)
-	case socketCell:
-		return t.socket(r)
-	case hostnameCell:
-		return t.hostname(r)
-	case standingCell:
-		return t.standing(r)
-	case portCell:
-		return t.port(r)
-	case doorsCell:
-		return t.doors(r)
-	case listenersCell:
-		return t.listeners(r)
-	case openCell:
-		return t.open(r)
-	case rulesCell:
-		return t.rules(r)
-	case attachCell:
-		return t.attach(r)
-	case routeCell:
-		return t.route(r)
-	case setStateCell:
-		return t.setState(r)
-	case gatewayStateCell:
-		return t.gatewayState(r)
-	case policyStateCell:
-		return t.policyState(r)
-	case trafficPolicyStateCell:
-		return t.trafficPolicyState(r)
-	}
-	panic("bug: a cell without a formula")
-}
-
-// changed lets rivals know where routes want to be attached.
-func (t *Translator) changed(c cellID, value any) {
-	if c.kind == attachCell {
-		a, _ := value.(*attachment)
-		t.rivals.replace(c, a)
-	}
+// attaches lets rivals know where routes want to be attached.
+func (t *Translator) attaches(c cellID, value any) {
+	a, _ := value.(*attachment)
+	t.rivals.replace(c, a)
 }
 
 // settle decides between HTTPRoutes and GRPCRoutes once it is known where all
 // of them want to be attached, before the routes are put together.
-func (t *Translator) settle(rank cellKind) {
-	if rank == routeCell {
-		for _, c := range t.rivals.settle() {
-			if route := t.sheet.cells[cellID{routeCell, c.ns, c.name, c.part}]; route != nil {
-				t.sheet.enqueue(route)
-			}
-		}
+func (t *Translator) settle() {
+	for _, c := range t.rivals.settle() {
+		t.sheet.Enqueue(cellID{Kind: routeCell, NS: c.NS, Name: c.Name, Part: c.Part})
 	}
 }

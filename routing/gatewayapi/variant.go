@@ -52,9 +52,9 @@ func (s *ruleSet) as(client routing.CertificateName, cluster cellID) cellID {
 	if client == "" || !slices.Contains(s.secure, cluster) {
 		return cluster
 	}
-	to := parseTarget(cluster.part)
+	to := parseTarget(cluster.Part)
 	to.client = client
-	cluster.part = to.part()
+	cluster.Part = to.part()
 	return cluster
 }
 

@@ -52,7 +52,7 @@ type world map[routing.ObjectKey]any
 func (w world) Get(k routing.ObjectKey) any { return w[k] }
 
 func (w world) keys() []routing.ObjectKey {
-	return slices.SortedFunc(maps.Keys(w), compareKeys)
+	return slices.SortedFunc(maps.Keys(w), routing.ObjectKey.Compare)
 }
 
 // load puts the documents of a YAML text into the world. It returns their keys.
@@ -171,7 +171,7 @@ func (r *result) dump() string {
 	dumpParts(&b, "cluster", r.spec.Clusters)
 	dumpParts(&b, "endpoints", r.spec.Endpoints)
 	dumpParts(&b, "certificate", r.spec.Certificates)
-	for _, k := range slices.SortedFunc(maps.Keys(r.reports), compareKeys) {
+	for _, k := range slices.SortedFunc(maps.Keys(r.reports), routing.ObjectKey.Compare) {
 		b.WriteString(r.reports[k].String())
 	}
 	return b.String()

@@ -1,10 +1,9 @@
-package gatewayapi
+package dialect
 
 import (
 	"cmp"
 	"reflect"
 	"slices"
-	"strings"
 
 	"fairway.dev/routing"
 )
@@ -110,7 +109,7 @@ func (o *output) take() (*routing.Delta, []Report) {
 	d.Endpoints = without(d.Endpoints, d.Removed.Clusters, func(e *routing.Endpoints) routing.ClusterName { return e.Cluster })
 	d.Certificates = without(d.Certificates, d.Removed.Certificates, func(c *routing.Certificate) routing.CertificateName { return c.Name })
 
-	slices.SortStableFunc(reports, func(a, b Report) int { return compareKeys(a.Object, b.Object) })
+	slices.SortStableFunc(reports, func(a, b Report) int { return a.Object.Compare(b.Object) })
 	last := reports[:0]
 	for i, r := range reports {
 		if i+1 == len(reports) || reports[i+1].Object != r.Object {
@@ -138,12 +137,4 @@ func sortDelta(d *routing.Delta) {
 	slices.Sort(d.Removed.Routes)
 	slices.Sort(d.Removed.Clusters)
 	slices.Sort(d.Removed.Certificates)
-}
-
-func compareKeys(a, b routing.ObjectKey) int {
-	return cmp.Or(
-		strings.Compare(a.Kind, b.Kind),
-		strings.Compare(a.Namespace, b.Namespace),
-		strings.Compare(a.Name, b.Name),
-	)
 }
