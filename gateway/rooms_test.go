@@ -26,7 +26,7 @@ type room struct {
 // A package may import the standard library and itself in any case.
 var rooms = []room{
 	{"routing", nil, "it decides where requests go, and must be usable by anything"},
-	{"routing/...", []string{module + "/routing", "k8s.io/api/", "k8s.io/apimachinery/", "sigs.k8s.io/gateway-api/apis/", "sigs.k8s.io/gateway-api/apisx/", "istio.io/api/"},
+	{"routing/...", []string{module + "/routing", "k8s.io/api/", "k8s.io/apimachinery/", "sigs.k8s.io/gateway-api/apis/", "sigs.k8s.io/gateway-api/apisx/", "istio.io/api/", "istio.io/client-go/pkg/apis/"},
 		"dialects turn API objects into a Spec: no client, no data plane"},
 	{"tlsmgr/identity", []string{"google.golang.org/grpc", "istio.io/api/security/v1alpha1"}, "it proves who peers are to gRPC; Kubernetes is somebody else's matter"},
 	{"tlsmgr/...", []string{module + "/tlsmgr", "github.com/caddyserver/certmagic"}, "certificates know nothing of routes and clusters"},
@@ -37,7 +37,7 @@ var rooms = []room{
 		"google.golang.org/genproto/googleapis/rpc/status", "github.com/envoyproxy/go-control-plane/envoy/"}, "the Spec on the wire: neither Kubernetes nor the data plane"},
 	{"discovery/trust", []string{module + "/tlsmgr/identity", "google.golang.org/grpc/codes", "google.golang.org/grpc/status", "k8s.io/"}, "the CA and tokens, in Kubernetes"},
 	{"discovery/apitest", []string{"k8s.io/", "gopkg.in/evanphx/json-patch.v4"}, "an API server for tests: it knows no room"},
-	{"discovery/...", []string{module + "/discovery", module + "/routing", module + "/deploy/crds", "k8s.io/", "sigs.k8s.io/",
+	{"discovery/...", []string{module + "/discovery", module + "/routing", module + "/deploy/crds", "k8s.io/", "sigs.k8s.io/", "istio.io/api/", "istio.io/client-go/pkg/apis/",
 		"go.yaml.in/yaml/v3", "github.com/google/cel-go/", "golang.org/x/sys/unix"}, "what there is, for the dialects: it never sees the data plane"},
 	{"deploy/...", nil, "files that are embedded, and programs that know Fairway from outside"},
 	{"bench", []string{}, "it measures from outside"},

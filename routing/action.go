@@ -19,7 +19,7 @@ func (k *actionCheck) report(o Origin, reason Reason, err error) {
 	if o == (Origin{}) {
 		o = k.rule.Origin
 	}
-	k.problems = append(k.problems, &Problem{o, reason, err})
+	k.problems = append(k.problems, &Problem{Origin: o, Reason: reason, Err: err})
 }
 
 // close answers the rule with 500: half of an action may be worse than none,

@@ -9,7 +9,7 @@ import (
 
 // checkListener says what is wrong with l by itself.
 func checkListener(l *Listener) *Problem {
-	refuse := func(reason Reason, err error) *Problem { return &Problem{l.Origin, reason, err} }
+	refuse := func(reason Reason, err error) *Problem { return &Problem{Origin: l.Origin, Reason: reason, Err: err} }
 	if l.Port == 0 {
 		return refuse(InvalidListener, fmt.Errorf("port 0: want 1-65535"))
 	}
@@ -51,7 +51,7 @@ func checkClients(l *Listener) *Problem {
 	if l.TLS == nil || l.TLS.Client == nil || x509.NewCertPool().AppendCertsFromPEM(l.TLS.Client.Roots) {
 		return nil
 	}
-	return &Problem{l.Origin, InvalidListener, fmt.Errorf("roots for clients: no certificate in them, want PEM; nobody is let in")}
+	return &Problem{Origin: l.Origin, Reason: InvalidListener, Err: fmt.Errorf("roots for clients: no certificate in them, want PEM; nobody is let in")}
 }
 
 // checkCluster says what is wrong with c. What does not hold about its TLS
@@ -59,7 +59,7 @@ func checkClients(l *Listener) *Problem {
 func checkCluster(c *Cluster) *Problem {
 	for _, check := range []func(*Cluster) error{checkUpstream, checkBalance, checkLimits, checkRetries, checkUpstreamTLS} {
 		if err := check(c); err != nil {
-			return &Problem{c.Origin, InvalidCluster, err}
+			return &Problem{Origin: c.Origin, Reason: InvalidCluster, Err: err}
 		}
 	}
 	return nil

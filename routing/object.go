@@ -3,7 +3,8 @@ package routing
 import "cmp"
 
 // An ObjectKey names one object of a dialect: "HTTPRoute shop/cart". The kind
-// alone tells API groups apart, as no two kinds that Fairway reads share one.
+// alone tells API groups apart: where two groups share one, that of the kind
+// which is not Gateway API's has its group behind it ("Gateway.networking.istio.io").
 type ObjectKey struct{ Kind, Namespace, Name string }
 
 // String returns the form used in logs and by people: "HTTPRoute shop/cart".

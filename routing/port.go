@@ -130,7 +130,7 @@ func newPort(key PortKey, wanted []*Listener, tables trie[ListenerName, *attache
 }
 
 func (p *Port) refuse(l *Listener, reason Reason, err error) {
-	p.problems = append(p.problems, &Problem{l.Origin, reason, err})
+	p.problems = append(p.problems, &Problem{Origin: l.Origin, Reason: reason, Err: err})
 }
 
 // withHosts returns p with other tables for l, or p where l is not in force.

@@ -51,11 +51,22 @@ const (
 	ProtocolConflict Reason = "ProtocolConflict" // two listeners want one port for different protocols
 )
 
-// A Problem is why a part is not in force.
+// Level is how grave a Problem is.
+type Level string
+
+const (
+	Error   Level = ""        // a part is not in force
+	Warning Level = "Warning" // all is in force, but perhaps not what its author meant
+	Info    Level = "Info"    // worth knowing
+)
+
+// A Problem is why a part is not in force, or what is odd about it.
 type Problem struct {
 	Origin Origin
-	Reason Reason
-	Err    error // for people: what was found, what was wanted
+	Reason Reason // also the code of a finding: `fairway check` knows it by this name
+	Err    error  // for people: what was found, what was wanted
+	Level  Level
+	Fix    string // what its author may do about it; may be empty
 }
 
 func (p *Problem) Error() string { return p.Origin.String() + ": " + p.Err.Error() }

@@ -59,7 +59,7 @@ func (c *compiledRoute) addPlace(p place) {
 }
 
 func (c *compiledRoute) report(o Origin, reason Reason, err error) {
-	c.problems = append(c.problems, &Problem{o, reason, err})
+	c.problems = append(c.problems, &Problem{Origin: o, Reason: reason, Err: err})
 }
 
 // addRule compiles a rule, or leaves it out as a whole where one of its

@@ -239,7 +239,7 @@ func (c *change) report(name RouteName) {
 	problems := slices.Clone(r.problems)
 	for _, l := range r.route.listeners() {
 		if _, ok := c.s.listeners.get(l); !ok {
-			problems = append(problems, &Problem{r.route.Origin, NoMatchingParent, fmt.Errorf("no listener %q", l)})
+			problems = append(problems, &Problem{Origin: r.route.Origin, Reason: NoMatchingParent, Err: fmt.Errorf("no listener %q", l)})
 		}
 	}
 	if len(problems) == 0 {

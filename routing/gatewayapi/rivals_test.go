@@ -84,7 +84,7 @@ func checkRivals(t *testing.T, seed uint64, steps int) {
 	routes := map[cellID]*attachment{}
 	for step := range steps {
 		for range 1 + c.IntN(3) {
-			id := cellID{attachCell, c.ns(), pick(c, "r1", "r2", "r3"), pick(c, "HTTPRoute", "GRPCRoute")}
+			id := cellID{Kind: attachCell, NS: c.ns(), Name: pick(c, "r1", "r2", "r3"), Part: pick(c, "HTTPRoute", "GRPCRoute")}
 			delete(routes, id)
 			if c.IntN(4) > 0 {
 				a := &attachment{created: day(c.IntN(3)).Time, claims: true, parents: []parent{{}}}
