@@ -192,7 +192,7 @@ func (e *exchange) settleGRPC() {
 		return
 	}
 	switch {
-	case e.rec.Flags&telemetry.DownstreamClosed != 0:
+	case e.rec.Flags&(telemetry.DownstreamClosed|telemetry.DownstreamReset) != 0:
 		e.rec.GRPCStatus = grpcCancelled
 	case e.rec.Status == http.StatusOK:
 		e.rec.GRPCStatus = grpcUnknown

@@ -74,7 +74,8 @@
 //
 // and 200 to a preflight, 30x, or what status a rule names. Malformed
 // requests are answered by their codecs, and recorded with 400, 408 or 413 and
-// DPE. A client that left is recorded with DC, and status 0 unless it had one.
+// DPE. A client that left is recorded with DC, one that has reset its stream with
+// DR, and status 0 unless it had one.
 //
 // # Timeouts
 //

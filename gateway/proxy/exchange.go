@@ -258,19 +258,23 @@ func (e *exchange) Drained() {
 	}
 }
 
-// Abort ends the exchange because the client is gone, or broke its protocol:
-// its codec has told it so.
+// Abort ends the exchange because the client is gone, has reset its stream, or
+// broke its protocol: its codec has told it so.
 func (e *exchange) Abort(err error) {
-	e.rec.Flags |= telemetry.DownstreamClosed
+	flag := telemetry.DownstreamClosed
 	var why *message.Error
 	if errors.As(err, &why) {
+		if why.Reason == message.Reset {
+			flag = telemetry.DownstreamReset
+		}
 		if status := clientFault(why.Reason); status != 0 {
-			e.rec.Flags ^= telemetry.DownstreamClosed | telemetry.DownstreamProtocol
+			flag = telemetry.DownstreamProtocol
 			if !e.headSent {
 				e.rec.Status = status
 			}
 		}
 	}
+	e.rec.Flags |= flag
 	ended := e.tunnel && e.try.responseEnded
 	if e.try != nil {
 		e.try.cancel(upstream.Abandoned)

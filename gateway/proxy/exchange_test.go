@@ -248,7 +248,7 @@ func TestClientThatLeavesCancelsTheTry(t *testing.T) {
 			c := s.request("GET", "/").send()
 			tt.setup(s, c)
 			status := c.resp.Status
-			c.leave(message.Reset)
+			c.leave(message.Gone)
 			for _, b := range s.calls {
 				if !b.over {
 					t.Error("the backend's exchange goes on")
@@ -259,6 +259,15 @@ func TestClientThatLeavesCancelsTheTry(t *testing.T) {
 				t.Errorf("record has status %d, flags %s, want %d, DC", r.Status, r.Flags, status)
 			}
 		})
+	}
+}
+
+// Of HTTP/2 (RFC 9113 section 6.4) a stream is reset and its connection goes on.
+func TestResetByTheClientIsRecordedAsSuch(t *testing.T) {
+	s := newStage(t, to("a"))
+	s.get("/").leave(message.Reset)
+	if r := s.record(); r.Status != 0 || r.Flags != "DR" {
+		t.Errorf("record has status %d, flags %s, want 0, DR", r.Status, r.Flags)
 	}
 }
 

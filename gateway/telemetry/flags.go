@@ -5,6 +5,7 @@ import "math/bits"
 // flagText are the codes of the flags, by their bit.
 var flagText = [...]string{
 	"NR", "UH", "UF", "UO", "URX", "UT", "UC", "UR", "UPE", "DC", "DPE", "RL", "UAEX", "NC", "OM", "DI", "FI", "SI",
+	"DT", "DF", "DR",
 }
 
 // String returns the codes, joined by commas, and "-" for none, as Istio's

@@ -14,6 +14,9 @@ func TestFlagsHaveEnvoysCodes(t *testing.T) {
 		{NoRoute, "NR"},
 		{UpstreamFailure | UpstreamRetryLimit, "UF,URX"},
 		{StreamIdle, "SI"},
+		{DurationTimeout, "DT"},
+		{NoHealthyUpstream | NameFailure, "UH,DF"},
+		{DownstreamReset, "DR"},
 		{1 << 31, ""}, // no such flag: nothing to say, and no panic
 	}
 	for _, tt := range tests {
@@ -26,8 +29,8 @@ func TestFlagsHaveEnvoysCodes(t *testing.T) {
 // Each flag has a code of its own: the codes are a table by bit, which a new
 // constant would shift.
 func TestEachFlagHasItsOwnCode(t *testing.T) {
-	if last := Flags(1) << (len(flagText) - 1); last != StreamIdle {
-		t.Fatalf("the last code belongs to %#x, want that of StreamIdle, %#x", uint32(last), uint32(StreamIdle))
+	if last := Flags(1) << (len(flagText) - 1); last != DownstreamReset {
+		t.Fatalf("the last code belongs to %#x, want that of DownstreamReset, %#x", uint32(last), uint32(DownstreamReset))
 	}
 	seen := map[string]bool{}
 	for _, code := range flagText {

@@ -8,7 +8,10 @@ import (
 )
 
 // Flags say what was out of the ordinary about an exchange, under the names
-// that Envoy and Istio give their response flags.
+// that Envoy and Istio give their response flags. Of Envoy's those are left out
+// for which there is no cause here: LH, LR, RLSE, IH, UMSDR, RFCF, NFCF, DO and
+// UDO. The cause of each of the others is in the documentation of the packages
+// proxy and stream.
 type Flags uint32
 
 const (
@@ -23,13 +26,16 @@ const (
 	UpstreamProtocolError                   // UPE: the backend broke the protocol
 	DownstreamClosed                        // DC: the client went away
 	DownstreamProtocol                      // DPE: the client broke the protocol
-	RateLimited                             // RL
+	RateLimited                             // RL: over a rate limit
 	Unauthorized                            // UAEX: authorization refused
 	NoCluster                               // NC: the rule's backend does not exist
 	Overload                                // OM: shed because we are overloaded
 	Delayed                                 // DI: a fault delayed it
 	Faulted                                 // FI: a fault answered it
 	StreamIdle                              // SI: nothing moved for too long
+	DurationTimeout                         // DT: a connection lasted as long as it may
+	NameFailure                             // DF: DNS has no address for an endpoint's name
+	DownstreamReset                         // DR: the client reset the stream, its connection stays
 )
 
 // A Record is what is told about one exchange when it ends. Its strings are
