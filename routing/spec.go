@@ -466,14 +466,17 @@ type Retry struct {
 type RetryOn string
 
 const (
-	RetryOn5xx              RetryOn = "5xx"
-	RetryOnGatewayError     RetryOn = "gateway-error" // 502, 503, 504
-	RetryOnReset            RetryOn = "reset"
-	RetryOnResetBefore      RetryOn = "reset-before-request"
-	RetryOnConnectFailure   RetryOn = "connect-failure"
-	RetryOnRefusedStream    RetryOn = "refused-stream"
-	RetryOnRetriable4xx     RetryOn = "retriable-4xx" // 409
-	RetryOnCancelled        RetryOn = "cancelled"     // of gRPC, as those below
+	RetryOn5xx            RetryOn = "5xx"
+	RetryOnGatewayError   RetryOn = "gateway-error" // 502, 503, 504
+	RetryOnReset          RetryOn = "reset"
+	RetryOnResetBefore    RetryOn = "reset-before-request"
+	RetryOnConnectFailure RetryOn = "connect-failure"
+	RetryOnRefusedStream  RetryOn = "refused-stream"
+	RetryOnRetriable4xx   RetryOn = "retriable-4xx" // 409
+	// RetryOnCodes is no condition besides Codes: a list of it alone is not
+	// empty, and so not the default.
+	RetryOnCodes            RetryOn = "retriable-status-codes"
+	RetryOnCancelled        RetryOn = "cancelled" // of gRPC, as those below
 	RetryOnDeadlineExceeded RetryOn = "deadline-exceeded"
 	RetryOnInternal         RetryOn = "internal"
 	RetryOnExhausted        RetryOn = "resource-exhausted"
