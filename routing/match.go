@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"net/netip"
 	"strings"
 )
 
@@ -10,6 +11,14 @@ type HeaderSource interface {
 	// Value returns what the fields of that name, given in lower case, say
 	// together, and whether there are any.
 	Value(lower string) (string, bool)
+}
+
+// A ClaimSource has the claims of a token that was proved.
+type ClaimSource interface {
+	// Claim returns the values of the claim at a path, the claim's name and
+	// those below it, as text: the elements of a list, and none where there is
+	// no such claim. The list is the source's own.
+	Claim(path []string) []string
 }
 
 // A Request is what matching looks at. Reuse it: it keeps scratch memory. It
@@ -23,6 +32,17 @@ type Request struct {
 	// SNI is the name that the client gave in its ClientHello, in lower case.
 	// Only HTTPS ports look at it.
 	SNI string
+
+	Scheme    string // "http" or "https"
+	Authority string // as it was sent, with its port
+	// Source and Destination are the two ends of the client's connection, as a
+	// trusted PROXY protocol header has them where there is one. An invalid
+	// address is in no prefix.
+	Source, Destination netip.Addr
+	// Claims are those of the token that Listener.JWT proves; nil: there is no
+	// token. Which listener a request belongs to does not depend on them: match
+	// without, prove the token as Result.Listener asks for it, and match again.
+	Claims ClaimSource
 
 	scratch []byte // a decoded query parameter
 }
@@ -38,9 +58,16 @@ type Result struct {
 	// replace: no '/' at its end, so "" for "/". Empty unless the match is by
 	// PathPrefix.
 	Prefix string
+	// Matched is how many bytes of the path, from its beginning, the match took:
+	// those that PathEdit.Matched replaces. All of them unless the match is by
+	// prefix; a match without a path took the '/' in front.
+	Matched int
 	// Misdirected says that the connection's name belongs to another listener
 	// than the request's host does (421, RFC 9110 section 15.5.20).
 	Misdirected bool
+	// Shut says that the listener lets nobody in, as a part of it that keeps
+	// people out cannot work (500). There is no Target then.
+	Shut bool
 }
 
 // A Target is a rule in force: what a match leads to. All matches of the rule
@@ -76,7 +103,7 @@ func (p *Port) Match(r *Request) Result {
 			break
 		}
 		if c := t.match(r); c != nil {
-			return c.result(b.listener)
+			return c.result(b.listener, r)
 		}
 	}
 	return Result{Listener: b.listener}
@@ -84,9 +111,10 @@ func (p *Port) Match(r *Request) Result {
 
 // MatchStream finds the rule that takes a connection, or a session of
 // datagrams. The name is that of the ClientHello, in lower case, and empty
-// where there is none: on TCP and UDP ports always. It does not allocate.
-func (p *Port) MatchStream(name string) Result {
-	return p.Match(&Request{Host: name, SNI: name, Path: "/"})
+// where there is none: on TCP and UDP ports always. Source and destination are
+// its two ends, as Request has them. It does not allocate.
+func (p *Port) MatchStream(name string, source, destination netip.Addr) Result {
+	return p.Match(&Request{Host: name, SNI: name, Path: "/", Source: source, Destination: destination})
 }
 
 // misdirected reports whether another listener than b, to which the request's
@@ -100,10 +128,11 @@ func (p *Port) misdirected(r *Request, b *boundListener) bool {
 }
 
 // result is what it means that c takes a request.
-func (c *candidate) result(l *Listener) Result {
-	res := Result{Listener: l, Target: c.target, Match: c.index}
+func (c *candidate) result(l *Listener, r *Request) Result {
+	res := Result{Listener: l, Target: c.target, Match: c.index, Matched: len(r.Path)}
 	if c.kind == PathPrefix {
 		res.Prefix = c.path
+		res.Matched = min(max(len(c.path), len("/")), len(r.Path))
 	}
 	return res
 }

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"net/netip"
+
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/upstream"
@@ -33,7 +35,7 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, name string) Destination {
 	if port == nil {
 		return d
 	}
-	res := port.MatchStream(name)
+	res := port.MatchStream(name, netip.Addr{}, netip.Addr{})
 	if d.Listener = res.Listener; d.Listener == nil || d.Listener.Protocol == routing.HTTPS {
 		return d // of HTTPS it is requests that are sent somewhere
 	}
@@ -64,7 +66,7 @@ func (p *Proxy) Holds(b *Bind, name string, d *Destination) bool {
 	if port == nil {
 		return false
 	}
-	res := port.MatchStream(name)
+	res := port.MatchStream(name, netip.Addr{}, netip.Addr{})
 	if res.Target == nil || res.Listener.Name != d.Listener.Name ||
 		res.Target != d.target && !res.Target.Prepared.(*rule).sharesWith(d.Cluster) {
 		return false
