@@ -13,6 +13,8 @@ type door struct {
 	gateway  string // the Gateway of the dialect, as matches name it: "shop/edge"
 	port     uint32 // of the listener
 	protocol routing.Protocol
+	// passthrough says that TLS is not ended here: tls routes apply, and no others.
+	passthrough bool
 	// hosts are those of the VirtualService that the server lets in here, wider
 	// or narrower: the intersection, in lower case. "*" for any.
 	hosts []string
