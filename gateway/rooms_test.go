@@ -26,6 +26,7 @@ type room struct {
 // A package may import the standard library and itself in any case.
 var rooms = []room{
 	{"routing", nil, "it decides where requests go, and must be usable by anything"},
+	{"routing/dialecttest", []string{module + "/routing", "k8s.io/apimachinery/", "go.yaml.in/yaml/v3"}, "worlds for tests of the dialects"},
 	{"routing/...", []string{module + "/routing", "k8s.io/api/", "k8s.io/apimachinery/", "sigs.k8s.io/gateway-api/apis/", "sigs.k8s.io/gateway-api/apisx/", "istio.io/api/", "istio.io/client-go/pkg/apis/"},
 		"dialects turn API objects into a Spec: no client, no data plane"},
 	{"tlsmgr/identity", []string{"google.golang.org/grpc", "istio.io/api/security/v1alpha1"}, "it proves who peers are to gRPC; Kubernetes is somebody else's matter"},

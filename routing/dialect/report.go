@@ -55,6 +55,14 @@ func (r *Report) Problem(field, reason, message string) {
 	})
 }
 
+// Find notes what is odd about a part, or not in force, and what its author may
+// do about it, which may be empty.
+func (r *Report) Find(level routing.Level, field, reason, message, fix string) {
+	r.Problem(field, reason, message)
+	p := r.Problems[len(r.Problems)-1]
+	p.Level, p.Fix = level, fix
+}
+
 // String prints the report for people, a line for each condition and Problem:
 //
 //	HTTPRoute shop/cart
@@ -90,7 +98,15 @@ func (r Report) String() string {
 		printConditions(&b, "ancestor "+printRef(a.AncestorRef, r.Object.Namespace)+": ", a.Conditions)
 	}
 	for _, p := range r.Problems {
-		fmt.Fprintf(&b, "  problem %s: %s: %v\n", p.Origin.Field, p.Reason, p.Err)
+		level := "problem"
+		if p.Level != routing.Error {
+			level = strings.ToLower(string(p.Level))
+		}
+		fmt.Fprintf(&b, "  %s %s: %s: %v", level, p.Origin.Field, p.Reason, p.Err)
+		if p.Fix != "" {
+			b.WriteString("; " + p.Fix)
+		}
+		b.WriteByte('\n')
 	}
 	return b.String()
 }

@@ -21,6 +21,14 @@ const (
 	KindPod             = "Pod"                         // *metav1.PartialObjectMetadata: its labels
 )
 
+// The parts of the dialect have numbers of their own in each stage of the
+// sheet, so that no two kinds of cells are one.
+const (
+	gatewayKinds = dialect.IstioKinds      // Gateways, fleets, MeshConfig
+	serviceKinds = dialect.IstioKinds + 32 // what can be sent to
+	routeKinds   = dialect.IstioKinds + 64 // VirtualServices
+)
+
 // Options are what the dialect may be told. The zero Options are ready to use.
 type Options struct {
 	// RootNamespace is where the mesh's own objects are, and the ConfigMap
