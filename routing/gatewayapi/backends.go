@@ -52,10 +52,10 @@ func printKind(group gatewayv1.Group, kind gatewayv1.Kind) string {
 // backend decides which cluster stands for a port of a Service. It is a cell
 // of its own so that what a route reads of a Service is only that.
 func (t *Translator) backend(r *reading) outcome {
-	return outcome{Value: r.backendOf(parseTarget(r.ID.Part))}
+	return outcome{Value: t.backendOf(r, parseTarget(r.ID.Part))}
 }
 
-func (r *reading) backendOf(to target) resolution {
+func (t *Translator) backendOf(r *reading, to target) resolution {
 	ns, name := r.ID.NS, r.ID.Name
 	svc := object[corev1.Service](r, "Service", ns, name)
 	if svc == nil {
@@ -82,14 +82,23 @@ func (r *reading) backendOf(to target) resolution {
 	switch {
 	case to.use == grpcUse && says.protocol == routing.UpstreamHTTP2:
 		to.use = httpUse // the same cluster
-	case to.use == tlsUse && r.policyFor(target{use: tcpUse}, port) == nil:
+	case to.use == tlsUse && !t.securesStreams(r, to, svc, port):
 		to.use = tcpUse
 	}
-	out := resolution{cluster: cellID{Kind: clusterCell, NS: ns, Name: name, Part: to.part()}, secure: says.tls || policy != nil}
+	secure := says.tls || policy != nil || t.secured(r, r.shaping(to, svc, port, policy))
+	out := resolution{cluster: cellID{Kind: clusterCell, NS: ns, Name: name, Part: to.part()}, secure: secure}
 	if !to.use.isStream() {
 		out.session = r.settings(ns, name).traffic.session
 	}
 	return out
+}
+
+// securesStreams reports whether streams to a port, but for those that a
+// listener passes through, are sent by TLS.
+func (t *Translator) securesStreams(r *reading, to target, svc *corev1.Service, port *corev1.ServicePort) bool {
+	to.use = tcpUse
+	policy := r.policyFor(to, port)
+	return policy != nil || t.secured(r, r.shaping(to, svc, port, nil))
 }
 
 func printPorts(svc *corev1.Service) string {

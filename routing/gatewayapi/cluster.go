@@ -38,13 +38,14 @@ var uses = map[string]use{
 type target struct {
 	port   uint16
 	use    use
+	mark   string                  // Backend.Mark
 	client routing.CertificateName // that the Gateway shows; empty: none
 }
 
 // part and parseTarget are the two ways between a target and the part of a
-// cell's id: "8080", "8080#grpc", "8443@infra/client".
+// cell's id: "8080", "8080#grpc", "8080|v1", "8443@infra/client".
 func (t target) part() string {
-	s := strconv.Itoa(int(t.port)) + string(t.use)
+	s := strconv.Itoa(int(t.port)) + string(t.use) + t.mark
 	if t.client != "" {
 		s += clientMark + string(t.client)
 	}
@@ -53,12 +54,16 @@ func (t target) part() string {
 
 func parseTarget(part string) target {
 	part, client, _ := strings.Cut(part, clientMark)
+	mark := ""
+	if i := strings.IndexAny(part, "|~"); i >= 0 {
+		part, mark = part[:i], part[i:]
+	}
 	number, _, _ := strings.Cut(part, "#")
 	port, err := strconv.ParseUint(number, 10, 16)
 	if err != nil {
 		panic("bug: a target without a port")
 	}
-	return target{uint16(port), use(part[len(number):]), routing.CertificateName(client)}
+	return target{uint16(port), use(part[len(number):]), mark, routing.CertificateName(client)}
 }
 
 // protocol is the one that a Service's port has to have for t.
@@ -194,7 +199,8 @@ func (t *Translator) cluster(r *reading) outcome {
 	if says.tls {
 		c.TLS = &routing.UpstreamTLS{Insecure: true}
 	}
-	if policy := r.policyFor(target, port); policy != nil {
+	policy := r.policyFor(target, port)
+	if policy != nil {
 		if policy.upstream == nil {
 			return outcome{} // never in plain text where TLS was asked for
 		}
@@ -203,16 +209,19 @@ func (t *Translator) cluster(r *reading) outcome {
 			c.Protocol = routing.UpstreamAuto
 		}
 	}
-	if c.TLS != nil && target.client != "" {
-		tls := *c.TLS
-		tls.Certificate = target.client
-		c.TLS = &tls
-	}
 	if !target.use.isStream() {
 		c.Retries = s.traffic.retries
 	}
 	if target.use != udpUse {
 		c.ProxyProtocol = s.proxyProtocol
+	}
+	if shape := t.shaper.Shape; shape != nil && !shape(r.Reading, r.shaping(target, svc, port, policy), c) {
+		return outcome{}
+	}
+	if c.TLS != nil && c.TLS.Certificate == "" && target.client != "" {
+		tls := *c.TLS
+		tls.Certificate = target.client
+		c.TLS = &tls
 	}
 	if target.use == grpcUse {
 		c.Protocol = routing.UpstreamHTTP2

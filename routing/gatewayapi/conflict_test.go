@@ -144,13 +144,16 @@ func checkConflicts(t *testing.T, seed uint64) {
 
 // FuzzTarget holds that the part of a cluster's cell says all of a target.
 func FuzzTarget(f *testing.F) {
-	f.Add(uint16(80), "", "")
-	f.Add(uint16(8443), "#tcp", "infra/client")
-	f.Fuzz(func(t *testing.T, port uint16, mark, client string) {
-		if mark != "" && (mark[0] != '#' || strings.Contains(mark, clientMark)) {
+	f.Add(uint16(80), "", "", "")
+	f.Add(uint16(8443), "#tcp", "|v1~infra", "infra/client")
+	f.Fuzz(func(t *testing.T, port uint16, as, mark, client string) {
+		if as != "" && (as[0] != '#' || strings.ContainsAny(as, "@|~")) {
+			return // no use
+		}
+		if mark != "" && (mark[0] != '|' && mark[0] != '~' || strings.ContainsAny(mark, "@#")) {
 			return // no mark
 		}
-		want := target{port, use(mark), routing.CertificateName(client)}
+		want := target{port, use(as), mark, routing.CertificateName(client)}
 		if got := parseTarget(want.part()); got != want {
 			t.Errorf("parseTarget(%q) = %+v, want %+v", want.part(), got, want)
 		}

@@ -51,7 +51,10 @@ func (t *Translator) slice(r *reading) outcome {
 	return outcome{
 		Value:  value,
 		Report: report,
-		Gifts:  []gift{{To: cellID{Kind: slicesOf, NS: r.ID.NS, Name: service}, Item: r.ID.Name}},
+		Gifts: []gift{
+			{To: cellID{Kind: slicesOf, NS: r.ID.NS, Name: service}, Item: r.ID.Name},
+			{To: cellID{Kind: slicesIn, NS: r.ID.NS}, Item: r.ID.Name},
+		},
 	}
 }
 
@@ -121,6 +124,9 @@ func (t *Translator) endpoints(r *reading) outcome {
 		out.List = append(out.List, e.Endpoint)
 	}
 	out.List = merge(oneFamily(out.List, svc.Spec.IPFamilies))
+	if more := t.shaper.Endpoints; more != nil {
+		out.List = merge(more(r.Reading, r.shaping(target, svc, port, nil), out.List))
+	}
 	return outcome{Parts: []any{out}}
 }
 
@@ -162,13 +168,14 @@ func oneFamily(list []routing.Endpoint, families []corev1.IPFamily) []routing.En
 	})
 }
 
-// merge sorts endpoints by address and drops duplicates: an endpoint may stand
+// merge sorts endpoints by address, or name, and drops duplicates: an endpoint may stand
 // in two slices while it moves from one to the other, and the healthier entry
 // counts.
 func merge(list []routing.Endpoint) []routing.Endpoint {
 	slices.SortFunc(list, func(a, b routing.Endpoint) int {
 		return cmp.Or(
 			a.Addr.Compare(b.Addr),
+			strings.Compare(a.Host, b.Host),
 			health(b)-health(a),
 			strings.Compare(a.Workload, b.Workload),
 			strings.Compare(a.Zone, b.Zone),
@@ -176,7 +183,9 @@ func merge(list []routing.Endpoint) []routing.Endpoint {
 			slices.Compare(a.ForNodes, b.ForNodes),
 		)
 	})
-	return slices.CompactFunc(list, func(a, b routing.Endpoint) bool { return a.Addr == b.Addr })
+	return slices.CompactFunc(list, func(a, b routing.Endpoint) bool {
+		return a.Addr == b.Addr && a.Host == b.Host
+	})
 }
 
 func health(e routing.Endpoint) int {

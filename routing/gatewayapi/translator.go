@@ -66,6 +66,7 @@ type Translator struct {
 	opts   Options
 	sheet  *dialect.Sheet
 	rivals rivals
+	shaper Shaper
 }
 
 // New returns a Translator that has translated nothing yet.

@@ -1,0 +1,118 @@
+package gatewayapi
+
+import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"fairway.dev/routing"
+	"fairway.dev/routing/dialect"
+)
+
+// Use is who sends to a port, where it makes a difference to the cluster.
+type Use = use
+
+// Uses that other dialects have.
+const (
+	UseHTTP = httpUse
+	UseTCP  = tcpUse
+	UseTLS  = tlsUse // passed through: no policy adds another TLS
+)
+
+// A Backend is a port of a Service, and who sends to it.
+type Backend struct {
+	Namespace, Name string // of the Service
+	Port            uint16
+	Use             Use
+	// Mark tells clusters of a dialect that has joined from those that routes
+	// of Gateway API send to, which have none. It begins with '|' or '~', has
+	// no other '#' or '@', and ends the cluster's name.
+	Mark string
+}
+
+// A Shaping is a Backend whose cluster is being made.
+type Shaping struct {
+	Backend
+	Service     *corev1.Service
+	ServicePort *corev1.ServicePort
+	// Policy says that a BackendTLSPolicy decides about TLS.
+	Policy bool
+}
+
+// A Shaper is what a dialect that has joined has to say of clusters of
+// Services. Its functions are called by formulas of the stage Backends.
+type Shaper struct {
+	// Secures reports whether Shape makes a cluster speak TLS.
+	Secures func(*dialect.Reading, Shaping) bool
+
+	// Shape edits a cluster which the Service, and the policies on it, have
+	// made. It reports whether the cluster may be sent to at all.
+	Shape func(*dialect.Reading, Shaping, *routing.Cluster) bool
+
+	// Endpoints returns those of a cluster, of what the EndpointSlices have
+	// for it. They come in any order.
+	Endpoints func(*dialect.Reading, Shaping, []routing.Endpoint) []routing.Endpoint
+}
+
+// Join gives another dialect its say, before the first Update.
+func (t *Translator) Join(s Shaper) { t.shaper = s }
+
+// ClusterOf returns the cluster of a Backend, and has it there as long as the
+// cell that asks reads it; or why there is none.
+func ClusterOf(r *dialect.Reading, b Backend) (name routing.ClusterName, reason routing.Reason, message string) {
+	to := target{port: b.Port, use: b.Use, mark: b.Mark}
+	res := r.Value(cellID{Kind: backendCell, NS: b.Namespace, Name: b.Name, Part: to.part()}).(resolution)
+	if res.reason != "" {
+		return "", res.reason, res.message
+	}
+	r.Value(res.cluster)
+	return clusterName(res.cluster), "", ""
+}
+
+// shaping describes a target of the Service that the cell is for.
+func (r *reading) shaping(to target, svc *corev1.Service, port *corev1.ServicePort, policy *tlsPolicy) Shaping {
+	return Shaping{
+		Backend:     Backend{r.ID.NS, r.ID.Name, to.port, to.use, to.mark},
+		Service:     svc,
+		ServicePort: port,
+		Policy:      policy != nil,
+	}
+}
+
+// secured reports whether a target speaks TLS by the word of the other dialect.
+func (t *Translator) secured(r *reading, s Shaping) bool {
+	return t.shaper.Secures != nil && t.shaper.Secures(r.Reading, s)
+}
+
+// PodsIn returns the endpoints, without ports, that EndpointSlices of a
+// namespace have for pods, by the names of the pods. One that stands in several
+// slices has several.
+func PodsIn(r *dialect.Reading, ns string) map[string][]routing.Endpoint {
+	pods := map[string][]routing.Endpoint{}
+	for name := range r.Bag(cellID{Kind: slicesIn, NS: ns}) {
+		addPods(pods, r, ns, name.(string))
+	}
+	return pods
+}
+
+// PodsOf does the same for the EndpointSlices of a Service.
+func PodsOf(r *dialect.Reading, ns, service string) map[string][]routing.Endpoint {
+	pods := map[string][]routing.Endpoint{}
+	for name := range r.Bag(cellID{Kind: slicesOf, NS: ns, Name: service}) {
+		addPods(pods, r, ns, name.(string))
+	}
+	return pods
+}
+
+func addPods(pods map[string][]routing.Endpoint, r *dialect.Reading, ns, slice string) {
+	s, _ := r.Value(cellID{Kind: sliceCell, NS: ns, Name: slice}).(*addressSlice)
+	if s == nil {
+		return
+	}
+	for _, e := range s.endpoints {
+		if e.Workload != "" {
+			e.Addr = netip.AddrPortFrom(e.addr, 0)
+			pods[e.Workload] = append(pods[e.Workload], e.Endpoint)
+		}
+	}
+}
