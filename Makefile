@@ -15,7 +15,7 @@ export GOTOOLCHAIN = local
 # The race detector wants cgo, which Go switches off where there is no C compiler.
 RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test race fuzz check bench bench-cluster image manifests conformance faults clean
+.PHONY: help build run test race fuzz check bench bench-cluster image crds manifests conformance faults clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -60,6 +60,10 @@ image: $(PLATFORMS:%=.cache/image/%/fairway) ## write bin/fairway-image.tar: an 
 .PHONY: $(PLATFORMS:%=.cache/image/%/fairway)
 $(PLATFORMS:%=.cache/image/%/fairway): .cache/image/%/fairway:
 	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./gateway
+
+crds: ## write deploy/crds/istio: the definitions of Istio's kinds, of the module in go.mod
+	$(GO) run ./deploy/crds/trim -to deploy/crds/istio \
+	  -from "$$($(GO) list -m -f '{{.Dir}}' istio.io/api)/kubernetes/customresourcedefinitions.gen.yaml"
 
 HELM = $(GO) -C deploy/tools tool helm
 

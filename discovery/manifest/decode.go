@@ -153,6 +153,9 @@ func (k *kind) read(t tree, version string) (object, []fault) {
 		return o, nil
 	}
 	delete(t, "status") // nobody's to give but ours
+	if k.metadata {
+		delete(t, "spec")
+	}
 	if faults := strict(t, o); len(faults) > 0 {
 		return nil, faults
 	}

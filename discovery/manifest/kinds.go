@@ -1,10 +1,17 @@
 package manifest
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+	extensionsv1alpha1 "istio.io/client-go/pkg/apis/extensions/v1alpha1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -14,6 +21,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	gatewayxv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
+	"fairway.dev/routing/istio"
 	"fairway.dev/routing/v1alpha1"
 )
 
@@ -25,10 +33,12 @@ type object interface {
 
 // A kind is one that the World holds.
 type kind struct {
-	name     string
+	name     string // as keys have it
+	api      string // as manifests have it, where that is not the name
 	group    string
 	versions []string // that the API serves; all are read into the types of the first
 	cluster  bool     // its objects have no namespace
+	metadata bool     // nothing else of its objects is read
 	empty    func() object
 
 	// Of a kind that is defined by a CustomResourceDefinition.
@@ -44,7 +54,11 @@ type kind struct {
 const (
 	gatewayGroup      = "gateway.networking.k8s.io"
 	experimentalGroup = "gateway.networking.x-k8s.io"
+	istioGroup        = "networking.istio.io"
 )
+
+// networkingVersions are those of Istio's networking API, which read alike.
+var networkingVersions = []string{"v1", "v1beta1", "v1alpha3"}
 
 // kinds are in the order of their names.
 var kinds = withSchemas([]*kind{
@@ -60,11 +74,21 @@ var kinds = withSchemas([]*kind{
 		validate: validateConfigMap,
 	},
 	{
+		name: istio.KindDestinationRule, group: istioGroup, versions: networkingVersions,
+		empty:  func() object { return new(networkingv1.DestinationRule) },
+		plural: "destinationrules",
+	},
+	{
 		name: "EndpointSlice", group: "discovery.k8s.io", versions: []string{"v1"},
 		empty:    func() object { return new(discoveryv1.EndpointSlice) },
 		nameOf:   apivalidation.NameIsDNSSubdomain,
 		defaults: defaultEndpointSlice,
 		validate: validateEndpointSlice,
+	},
+	{
+		name: istio.KindEnvoyFilter, group: istioGroup, versions: []string{"v1alpha3"},
+		empty:  func() object { return new(networkingv1alpha3.EnvoyFilter) },
+		plural: "envoyfilters",
 	},
 	{
 		name: "GRPCRoute", group: gatewayGroup, versions: []string{"v1"},
@@ -74,6 +98,11 @@ var kinds = withSchemas([]*kind{
 	{
 		name: "Gateway", group: gatewayGroup, versions: []string{"v1", "v1beta1"},
 		empty:  func() object { return new(gatewayv1.Gateway) },
+		plural: "gateways",
+	},
+	{
+		name: istio.KindGateway, api: "Gateway", group: istioGroup, versions: networkingVersions,
+		empty:  func() object { return new(networkingv1.Gateway) },
 		plural: "gateways",
 	},
 	{
@@ -103,9 +132,19 @@ var kinds = withSchemas([]*kind{
 		defaults: defaultNamespace,
 	},
 	{
+		name: istio.KindPod, versions: []string{"v1"}, metadata: true,
+		empty:  func() object { return new(metav1.PartialObjectMetadata) },
+		nameOf: apivalidation.NameIsDNSSubdomain,
+	},
+	{
 		name: "ReferenceGrant", group: gatewayGroup, versions: []string{"v1", "v1beta1"},
 		empty:  func() object { return new(gatewayv1.ReferenceGrant) },
 		plural: "referencegrants",
+	},
+	{
+		name: istio.KindAuthentication, group: "security.istio.io", versions: []string{"v1", "v1beta1"},
+		empty:  func() object { return new(securityv1.RequestAuthentication) },
+		plural: "requestauthentications",
 	},
 	{
 		name: "Secret", versions: []string{"v1"},
@@ -122,6 +161,16 @@ var kinds = withSchemas([]*kind{
 		validate: validateService,
 	},
 	{
+		name: istio.KindServiceEntry, group: istioGroup, versions: networkingVersions,
+		empty:  func() object { return new(networkingv1.ServiceEntry) },
+		plural: "serviceentries",
+	},
+	{
+		name: istio.KindSidecar, group: istioGroup, versions: networkingVersions,
+		empty:  func() object { return new(networkingv1.Sidecar) },
+		plural: "sidecars",
+	},
+	{
 		name: "TCPRoute", group: gatewayGroup, versions: []string{"v1", "v1alpha2"},
 		empty:  func() object { return new(gatewayv1.TCPRoute) },
 		plural: "tcproutes",
@@ -132,9 +181,29 @@ var kinds = withSchemas([]*kind{
 		plural: "tlsroutes",
 	},
 	{
+		name: istio.KindTelemetry, group: "telemetry.istio.io", versions: []string{"v1", "v1alpha1"},
+		empty:  func() object { return new(telemetryv1.Telemetry) },
+		plural: "telemetries",
+	},
+	{
 		name: "UDPRoute", group: gatewayGroup, versions: []string{"v1", "v1alpha2"},
 		empty:  func() object { return new(gatewayv1.UDPRoute) },
 		plural: "udproutes",
+	},
+	{
+		name: istio.KindVirtualService, group: istioGroup, versions: networkingVersions,
+		empty:  func() object { return new(networkingv1.VirtualService) },
+		plural: "virtualservices",
+	},
+	{
+		name: istio.KindWasmPlugin, group: "extensions.istio.io", versions: []string{"v1alpha1"},
+		empty:  func() object { return new(extensionsv1alpha1.WasmPlugin) },
+		plural: "wasmplugins",
+	},
+	{
+		name: istio.KindWorkloadEntry, group: istioGroup, versions: networkingVersions,
+		empty:  func() object { return new(networkingv1.WorkloadEntry) },
+		plural: "workloadentries",
 	},
 	{
 		name: "XBackendTrafficPolicy", group: experimentalGroup, versions: []string{"v1alpha1"},
@@ -148,12 +217,15 @@ var kinds = withSchemas([]*kind{
 func kindOf(apiVersion, name string) *kind {
 	group, version := splitVersion(apiVersion)
 	for _, k := range kinds {
-		if k.name == name && k.group == group && slices.Contains(k.versions, version) {
+		if k.apiKind() == name && k.group == group && slices.Contains(k.versions, version) {
 			return k
 		}
 	}
 	return nil
 }
+
+// apiKind is what manifests call the kind.
+func (k *kind) apiKind() string { return cmp.Or(k.api, k.name) }
 
 // apiVersion is the one that the World holds.
 func (k *kind) apiVersion() string {
@@ -175,7 +247,7 @@ func splitVersion(apiVersion string) (group, version string) {
 var others = map[string][]string{
 	"": {
 		"Binding", "Endpoints", "Event", "LimitRange", "Node", "PersistentVolume", "PersistentVolumeClaim",
-		"Pod", "PodTemplate", "ReplicationController", "ResourceQuota", "ServiceAccount",
+		"PodTemplate", "ReplicationController", "ResourceQuota", "ServiceAccount",
 	},
 	"apps":        {"ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"},
 	"autoscaling": {"HorizontalPodAutoscaler"},
@@ -198,5 +270,11 @@ func isForOthers(apiVersion, name string) bool {
 // no spec, such as a Secret, always does: nobody counts its generations.
 func sameSpec(a, b object) bool {
 	x, y := reflect.ValueOf(a).Elem().FieldByName("Spec"), reflect.ValueOf(b).Elem().FieldByName("Spec")
-	return !x.IsValid() || reflect.DeepEqual(x.Interface(), y.Interface())
+	if !x.IsValid() {
+		return true
+	}
+	if x, ok := x.Addr().Interface().(proto.Message); ok { // it remembers more than it says
+		return proto.Equal(x, y.Addr().Interface().(proto.Message))
+	}
+	return reflect.DeepEqual(x.Interface(), y.Interface())
 }

@@ -149,8 +149,12 @@ func (r *rules) validate(at *field.Path, value any, left *budget) (errs field.Er
 	if len(r.programs) > 0 {
 		self := activation{common.UnstructuredToVal(value, r.view)}
 		for _, p := range r.programs {
-			if err := p.evaluate(self, left); err != nil {
-				errs = append(errs, field.Invalid(at, shown(value), err.Error()))
+			if broken := p.evaluate(self, left); broken != nil {
+				what := shown(value)
+				if broken.unable {
+					what = r.view.Type()
+				}
+				errs = append(errs, field.Invalid(at, what, broken.message))
 			}
 		}
 	}
@@ -171,8 +175,15 @@ func (r *rules) validate(at *field.Path, value any, left *budget) (errs field.Er
 	return errs
 }
 
-// evaluate returns an error where the rule does not hold.
-func (p program) evaluate(self activation, left *budget) error {
+// broken is why a rule does not hold, or that it cannot be evaluated: on a text
+// that is no duration, say.
+type broken struct {
+	message string
+	unable  bool
+}
+
+// evaluate returns nil where the rule holds.
+func (p program) evaluate(self activation, left *budget) *broken {
 	if *left < 0 {
 		return nil
 	}
@@ -185,11 +196,11 @@ func (p program) evaluate(self activation, left *budget) error {
 	what := cmp.Or(p.message, "failed rule: "+p.source)
 	switch {
 	case *left < 0:
-		return errors.New("validation failed due to running out of cost budget, no further validation rules will be run")
+		return &broken{message: "validation failed due to running out of cost budget, no further validation rules will be run"}
 	case err != nil:
-		return fmt.Errorf("%v evaluating rule: %s", err, cmp.Or(p.message, p.source))
+		return &broken{fmt.Sprintf("%v evaluating rule: %s", err, cmp.Or(p.message, p.source)), true}
 	case result != types.True:
-		return errors.New(what)
+		return &broken{message: what}
 	}
 	return nil
 }

@@ -164,7 +164,7 @@ func TestDefinitions(t *testing.T) {
 		if !slices.Equal(slices.Sorted(slices.Values(served)), slices.Sorted(slices.Values(k.versions))) {
 			t.Errorf("%s: versions %v are read, the definition serves %v", k.name, k.versions, served)
 		}
-		if crd.Spec.Names.Kind != k.name || (crd.Spec.Scope == "Cluster") != k.cluster {
+		if crd.Spec.Names.Kind != k.apiKind() || (crd.Spec.Scope == "Cluster") != k.cluster {
 			t.Errorf("%s: the definition is of %s, scope %s", k.name, crd.Spec.Names.Kind, crd.Spec.Scope)
 		}
 		for _, version := range k.versions {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -81,7 +82,11 @@ func (k *kind) compileSchema(version string) (compiled, error) {
 
 // definition returns the kind's CustomResourceDefinition.
 func (k *kind) definition() (*apiextensionsv1.CustomResourceDefinition, error) {
-	data, err := crds.Files.ReadFile(k.group + "_" + k.plural + ".yaml")
+	name := k.group + "_" + k.plural + ".yaml"
+	if strings.HasSuffix(k.group, "istio.io") {
+		name = "istio/" + name
+	}
+	data, err := crds.Files.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
