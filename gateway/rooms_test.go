@@ -27,7 +27,7 @@ type room struct {
 var rooms = []room{
 	{"routing", nil, "it decides where requests go, and must be usable by anything"},
 	{"routing/dialecttest", []string{module + "/routing", "k8s.io/apimachinery/", "go.yaml.in/yaml/v3"}, "worlds for tests of the dialects"},
-	{"routing/...", []string{module + "/routing", "k8s.io/api/", "k8s.io/apimachinery/", "sigs.k8s.io/gateway-api/apis/", "sigs.k8s.io/gateway-api/apisx/", "istio.io/api/", "istio.io/client-go/pkg/apis/"},
+	{"routing/...", []string{module + "/routing", "k8s.io/api/", "k8s.io/apimachinery/", "sigs.k8s.io/gateway-api/apis/", "sigs.k8s.io/gateway-api/apisx/", "istio.io/api/", "istio.io/client-go/pkg/apis/", "google.golang.org/protobuf/types/known/"},
 		"dialects turn API objects into a Spec: no client, no data plane"},
 	{"tlsmgr/identity", []string{"google.golang.org/grpc", "istio.io/api/security/v1alpha1"}, "it proves who peers are to gRPC; Kubernetes is somebody else's matter"},
 	{"tlsmgr/...", []string{module + "/tlsmgr", "github.com/caddyserver/certmagic"}, "certificates know nothing of routes and clusters"},
