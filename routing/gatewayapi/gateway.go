@@ -17,6 +17,7 @@ type gateway struct {
 	frame
 	roster
 	parameters *v1alpha1.GatewayParameters // nil: not to be had
+	labels     map[string]string           // of its pods
 	problems   []note
 }
 
@@ -41,6 +42,7 @@ func (t *Translator) gateway(r *reading) outcome {
 			"GatewayClass %s is not accepted", o.Spec.GatewayClassName))
 	}
 	g.findParameters(r, o, class.parameters)
+	g.labels = PodLabels(o, g.parameters)
 	t.parseAddresses(g, o.Spec.Addresses)
 	if g.sets = admissionOf(o.Spec.AllowedListeners); g.sets.problem != "" {
 		g.problems = append(g.problems, note{"spec.allowedListeners.namespaces", reasonUnsupportedValue, g.sets.problem})
