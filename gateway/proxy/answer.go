@@ -2,10 +2,11 @@ package proxy
 
 import (
 	"net/http"
-	"strconv"
+	"slices"
 
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/telemetry"
+	"fairway.dev/routing"
 )
 
 // An answer is what the gateway itself says to a request. The package's
@@ -21,6 +22,7 @@ var (
 	noRoute     = answer{404, telemetry.NoRoute, "no route\n"}
 	clientSlow  = answer{408, 0, "request stood still for too long\n"}
 	misdirected = answer{421, telemetry.NoRoute, "host belongs to another listener\n"}
+	shut        = answer{500, telemetry.NoRoute, "listener is closed\n"}
 	overloaded  = answer{503, telemetry.Overload, "gateway overloaded\n"}
 	overflowed  = answer{503, telemetry.UpstreamOverflow, "too many requests to the backend\n"}
 	budgetSpent = answer{503, telemetry.UpstreamOverflow, "too many retries to the backend\n"}
@@ -29,16 +31,31 @@ var (
 	backendSlow = answer{504, 0, "backend stood still for too long\n"}
 )
 
-// statusAnswer is what a rule or a share says that answers with a status. 500
-// stands for a reference that leads nowhere.
-func statusAnswer(status int) *answer {
-	switch status {
-	case http.StatusInternalServerError:
-		return &answer{status, telemetry.NoCluster, "route has no valid backend\n"}
-	case http.StatusNoContent, http.StatusNotModified:
-		return &answer{status: status}
+// lost is what a rule or a share says whose reference leads nowhere.
+func lost(status int) *answer {
+	return &answer{status, telemetry.NoCluster, "route has no valid backend\n"}
+}
+
+// A direct is what a rule says that answers by itself.
+type direct struct {
+	answer
+	typed bool // the rule's own header changes have the content type
+}
+
+func newDirect(a *routing.Action) *direct {
+	d := &direct{answer: answer{status: a.Status, text: a.Body}}
+	switch {
+	case a.Status == http.StatusNoContent || a.Status == http.StatusNotModified:
+		d.text = ""
+	case a.Body == "":
+		d.text = http.StatusText(a.Status) + "\n"
 	}
-	return &answer{status: status, text: http.StatusText(status) + "\n"}
+	for _, list := range [][]routing.Header{a.Response.Set, a.Response.Add} {
+		d.typed = d.typed || slices.ContainsFunc(list, func(h routing.Header) bool {
+			return message.Lookup(h.Name) == message.ContentType
+		})
+	}
+	return d
 }
 
 const (
@@ -56,28 +73,59 @@ var (
 // under way.
 func (e *exchange) answer(a *answer) {
 	e.rec.Flags |= a.flags
-	status := a.status
 	if e.grpc {
-		status = http.StatusOK
-	}
-	resp := e.reply(status)
-	if s := e.share; s != nil && s.cors != nil {
-		s.cors.dress(e.origin, &resp.Fields)
-	}
-	if e.grpc {
-		// Trailers-Only, in the words of gRPC's HTTP/2 mapping: a client
-		// understands it where it would make UNKNOWN of a status.
-		e.rec.GRPCStatus = a.grpc()
-		resp.Fields.Add(message.ContentType, "application/grpc")
-		resp.Fields.Add(message.GRPCStatus, grpcDigits[e.rec.GRPCStatus])
-		resp.Fields.Add(message.GRPCMessage, a.text[:max(len(a.text)-1, 0)])
-		e.sendReply("")
+		e.answerGRPC(a.grpc(), a.text)
 		return
 	}
+	resp := e.reply(a.status)
+	e.permit(resp)
 	if a.text != "" {
 		resp.Fields.Add(message.ContentType, plainText)
 	}
 	e.sendReply(a.text)
+}
+
+// permit lets a script read an answer of ours, where the share says so.
+func (e *exchange) permit(resp *message.Response) {
+	if s := e.share; s != nil && s.cors != nil {
+		e.dressCORS(s.cors, &resp.Fields)
+	}
+}
+
+// answerGRPC ends the exchange with Trailers-Only, in the words of gRPC's
+// HTTP/2 mapping: a client understands it where it would make UNKNOWN of a
+// status.
+func (e *exchange) answerGRPC(code int, text string) {
+	resp := e.reply(http.StatusOK)
+	e.permit(resp)
+	e.addGRPC(resp, code, text)
+	e.sendReply("")
+}
+
+func (e *exchange) addGRPC(resp *message.Response, code int, text string) {
+	e.rec.GRPCStatus = code
+	resp.Fields.Add(message.ContentType, "application/grpc")
+	resp.Fields.Add(message.GRPCStatus, grpcDigits[code])
+	resp.Fields.Add(message.GRPCMessage, grpcMessage(text))
+}
+
+// answerDirect ends the exchange with what its rule says, and with the header
+// changes of the rule.
+func (e *exchange) answerDirect(d *direct) {
+	status, text := d.status, d.text
+	if e.grpc {
+		status, text = http.StatusOK, ""
+	}
+	resp := e.reply(status)
+	e.permit(resp)
+	switch {
+	case e.grpc:
+		e.addGRPC(resp, d.grpc(), d.text)
+	case text != "" && !d.typed:
+		resp.Fields.Add(message.ContentType, plainText)
+	}
+	e.share.response.apply(&resp.Fields)
+	e.sendReply(text)
 }
 
 // reply returns the head of an answer of ours, to be completed and sent with
@@ -148,7 +196,7 @@ func (e *exchange) dress(resp *message.Response) {
 	}
 	s.response.apply(&resp.Fields)
 	if s.cors != nil {
-		s.cors.dress(e.origin, &resp.Fields)
+		e.dressCORS(s.cors, &resp.Fields)
 	}
 	if e.rule.session != nil {
 		e.remember(e.rule.session, resp)
@@ -165,65 +213,3 @@ func (e *exchange) openTunnel(t *try) {
 	e.moved()
 	e.catchUp(t)
 }
-
-// noteGRPC notes the status that fields or trailers of a gRPC response have.
-func (e *exchange) noteGRPC(f message.Fields) {
-	if !e.grpc {
-		return
-	}
-	if text, ok := f.Get(message.GRPCStatus); ok {
-		if n, err := strconv.ParseUint(text, 10, 8); err == nil {
-			e.rec.GRPCStatus = int(n)
-		}
-	}
-}
-
-const (
-	grpcCancelled        = 1
-	grpcUnknown          = 2
-	grpcDeadlineExceeded = 4
-	grpcUnavailable      = 14
-)
-
-// settleGRPC fills in the gRPC status that a client takes for one that did
-// not come.
-func (e *exchange) settleGRPC() {
-	if !e.grpc || e.rec.GRPCStatus >= 0 {
-		return
-	}
-	switch {
-	case e.rec.Flags&(telemetry.DownstreamClosed|telemetry.DownstreamReset) != 0:
-		e.rec.GRPCStatus = grpcCancelled
-	case e.rec.Status == http.StatusOK:
-		e.rec.GRPCStatus = grpcUnknown
-	default:
-		e.rec.GRPCStatus = grpcStatus(e.rec.Status)
-	}
-}
-
-// grpc returns what a is to a gRPC client.
-func (a *answer) grpc() int {
-	if a == &timedOut {
-		return grpcDeadlineExceeded
-	}
-	return grpcStatus(a.status)
-}
-
-// grpcStatus maps a status as gRPC's http-grpc-status-mapping does.
-func grpcStatus(status int) int {
-	switch status {
-	case 400:
-		return 13 // INTERNAL
-	case 401:
-		return 16 // UNAUTHENTICATED
-	case 403:
-		return 7 // PERMISSION_DENIED
-	case 404:
-		return 12 // UNIMPLEMENTED
-	case 429, 502, 503, 504:
-		return grpcUnavailable
-	}
-	return grpcUnknown
-}
-
-var grpcDigits = [...]string{2: "2", 4: "4", 7: "7", 12: "12", 13: "13", 14: "14", 16: "16"}

@@ -69,6 +69,62 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// HTTPDirectResponse: the author's body, and the rule's header changes.
+func TestDirectResponse(t *testing.T) {
+	type header = routing.Header
+	tests := []struct {
+		name   string
+		action routing.Action
+		body   string
+		kind   string // content type
+		grpc   string // message
+	}{
+		{"a body", routing.Action{Status: 503, Body: "down for maintenance"}, "down for maintenance", plainText, "down for maintenance"},
+		{"none", routing.Action{Status: 418}, "I'm a teapot\n", plainText, "I'm a teapot"},
+		{"500 of its own", routing.Action{Status: 500, Body: "oops"}, "oops", plainText, "oops"},
+		{"no content", routing.Action{Status: 204, Body: "dropped"}, "", "", ""},
+		{"its own type", routing.Action{Status: 200, Body: "{}", Response: routing.HeaderChange{
+			Set: []header{{Name: "Content-Type", Value: "application/json"}},
+		}}, "{}", "application/json", "{}"},
+		{"its own type, added", routing.Action{Status: 200, Body: "{}", Response: routing.HeaderChange{
+			Add: []header{{Name: "content-type", Value: "application/json"}},
+		}}, "{}", "application/json", "{}"},
+		{"no type", routing.Action{Status: 200, Body: "x", Response: routing.HeaderChange{Remove: []string{"content-type"}}}, "x", "", "x"},
+		{"more than a line", routing.Action{Status: 200, Body: "one\r\ntw\u00f6 100%"}, "one\r\ntw\u00f6 100%", plainText, "one%0D%0Atw%C3%B6 100%25"},
+	}
+	for _, tt := range tests {
+		s := newStage(t, tt.action)
+		c := s.get("/")
+		if c.resp.Status != tt.action.Status || c.body != tt.body || c.field("content-type") != tt.kind {
+			t.Errorf("%s: %d %q, content type %q, want %d %q, %q", tt.name, c.resp.Status, c.body, c.field("content-type"),
+				tt.action.Status, tt.body, tt.kind)
+		}
+		head := s.request("HEAD", "/").send()
+		if head.body != "" || head.resp.Length != int64(len(tt.body)) {
+			t.Errorf("%s: HEAD: body %q, length %d, want none, %d", tt.name, head.body, head.resp.Length, len(tt.body))
+		}
+		if tt.kind == plainText { // a content type of the author's counts before gRPC's
+			call := s.request("POST", "/", "Content-Type: application/grpc").open()
+			if call.resp.Status != 200 || call.field("grpc-message") != tt.grpc || call.body != "" {
+				t.Errorf("%s: gRPC: %d %v", tt.name, call.resp.Status, call.resp.Fields)
+			}
+		}
+		for _, r := range s.records() {
+			if r.Flags != "" {
+				t.Errorf("%s: flags %s, want none: it is what the author said", tt.name, r.Flags)
+			}
+		}
+	}
+}
+
+// A share whose destination is not there answers with the status that its
+// dialect has for that (503 of a VirtualService), as Envoy does: NC.
+func TestShareWithoutADestinationAnswersItsStatus(t *testing.T) {
+	s := newStage(t, routing.Action{Backends: []routing.Backend{{Weight: 1, Status: 503, Reason: routing.BackendNotFound}}})
+	c := s.get("/")
+	s.want(c, 503, "NC")
+}
+
 func TestClusterThatIsNotThereYet(t *testing.T) {
 	s := newStage(t, to("a"))
 	s.set.Remove("a")

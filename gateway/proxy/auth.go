@@ -108,9 +108,7 @@ func (e *exchange) turnAway(status int, edits []policy.Edit, body string) {
 			editField(&resp.Fields, x)
 		}
 	}
-	if s := e.share; s.cors != nil {
-		s.cors.dress(e.origin, &resp.Fields)
-	}
+	e.permit(resp)
 	if status == 204 || status == 304 {
 		body = ""
 	}

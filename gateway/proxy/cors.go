@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,8 @@ import (
 type cors struct {
 	anyOrigin   bool
 	origins     []originPattern
+	texts       []originText
+	forward     bool // preflights of other origins, whose responses are the backend's too
 	credentials bool
 	methods     nameList
 	headers     nameList
@@ -35,6 +38,12 @@ type originPattern struct {
 	wild   bool
 }
 
+// originText covers origins by their bytes (CorsPolicy.allowOrigins).
+type originText struct {
+	prefix string
+	regex  *regexp.Regexp // in place of prefix, if not nil
+}
+
 // defaultMaxAge is HTTPCORSFilter.maxAge's default.
 const defaultMaxAge = 5 * time.Second
 
@@ -51,6 +60,7 @@ func newCORS(c *routing.CORS) *cors {
 		methods:     newNameList(c.AllowMethods),
 		headers:     newNameList(c.AllowHeaders),
 		expose:      newNameList(c.ExposeHeaders),
+		forward:     c.ForwardUnmatched,
 		maxAge:      strconv.FormatInt(int64(age/time.Second), 10),
 	}
 	for _, o := range c.AllowOrigins {
@@ -62,6 +72,13 @@ func newCORS(c *routing.CORS) *cors {
 		p := originPattern{scheme: scheme, host: host, port: port}
 		p.host, p.wild = strings.CutPrefix(host, "*")
 		n.origins = append(n.origins, p)
+	}
+	for _, o := range c.AllowOriginTexts {
+		t := originText{prefix: o.Value}
+		if o.Kind == routing.TextRegex {
+			t.regex = regexp.MustCompile("^(?:" + o.Value + ")$")
+		}
+		n.texts = append(n.texts, t)
 	}
 	return n
 }
@@ -103,7 +120,19 @@ func (c *cors) allows(origin string) bool {
 			return true
 		}
 	}
+	for i := range c.texts {
+		if c.texts[i].covers(origin) {
+			return true
+		}
+	}
 	return false
+}
+
+func (t *originText) covers(origin string) bool {
+	if t.regex != nil {
+		return t.regex.MatchString(origin)
+	}
+	return strings.HasPrefix(origin, t.prefix)
 }
 
 func (p *originPattern) covers(scheme, host, port string) bool {
@@ -118,15 +147,15 @@ func (p *originPattern) covers(scheme, host, port string) bool {
 	return n > 0 && message.EqualFold(p.host, host[n:])
 }
 
-// crossOrigin looks at the request as CORS does. It answers preflights, which
-// never reach a backend (GEP-1767), and then reports true.
-func (e *exchange) crossOrigin(c *cors) bool {
+// crossOrigin looks at the request as CORS does: what its origin may read, and
+// whether it is a preflight, which never reaches a backend (GEP-1767) unless the
+// rule forwards those of origins that it does not allow.
+func (e *exchange) crossOrigin(c *cors) {
 	origin, ok := e.req.Fields.Get(message.Origin)
 	if !ok {
-		return false
+		return
 	}
-	method, asked := e.req.Fields.Get(message.AccessControlRequestMethod)
-	preflight := asked && e.req.Method == "OPTIONS"
+	preflight := e.req.Method == "OPTIONS" && e.req.Fields.Has(message.AccessControlRequestMethod)
 	// Without allowCredentials nothing is shared with a request that carries
 	// them. A cookie says so; an Authorization field does not: scripts send
 	// bearer tokens in requests that the Fetch standard calls uncredentialed.
@@ -134,18 +163,20 @@ func (e *exchange) crossOrigin(c *cors) bool {
 	if c.allows(origin) && (c.credentials || !credentialed) {
 		e.origin = origin
 	}
-	if !preflight {
-		return false
-	}
+	e.preflight = preflight && (e.origin != "" || !c.forward)
+}
+
+// answerPreflight answers with what the origin may do.
+func (e *exchange) answerPreflight(c *cors) {
 	resp := e.reply(http.StatusOK)
 	if e.origin != "" {
+		method, _ := e.req.Fields.Get(message.AccessControlRequestMethod)
 		headers, _ := e.req.Fields.Value("access-control-request-headers")
 		c.shareWith(e.origin, &resp.Fields)
 		c.addPreflight(&resp.Fields, method, headers)
 	}
 	e.share.response.apply(&resp.Fields)
 	e.sendReply("")
-	return true
 }
 
 // addPreflight adds what only the answer to a preflight has.
@@ -170,10 +201,14 @@ func (l *nameList) addTo(f *message.Fields, id message.Name, credentials bool, a
 	}
 }
 
-// dress replaces what a response says of CORS: the filter has the last word
-// (GEP-1767). origin is empty for who may not read the response; a cache is
-// told that another might.
-func (c *cors) dress(origin string, f *message.Fields) {
+// dressCORS replaces what a response says of CORS: the filter has the last word
+// (GEP-1767), but for origins that c leaves to the backend. Of who may not read
+// the response a cache is told that another might.
+func (e *exchange) dressCORS(c *cors, f *message.Fields) {
+	origin := e.origin
+	if origin == "" && c.forward {
+		return
+	}
 	f.Remove(message.AccessControlAllowOrigin)
 	f.Remove(message.AccessControlAllowCredentials)
 	f.Remove(message.AccessControlExposeHeaders)

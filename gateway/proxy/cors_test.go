@@ -50,6 +50,43 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
+// CorsPolicy.allowOrigins with prefix and regex: bytes, and the whole origin.
+func TestOriginTexts(t *testing.T) {
+	c := newCORS(&routing.CORS{AllowOrigins: []string{"https://one.example"}, AllowOriginTexts: []routing.OriginMatch{
+		{Kind: routing.TextPrefix, Value: "https://dev."}, {Kind: routing.TextRegex, Value: `https://(a|b)\.example`},
+	}})
+	for origin, want := range map[string]bool{
+		"https://one.example": true, "https://dev.anything": true, "https://a.example": true,
+		"http://dev.anything": false, "https://a.example.evil": false, "xhttps://a.example": false, "https://c.example": false,
+	} {
+		if got := c.allows(origin); got != want {
+			t.Errorf("allows %s: %v, want %v", origin, got, want)
+		}
+	}
+}
+
+// CorsPolicy.unmatchedPreflights: FORWARD, which is Istio's default. The backend
+// has its own word on origins that the rule does not know.
+func TestUnmatchedPreflightsAreForwarded(t *testing.T) {
+	a := to("a")
+	a.CORS = &routing.CORS{AllowOrigins: []string{app}, ForwardUnmatched: true}
+	s := newStage(t, a)
+	known := s.request("OPTIONS", "/", "Origin: "+app, "Access-Control-Request-Method: GET").send()
+	if known.resp.Status != 200 || len(s.calls) != 0 {
+		t.Errorf("preflight of a known origin: %d after %d calls, want 200 of our own", known.resp.Status, len(s.calls))
+	}
+	other := s.request("OPTIONS", "/", "Origin: https://other.example", "Access-Control-Request-Method: GET").send()
+	s.call(0).head(204, true, "Access-Control-Allow-Origin: https://other.example")
+	if other.resp.Status != 204 || other.field("access-control-allow-origin") != "https://other.example" {
+		t.Errorf("preflight of another origin: %d %v, want the backend's answer", other.resp.Status, other.resp.Fields)
+	}
+	get := s.get("/", "Origin: https://other.example")
+	s.call(1).head(200, true, "Access-Control-Allow-Origin: https://other.example")
+	if get.field("access-control-allow-origin") != "https://other.example" {
+		t.Errorf("request of another origin: %v, want what the backend says", get.resp.Fields)
+	}
+}
+
 const app = "https://app.example"
 
 // corsFields returns the fields of CORS in a response, by what follows

@@ -16,20 +16,24 @@
 //     put in, so that a rule may match them.
 //  3. The path's dot segments are resolved, the host is put in lower case and
 //     without its port, and the Snapshot that is loaded now says which rule
-//     takes the request.
+//     takes the request. A listener with RedirectHTTPS answers here, whatever
+//     its rules.
 //  4. A share of the rule is drawn by weight, unless the request's session
 //     names one.
-//  5. A preflight of CORS, a redirect, a status: answered here.
-//  6. Filters: header changes of the rule, then of the backend; rewrite, where
-//     the backend's counts more; mirrors, which get the result.
-//  7. Tries: an endpoint is picked, a connection is had, the request is sent,
+//  5. Who may pass is found out, but for preflights of CORS; then the rule's
+//     fault is drawn: its delay is waited for, or it answers.
+//  6. A preflight of CORS, a redirect, a status: answered here.
+//  7. Filters: header changes of the rule, then of the backend, each first Set,
+//     then Add, then Remove; rewrite, where the backend's counts more; mirrors,
+//     which get the result.
+//  8. Tries: an endpoint is picked, a connection is had, the request is sent,
 //     and its body after it as it comes. Nothing is buffered but what a retry
 //     might need (64 KiB), and what waits for a connection.
-//  8. The response's head decides: another try, or this response. Header
+//  9. The response's head decides: another try, or this response. Header
 //     changes of the backend, then of the rule; CORS; the session's cookie.
-//  9. Body and trailers pass. A side that does not take what it is sent holds
+//  10. Body and trailers pass. A side that does not take what it is sent holds
 //     the other one back.
-//  10. The end: a record, and all is given back. A response that breaks off
+//  11. The end: a record, and all is given back. A response that breaks off
 //     behind its head breaks off for the client too, it never ends clean.
 //
 // After a 101 bytes pass both ways until both directions have ended.
@@ -59,9 +63,11 @@
 //	403 UAEX nobody could be asked whether the request may pass
 //	408 SI   the client sent nothing for StreamIdle
 //	413 UAEX the body is longer than the server that is asked may be told
+//	414 DPE  the path is too long once the rule's expression has rewritten it
 //	421 NR   the host belongs to another listener than the TLS name, or to one
 //	         that asks of clients what the connection has not shown
-//	500 NC   the rule's reference leads nowhere
+//	500 NC   the rule's reference leads nowhere; a share may name another status
+//	500 NR   a part of the listener that keeps people out cannot work
 //	502 UPE  the backend's response is not valid
 //	503 UH   the cluster has no endpoint
 //	503 UF   no connection could be had
@@ -72,7 +78,9 @@
 //	504 UT   the rule's timeout for the request, or for the last try, passed
 //	504 SI   the backend sent nothing for StreamIdle
 //
-// and 200 to a preflight, 30x, or what status a rule names. Malformed
+// and 200 to a preflight, 30x, or what status a rule names, with its own text,
+// its own header changes and no flag. A fault answers what it says, with FI.
+// Malformed
 // requests are answered by their codecs, and recorded with 400, 408 or 413 and
 // DPE. A client that left is recorded with DC, one that has reset its stream with
 // DR, and status 0 unless it had one.
@@ -116,6 +124,23 @@
 // all routes and loops, and a retry that it does not let through is answered
 // with 503, whatever the last response was. Either way the retry counts as
 // limit "retries" in fairway_limits_total.
+//
+// # Faults
+//
+// A rule's fault is for requests that may pass, as in Istio, and before all else
+// that the rule does: a redirect, a status and a preflight suffer it too. Delay
+// (DI) and abort (FI) are drawn independently, the delay comes first. Meanwhile
+// the client is held back as while a connection is waited for; it may leave. A
+// request of which either was drawn has no timeouts of the rule and no retries,
+// but for a gRPC client's own deadline. An abort with a status of gRPC is
+// Trailers-Only to gRPC requests; to others it is the status of HTTP that
+// google.rpc.Code has for it, where Envoy has 200.
+//
+// # Paths
+//
+// A rewrite by expression looks at the path without its query, and replaces what
+// it finds each time; the result begins with '/' in any case and has 64 KiB at
+// most.
 //
 // # External authorization
 //

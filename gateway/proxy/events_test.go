@@ -39,6 +39,10 @@ func (w *storm) action() routing.Action {
 	case 3:
 		a.Retry = &routing.Retry{Attempts: 3, Codes: []int{500, 502, 503, 504}, Backoff: time.Second}
 	}
+	if w.next(4) == 0 {
+		half := routing.Share{Numerator: 1, Denominator: 2}
+		a.Fault = &routing.Fault{Delay: 2 * time.Second, DelayShare: half, Status: 503, AbortShare: half}
+	}
 	options := w.next(64)
 	if options&1 != 0 {
 		a.Timeouts.Request = 5 * time.Second

@@ -34,7 +34,7 @@ type life struct {
 	peer *message.Peer
 
 	listener *routing.Listener
-	prefix   string // of the path, which was matched
+	took     took // of the path, by the match
 	rule     *rule
 	share    *share
 	tell     *telemetry.Exchanges
@@ -58,6 +58,11 @@ type life struct {
 	retries  int
 	retrying bool // counted in the share's use
 	broke    bool // another try is wanted, and the cluster's retry budget is spent
+
+	preflight bool // of CORS: answered here
+	faulted   bool // a fault was drawn
+	delayed   bool // it waits for the fault's delay
+	doomed    bool // the fault answers it
 
 	inquiry   *inquiry      // under way; see ask
 	gathering bool          // the request's body has to be whole before it is asked about
@@ -122,6 +127,8 @@ func (e *exchange) route() bool {
 	m := &l.match
 	m.Host, m.Path, m.Query, m.Method = e.lower(hostOf(e.req.Authority)), e.req.Path, e.req.Query, e.req.Method
 	m.Header, m.SNI = &e.req.Fields, ""
+	m.Scheme, m.Authority = e.scheme, e.req.Authority
+	m.Source, m.Destination = e.peer.Remote.Addr().Unmap(), e.peer.Local.Addr().Unmap()
 	if e.peer.TLS != nil {
 		m.SNI = e.lower(e.peer.TLS.ServerName)
 	}
@@ -129,11 +136,18 @@ func (e *exchange) route() bool {
 	if res.Listener != nil && !e.admitted(res.Listener) {
 		res.Misdirected, res.Target = true, nil
 	}
+	if l := res.Listener; l != nil && l.RedirectHTTPS && e.scheme != "https" && !res.Misdirected {
+		e.listener = l
+		e.tellLost(l)
+		e.redirect(toHTTPS)
+		return false
+	}
 	if res.Target == nil {
 		e.unmatched(&res)
 		return false
 	}
-	e.listener, e.prefix, e.rule = res.Listener, res.Prefix, res.Target.Prepared.(*rule)
+	e.listener, e.rule = res.Listener, res.Target.Prepared.(*rule)
+	e.took = took{res.Prefix, res.Matched}
 	return true
 }
 
@@ -149,17 +163,25 @@ func (e *exchange) admitted(l *routing.Listener) bool {
 
 // unmatched answers a request that no rule takes.
 func (e *exchange) unmatched(res *routing.Result) {
-	if l := res.Listener; l != nil {
-		// A listener that has left the Snapshot may still have connections.
-		if tell := (*e.on.proxy.lost.Load())[l.Name]; tell != nil {
-			e.tell = tell
-		}
+	if res.Listener != nil {
+		e.tellLost(res.Listener)
 	}
-	if res.Misdirected {
+	switch {
+	case res.Misdirected:
 		e.answer(&misdirected)
-		return
+	case res.Shut:
+		e.answer(&shut)
+	default:
+		e.answer(&noRoute)
 	}
-	e.answer(&noRoute)
+}
+
+// tellLost has those hear of the request who hear of what no rule of l takes.
+func (e *exchange) tellLost(l *routing.Listener) {
+	// A listener that has left the Snapshot may still have connections.
+	if tell := (*e.on.proxy.lost.Load())[l.Name]; tell != nil {
+		e.tell = tell
+	}
 }
 
 // act does what the rule says.
@@ -173,22 +195,37 @@ func (e *exchange) act() {
 	}
 	s := e.share
 	e.tell = s.tell(e.listener)
-	if s.cors != nil && e.crossOrigin(s.cors) {
-		return
+	if s.cors != nil {
+		e.crossOrigin(s.cors)
 	}
-	if e.rule.auth != nil && s.answer == nil {
+	if e.rule.auth != nil && s.answer == nil && !e.preflight {
 		e.ask()
 		return
 	}
 	e.proceed()
 }
 
-// proceed does what the share says with a request that may pass.
+// proceed goes on with a request that may pass, unless a fault is in its way.
 func (e *exchange) proceed() {
+	if f := e.rule.fault; f != nil {
+		e.suffer(f)
+		return
+	}
+	e.carryOut()
+}
+
+// carryOut does what the share says.
+func (e *exchange) carryOut() {
 	s := e.share
 	switch {
+	case e.doomed:
+		e.die(e.rule.fault)
+	case e.preflight:
+		e.answerPreflight(s.cors)
 	case s.answer != nil:
 		e.answer(s.answer)
+	case s.direct != nil:
+		e.answerDirect(s.direct)
 	case s.redirect != nil:
 		e.redirect(s.redirect)
 	default:
@@ -200,8 +237,8 @@ func (e *exchange) proceed() {
 func (e *exchange) forward() {
 	s := e.share
 	s.request.applyRequest(e.req)
-	if s.rewrite != nil {
-		e.rewrite(s.rewrite)
+	if s.rewrite != nil && !e.rewrite(s.rewrite) {
+		return
 	}
 	if e.req.Authority != e.rec.Authority && !e.req.Fields.Has(message.XForwardedHost) {
 		e.req.Fields.Add(message.XForwardedHost, e.rec.Authority)
@@ -214,7 +251,7 @@ func (e *exchange) forward() {
 	s.uses[e.on.index].active++
 	s.cluster.CountRequest(e.on.loop)
 	e.want.Hash, e.want.HasHash = s.cluster.Hash(e.req, e.peer)
-	e.replayable = e.rule.retry.attempts > 0
+	e.replayable = e.rule.retry.attempts > 0 && !e.faulted
 	if len(s.mirrors) > 0 {
 		e.startMirrors()
 	}
@@ -313,6 +350,10 @@ func (e *exchange) moved() {
 
 // stoodStill is what the idle timer fires.
 func (e *exchange) stoodStill() {
+	if e.delayed { // which has an end of its own
+		e.moved()
+		return
+	}
 	a := &backendSlow
 	if e.awaitsClient() {
 		a = &clientSlow

@@ -73,7 +73,7 @@ func (l *local) takeExchange() *exchange {
 	e := &exchange{on: l}
 	e.deadline.Fire = e.timedOut
 	e.idle.Fire = e.stoodStill
-	e.pause.Fire = e.startTry
+	e.pause.Fire = e.paused
 	return e
 }
 

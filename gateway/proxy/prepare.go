@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ type rule struct {
 	retry   retryPolicy
 	session *session // nil without one
 	auth    *asker   // nil: nobody is asked
+	fault   *fault   // nil: none
 }
 
 // A share is one of the places where a rule sends its requests. A rule that
@@ -30,8 +32,9 @@ type rule struct {
 type share struct {
 	// Exactly one of these decides.
 	cluster  *upstream.Cluster
-	redirect *routing.Redirect
-	answer   *answer
+	redirect *redirect
+	answer   *answer // for want of a cluster
+	direct   *direct
 
 	id       uint32 // of the cluster, in session tokens
 	request  edits
@@ -92,12 +95,16 @@ func (p *Proxy) prepare(t *routing.Target) *rule {
 		backend: max(a.Timeouts.Backend, 0),
 		retry:   newRetryPolicy(a.Retry),
 		auth:    p.asker(a.Auth),
+		fault:   newFault(a.Fault),
 	}
 	if a.Session != nil {
 		r.session = newSession(a.Session, t.Route.Name, t.Index, p.o.SessionKey)
 	}
 	if a.Status != 0 || a.Redirect != nil || len(a.Backends) == 0 {
 		s := p.share(t, &routing.Backend{Status: a.Status, Redirect: a.Redirect})
+		if authored(t) {
+			s.answer, s.direct = nil, newDirect(a)
+		}
 		r.shares, r.limits, r.total = []share{s}, []uint64{1}, 1
 		return r
 	}
@@ -108,6 +115,17 @@ func (p *Proxy) prepare(t *routing.Target) *rule {
 		r.limits = append(r.limits, r.total)
 	}
 	return r
+}
+
+// authored reports whether the rule's status is what its author wants answered.
+// 500 stands in place of a rule that is closed. Gateway API has no such status:
+// there 500 and 503 are for references that lead nowhere.
+func authored(t *routing.Target) bool {
+	status := t.Action.Status
+	if status == 0 || status != t.Rule.Action.Status {
+		return false
+	}
+	return status < 500 || t.Route.Ordered || t.Action.Body != ""
 }
 
 // share makes one share of a rule. What the rule asks for comes before what
@@ -123,13 +141,13 @@ func (p *Proxy) share(t *routing.Target, b *routing.Backend) share {
 	}
 	switch {
 	case b.Redirect != nil:
-		s.redirect = b.Redirect
+		s.redirect = newRedirect(b.Redirect)
 	case b.Status != 0:
-		s.answer = statusAnswer(b.Status)
+		s.answer = lost(b.Status)
 	default:
 		s.cluster = p.o.Clusters.Cluster(b.Cluster)
 		if s.cluster == nil {
-			s.answer = statusAnswer(500)
+			s.answer = lost(http.StatusInternalServerError)
 		}
 		s.id = clusterID(b.Cluster)
 	}

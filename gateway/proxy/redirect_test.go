@@ -36,7 +36,20 @@ func TestRedirect(t *testing.T) {
 		{routing.Redirect{}, 80, false, "[::1]:9000/x", "http://[::1]/x"},
 		{routing.Redirect{}, 80, false, "[::1]/x", "http://[::1]/x"},
 		{routing.Redirect{}, 8080, false, "/x", "http://192.0.2.1:8080/x"}, // HTTP/1.0 need not name one
+		// HTTPRedirect without a port: that of the authority, but none that is
+		// the own port of the scheme that is left.
+		{routing.Redirect{PortFrom: routing.RedirectPortAuthority}, 80, false, "h:9000/x", "http://h:9000/x"},
+		{routing.Redirect{PortFrom: routing.RedirectPortAuthority}, 8080, false, "h/x", "http://h/x"},
+		{routing.Redirect{PortFrom: routing.RedirectPortAuthority, Scheme: "https"}, 80, false, "h:80/x", "https://h/x"},
+		{routing.Redirect{PortFrom: routing.RedirectPortAuthority, Scheme: "http"}, 443, true, "h:443/x", "http://h/x"},
+		{routing.Redirect{PortFrom: routing.RedirectPortAuthority, Scheme: "https"}, 80, false, "[::1]:9000/x", "https://[::1]:9000/x"},
+		{routing.Redirect{PortFrom: routing.RedirectPortAuthority, Host: "example.org"}, 80, false, "h:9000/x", "http://example.org/x"},
+		// FROM_PROTOCOL_DEFAULT and FROM_REQUEST_PORT.
+		{routing.Redirect{PortFrom: routing.RedirectPortScheme}, 8080, false, "h:8080/x", "http://h/x"},
+		{routing.Redirect{PortFrom: routing.RedirectPortListener, Scheme: "https"}, 8080, false, "h:9000/x", "https://h:8080/x"},
+		{routing.Redirect{PortFrom: routing.RedirectPortListener, Scheme: "https"}, 443, true, "h/x", "https://h/x"},
 		// Paths; the query stays.
+		{routing.Redirect{Path: routing.PathEdit{Matched: ptr("/new")}}, 80, false, "h/x/y?q=1", "http://h/new/y?q=1"},
 		{routing.Redirect{Path: routing.PathEdit{Full: ptr("/full")}}, 80, false, "h/x/y?q=1", "http://h/full?q=1"},
 		{routing.Redirect{Path: routing.PathEdit{Prefix: ptr("/new")}}, 80, false, "h/x/y?q=1", "http://h/new/y?q=1"},
 		{routing.Redirect{Path: routing.PathEdit{Prefix: ptr("/")}}, 80, false, "h/x", "http://h/"},
@@ -114,5 +127,35 @@ func TestRedirectBehindATrustedProxy(t *testing.T) {
 		routing.Rule{Action: routing.Action{Redirect: &routing.Redirect{Status: 302, Path: routing.PathEdit{Full: ptr("/n")}}}})
 	if c := s.get("/", "X-Forwarded-Proto: https"); c.field("location") != "https://shop.example/n" {
 		t.Errorf("location %q, want https://shop.example/n", c.field("location"))
+	}
+}
+
+// ServerTLSSettings.httpsRedirect: every request, whatever the routes.
+func TestListenerThatRedirectsToHTTPS(t *testing.T) {
+	tests := []struct{ url, forwarded, want string }{
+		{"shop.example/x?q=1", "", "https://shop.example/x?q=1"},
+		{"shop.example/nowhere", "", "https://shop.example/nowhere"},
+		{"shop.example:80/x", "", "https://shop.example/x"},
+		{"shop.example:8080/x", "", "https://shop.example:8080/x"},
+		{"shop.example/x", "https", ""}, // TLS has ended in front of us
+	}
+	for _, tt := range tests {
+		s := newStageWith(t, Options{TrustedHops: 1})
+		l := listener
+		l.RedirectHTTPS = true
+		s.serveOn([]*routing.Listener{&l}, routing.Rule{
+			Matches: []routing.Match{{Path: routing.PathMatch{Value: "/x"}}}, Action: to("a"),
+		})
+		target := targetOf(tt.url)
+		c := s.get(target, "Host: "+tt.url[:len(tt.url)-len(target)], "X-Forwarded-Proto: "+tt.forwarded)
+		if tt.want == "" {
+			s.only().reply(200, "")
+			s.want(c, 200, "")
+			continue
+		}
+		if got := c.field("location"); got != tt.want {
+			t.Errorf("%s is redirected to %s, want %s", tt.url, got, tt.want)
+		}
+		s.want(c, 301, "")
 	}
 }

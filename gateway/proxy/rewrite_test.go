@@ -1,10 +1,88 @@
 package proxy
 
 import (
+	"strings"
 	"testing"
 
 	"fairway.dev/routing"
 )
+
+// HTTPRewrite.uri: of a match by prefix the prefix's bytes are replaced, of any
+// other the whole path.
+func TestRewriteMatched(t *testing.T) {
+	tests := []struct {
+		took, with string
+		path, want string
+	}{
+		{"/foo", "/bar", "/foo", "/bar"},
+		{"/foo", "/bar", "/foobar", "/barbar"},
+		{"/a", "/", "/a/x", "//x"},
+		{"/a/", "/", "/a/x", "/x"},
+		{"/", "/v2", "/x", "/v2x"},
+		{"/", "/v2/", "/x", "/v2/x"},
+		{"/a", "", "/a", "/"},
+		{"/a", "", "/ab", "/b"}, // a path begins with '/'
+	}
+	for _, tt := range tests {
+		e := newPathEdit(routing.PathEdit{Matched: &tt.with})
+		if got := string(e.appendPath(nil, tt.path, took{bytes: len(tt.took)})); got != tt.want {
+			t.Errorf("%s with %s for %s becomes %s, want %s", tt.path, tt.with, tt.took, got, tt.want)
+		}
+	}
+	for _, kind := range []routing.PathKind{routing.PathExact, routing.PathRegex} {
+		a := to("a")
+		a.Rewrite = &routing.Rewrite{Path: routing.PathEdit{Matched: ptr("/new")}}
+		s := newStageWith(t, Options{}, routing.Rule{
+			Matches: []routing.Match{{Path: routing.PathMatch{Kind: kind, Value: "/the/path"}}}, Action: a,
+		})
+		s.get("/the/path?q=1")
+		if b := s.only(); b.req.Path+b.req.Query != "/new?q=1" {
+			t.Errorf("path kind %d: becomes %s%s, want /new?q=1", kind, b.req.Path, b.req.Query)
+		}
+		s.only().reply(200, "")
+	}
+}
+
+// HTTPRewrite.uriRegexRewrite: the path alone, each time, with RE2's groups.
+func TestRewriteByExpression(t *testing.T) {
+	tests := []struct{ pattern, with, path, out string }{
+		{`^/service/([^/]+)(/.*)$`, `\2/instance/\1`, "/service/foo/v1/api", "/v1/api/instance/foo"},
+		{`one`, `two`, "/xxx/one/yyy/one/zzz", "/xxx/two/yyy/two/zzz"},
+		{`^(.*?)one(.*)$`, `\1two\2`, "/xxx/one/yyy/one/zzz", "/xxx/two/yyy/one/zzz"},
+		{`(?i)/xxx/`, `/yyy/`, "/aaa/XxX/bbb", "/aaa/yyy/bbb"},
+		{`/(x+)`, `\0\0`, "/xx", "/xx/xx"},
+		{`b`, `$1${2}`, "/abc", "/a$1${2}c"}, // nothing but "\\" means anything
+		{`b`, `\\1`, "/abc", `/a\1c`},        // not a group
+		{`^/api`, ``, "/api", "/"},           // a path begins with '/'
+		{`^/`, ``, "/api", "/api"},
+		{`nothing`, `x`, "/api", "/api"},
+	}
+	for _, tt := range tests {
+		a := to("a")
+		a.Rewrite = &routing.Rewrite{Path: routing.PathEdit{Regex: &routing.RegexEdit{Pattern: tt.pattern, With: tt.with}}}
+		s := newStage(t, a)
+		s.get(tt.path + "?q=one")
+		if b := s.only(); b.req.Path != tt.out || b.req.Query != "?q=one" {
+			t.Errorf("%s with %s: %s becomes %s%s, want %s?q=one", tt.pattern, tt.with, tt.path, b.req.Path, b.req.Query, tt.out)
+		}
+		s.only().reply(200, "")
+	}
+}
+
+// An expression may put in more than it takes out, but not without end.
+func TestExpressionDoesNotBlowPathsUp(t *testing.T) {
+	a := to("a")
+	edit := routing.PathEdit{Regex: &routing.RegexEdit{Pattern: `.`, With: strings.Repeat("x", 1000)}}
+	a.Rewrite = &routing.Rewrite{Path: edit}
+	for _, a := range []routing.Action{a, {Redirect: &routing.Redirect{Status: 302, Path: edit}}} {
+		s := newStage(t, a)
+		c := s.get("/" + strings.Repeat("a", 1000))
+		s.want(c, 414, "DPE")
+		if cap(s.handler.(*local).scratch) > 4*maxEditedPath {
+			t.Errorf("the loop keeps %d bytes", cap(s.handler.(*local).scratch))
+		}
+	}
+}
 
 func ptr(s string) *string { return &s }
 

@@ -68,7 +68,7 @@ func (e *exchange) startTry() {
 func (t *try) Connected(conn message.Client, reused bool) {
 	e := t.e
 	t.sent = t.on.loop.Now()
-	if d := e.rule.backend; d > 0 {
+	if d := e.rule.backend; d > 0 && !e.faulted {
 		t.on.loop.Arm(&t.timer, d)
 	}
 	upgrade := e.req.Upgrade != ""
