@@ -112,7 +112,28 @@
 // where Codes has the status that would be answered. A request with an
 // Idempotency-Key counts as idempotent.
 //
-// Other endpoints come first. The wait before a retry is Backoff, 25 ms
+// A rule with conditions (Retry.On) has Attempts for these and for Codes, and
+// for no failure besides, but for a kept connection that turns out to be closed
+// under an idempotent request. They are Envoy's, whatever the method:
+//
+//	5xx                     statuses 500-599, and failures without a response
+//	gateway-error           502, 503, 504, and failures without a response
+//	reset                   failures without a response
+//	reset-before-request    there is no connection
+//	connect-failure         there is no connection
+//	refused-stream          the backend says that it has not begun
+//	retriable-4xx           409
+//	retriable-status-codes  nothing but Codes
+//	cancelled, deadline-exceeded, internal, resource-exhausted, unavailable
+//	                        that grpc-status, as Trailers-Only
+//
+// Failures without a response are no connection, a refusal, a reset, a closed
+// connection, a response that is not valid and a try that timed out. A limit of
+// the cluster (UO) and the timeout of the whole exchange are none. So a list of
+// retriable-status-codes alone, without Codes, is no retries at all.
+//
+// Other endpoints come first: the last eight that were tried are avoided while
+// there is another, also where consistent hashing would have them. The wait before a retry is Backoff, 25 ms
 // without one, doubled each time up to ten times as long, and up to as much
 // again by chance. Where nothing was begun the first retry is at once, unless
 // the rule names a Backoff. A request is not retried once more than 64 KiB of

@@ -22,10 +22,12 @@ func (e *exchange) noteGRPC(f message.Fields) {
 }
 
 const (
-	grpcCancelled        = 1
-	grpcUnknown          = 2
-	grpcDeadlineExceeded = 4
-	grpcUnavailable      = 14
+	grpcCancelled         = 1
+	grpcUnknown           = 2
+	grpcDeadlineExceeded  = 4
+	grpcResourceExhausted = 8
+	grpcInternal          = 13
+	grpcUnavailable       = 14
 )
 
 // settleGRPC fills in the gRPC status that a client takes for one that did
@@ -56,7 +58,7 @@ func (a *answer) grpc() int {
 func grpcStatus(status int) int {
 	switch status {
 	case 400:
-		return 13 // INTERNAL
+		return grpcInternal
 	case 401:
 		return 16 // UNAUTHENTICATED
 	case 403:

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"fairway.dev/gateway/message"
@@ -14,11 +15,45 @@ import (
 type retryPolicy struct {
 	attempts int // after the first
 	codes    [8]uint64
+	grpc     uint32 // the statuses of gRPC to try again on, by their bits
 	backoff  time.Duration
 	// explicit: the rule asks for retries, not only the default.
 	explicit bool
 	// waits: the rule names the least time before a try.
 	waits bool
+	// named: the rule names conditions, and failures are those that it does.
+	named    bool
+	failures failureKind
+}
+
+// failureKind are failures that bring no response.
+type failureKind uint8
+
+const (
+	neverConnected failureKind = 1 << iota
+	neverBegun                 // refused
+	brokenOff
+)
+
+// conditions are what routing.RetryOn's names mean, as Envoy has them.
+var conditions = map[routing.RetryOn]struct {
+	failures    failureKind
+	first, last int // statuses
+	grpc        uint32
+}{
+	routing.RetryOn5xx:              {neverConnected | neverBegun | brokenOff, 500, 599, 0},
+	routing.RetryOnGatewayError:     {neverConnected | neverBegun | brokenOff, 502, 504, 0},
+	routing.RetryOnReset:            {neverConnected | neverBegun | brokenOff, 0, 0, 0},
+	routing.RetryOnResetBefore:      {neverConnected, 0, 0, 0},
+	routing.RetryOnConnectFailure:   {neverConnected, 0, 0, 0},
+	routing.RetryOnRefusedStream:    {neverBegun, 0, 0, 0},
+	routing.RetryOnRetriable4xx:     {0, 409, 409, 0},
+	routing.RetryOnCodes:            {},
+	routing.RetryOnCancelled:        {0, 0, 0, 1 << grpcCancelled},
+	routing.RetryOnDeadlineExceeded: {0, 0, 0, 1 << grpcDeadlineExceeded},
+	routing.RetryOnInternal:         {0, 0, 0, 1 << grpcInternal},
+	routing.RetryOnExhausted:        {0, 0, 0, 1 << grpcResourceExhausted},
+	routing.RetryOnUnavailable:      {0, 0, 0, 1 << grpcUnavailable},
 }
 
 const (
@@ -27,20 +62,38 @@ const (
 	maxBackoff      = 10 // times the first
 )
 
+// defaultGRPC is Istio's "unavailable,cancelled".
+const defaultGRPC = 1<<grpcUnavailable | 1<<grpcCancelled
+
 func newRetryPolicy(r *routing.Retry) retryPolicy {
 	if r == nil {
-		return retryPolicy{attempts: defaultAttempts, backoff: defaultBackoff}
+		return retryPolicy{attempts: defaultAttempts, backoff: defaultBackoff, grpc: defaultGRPC}
 	}
-	p := retryPolicy{attempts: r.Attempts, backoff: r.Backoff, explicit: true, waits: r.Backoff > 0}
+	p := retryPolicy{attempts: r.Attempts, backoff: r.Backoff, explicit: true, waits: r.Backoff > 0, named: len(r.On) > 0}
 	if !p.waits {
 		p.backoff = defaultBackoff
 	}
+	if !p.named {
+		p.grpc = defaultGRPC
+	}
 	for _, code := range r.Codes {
-		if i := code - 100; i >= 0 && i < 500 {
-			p.codes[i/64] |= 1 << (i % 64)
-		}
+		p.list(code, code)
+	}
+	for _, on := range r.On {
+		c := conditions[on]
+		p.failures |= c.failures
+		p.grpc |= c.grpc
+		p.list(c.first, c.last)
 	}
 	return p
+}
+
+// list adds statuses to try again on.
+func (p *retryPolicy) list(first, last int) {
+	for code := max(first, 100); code <= min(last, 599); code++ {
+		i := code - 100
+		p.codes[i/64] |= 1 << (i % 64)
+	}
 }
 
 // lists reports whether the rule names a status to try again on.
@@ -152,6 +205,10 @@ func (e *exchange) mayRepeat(f *failure) bool {
 	switch {
 	case f.final:
 		return false
+	case f.cause == telemetry.RetryUnused && e.idempotent():
+		return true // "a client ... MAY ... automatically retry" (RFC 9112 section 9.3.1)
+	case p.named:
+		return p.failures&f.kind() != 0
 	case f.unbegun:
 		return true
 	case p.lists(f.answer.status):
@@ -159,7 +216,18 @@ func (e *exchange) mayRepeat(f *failure) bool {
 		// HTTPRouteRetry knows no methods.
 		return true
 	}
-	return (p.explicit || f.cause == telemetry.RetryUnused) && e.idempotent()
+	return p.explicit && e.idempotent()
+}
+
+// kind returns what f is to the conditions of a rule.
+func (f *failure) kind() failureKind {
+	switch f.cause {
+	case telemetry.RetryConnect:
+		return neverConnected
+	case telemetry.RetryRefused:
+		return neverBegun
+	}
+	return brokenOff
 }
 
 // idempotent reports whether the request may be sent twice: by its method
@@ -174,18 +242,22 @@ func (e *exchange) idempotent() bool {
 }
 
 // wantsAnother reports whether the rule would rather have another response
-// than this one.
+// than this one. Of gRPC it is Trailers-Only that counts: the call did not begin
+// to answer.
 func (e *exchange) wantsAnother(resp *message.Response, last bool) bool {
-	if e.rule.retry.lists(resp.Status) {
+	p := &e.rule.retry
+	if p.lists(resp.Status) {
 		return true
 	}
-	if !e.grpc || !last || resp.Status != 200 {
+	if !e.grpc || p.grpc == 0 || !last || resp.Status != 200 {
 		return false
 	}
-	// As Istio's default "unavailable,cancelled": the call did not begin to
-	// answer, and says that it may be tried again.
-	status, _ := resp.Fields.Get(message.GRPCStatus)
-	return status == "14" || status == "1"
+	text, ok := resp.Fields.Get(message.GRPCStatus)
+	if !ok {
+		return false
+	}
+	n, err := strconv.ParseUint(text, 10, 5)
+	return err == nil && p.grpc&(1<<n) != 0
 }
 
 // again begins another try, at once or after a while, and reports false where
