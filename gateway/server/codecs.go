@@ -60,13 +60,15 @@ func (s *Server) newClusters() *upstream.Set {
 		upstream.LimitPending:     telemetry.LimitUpstreamPending,
 		upstream.LimitConnections: telemetry.LimitUpstreamConnections,
 		upstream.LimitWait:        telemetry.LimitUpstreamWait,
+		upstream.LimitRetries:     telemetry.LimitRetries,
 	}
 	causes := [...]telemetry.Ejection{
 		upstream.CauseRefused:  telemetry.EjectedConnect,
 		upstream.CauseFailures: telemetry.EjectedConsecutive,
+		upstream.CauseOutlier:  telemetry.EjectedOutlier,
 	}
 	return upstream.NewSet(upstream.Options{
-		Loops: s.loops, Node: s.options.Node, Zone: s.options.Zone, Log: s.options.Log, HTTP1: s.http1Limits("backend_http1"), HTTP2: s.http2Limits("backend_http2"),
+		Loops: s.loops, Place: upstream.Place{Node: s.options.Node, Zone: s.options.Zone}, Log: s.options.Log, HTTP1: s.http1Limits("backend_http1"), HTTP2: s.http2Limits("backend_http2"),
 		Certificate: func(name routing.CertificateName) *tls.Certificate { return s.certs.pair(name) },
 		OnOverflow:  func(_ *upstream.Cluster, l upstream.Limit) { m.Limits.Count(0, limits[l]) },
 		OnEject: func(_ *upstream.Cluster, _ *upstream.Endpoint, c upstream.Cause) {

@@ -39,7 +39,7 @@ type Options struct {
 	Bind netip.Addr
 
 	// Node and Zone are where the gateway is, for endpoints that are for some
-	// nodes or zones. If empty, nobody knows: see SetZone.
+	// nodes or zones. If empty, nobody knows: see SetPlace.
 	Node, Zone string
 
 	// Metrics are counted on; they were made for as many loops.
@@ -158,9 +158,15 @@ func (s *Server) problems() []*routing.Problem {
 // Unbound returns the Problems of the ports that are not bound.
 func (s *Server) Unbound() []*routing.Problem { return *s.unbound.Load() }
 
-// SetZone says in which zone the gateway is, "" if nobody knows. It holds from
-// the next exchange on.
-func (s *Server) SetZone(zone string) { s.clusters.SetZone(zone) }
+// SetPlace says where the gateway is, as far as somebody knows; it is on the
+// node of Options in any case. It holds from the next exchange on.
+func (s *Server) SetPlace(p upstream.Place) {
+	p.Node = s.options.Node
+	s.clusters.SetPlace(p)
+}
+
+// SetZone is SetPlace where only the zone is known.
+func (s *Server) SetZone(zone string) { s.SetPlace(upstream.Place{Zone: zone}) }
 
 // Clusters returns the clusters' state.
 func (s *Server) Clusters() []upstream.ClusterStats { return s.clusters.Stats() }

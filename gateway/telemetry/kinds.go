@@ -99,11 +99,12 @@ type Ejection uint8
 const (
 	EjectedConnect     Ejection = iota // it refused a connection, or did not answer
 	EjectedConsecutive                 // too many failed exchanges in a row
+	EjectedOutlier                     // as its DestinationRule's outlierDetection says
 	numEjections
 )
 
 var ejectionText = [numEjections]string{
-	EjectedConnect: "connect", EjectedConsecutive: "consecutive",
+	EjectedConnect: "connect", EjectedConsecutive: "consecutive", EjectedOutlier: "outlier",
 }
 
 // A LogOutcome is what became of an access log line.

@@ -16,16 +16,16 @@ type picker interface {
 	pick(ch *chooser, want *Want, index int) *member
 }
 
-func newPicker(kind routing.BalanceKind, members []*member, loops int) picker {
-	switch kind {
+func newPicker(b routing.Balance, members []*member, loops int) picker {
+	switch b.Kind {
 	case routing.RoundRobin:
 		return newRoundRobin(members, loops)
 	case routing.Random:
 		return newSampler(members)
 	case routing.RingHash:
-		return newRing(members)
+		return newRing(members, b.Size)
 	case routing.Maglev:
-		return newMaglev(members)
+		return newMaglev(members, b.Size)
 	}
 	return (*leastRequest)(newSampler(members))
 }

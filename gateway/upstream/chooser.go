@@ -21,6 +21,7 @@ const (
 type chooser struct {
 	rng   rand.PCG
 	now   instant
+	tide  uint64 // of the cluster
 	tried []*Endpoint
 	mood  mood
 	// roll, if not 0, is what decides once for a whole pick, from 1 to

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net/netip"
+	"reflect"
 	"sync"
 	"sync/atomic"
 
@@ -16,12 +17,14 @@ type Cluster struct {
 	name routing.ClusterName
 	view atomic.Pointer[view] // stored under Set.mu
 
-	ejecting sync.Mutex // so that no two ejections pass MaxPercent together
+	ejecting sync.Mutex    // so that no two ejections pass MaxPercent together
+	tide     atomic.Uint64 // rises whenever the health of an endpoint has changed
 
 	_       [64]byte // what follows is written by all loops all the time
 	active  atomic.Int64
 	pending atomic.Int64
-	_       [48]byte
+	retries atomic.Int64
+	_       [40]byte
 }
 
 func newCluster(s *Set, spec *routing.Cluster) *Cluster {
@@ -51,6 +54,24 @@ func (c *Cluster) Begin() bool {
 // End ends what Begin began.
 func (c *Cluster) End() { c.active.Add(-1) }
 
+// BeginRetry counts a retry against the limit of retries under way. False means
+// that there are too many (UO); otherwise EndRetry is called once, when its
+// response has begun, or it has come to nothing.
+func (c *Cluster) BeginRetry() bool {
+	if c.retries.Add(1) <= c.view.Load().config.retries {
+		return true
+	}
+	c.retries.Add(-1)
+	c.overflow(LimitRetries)
+	return false
+}
+
+// EndRetry ends what BeginRetry began.
+func (c *Cluster) EndRetry() { c.retries.Add(-1) }
+
+// LimitsRetries reports whether the cluster has a limit of retries of its own.
+func (c *Cluster) LimitsRetries() bool { return c.view.Load().config.spec.Limits.Retries != 0 }
+
 func (c *Cluster) overflow(which Limit) {
 	if count := c.set.o.OnOverflow; count != nil {
 		count(c, which)
@@ -71,7 +92,11 @@ func (c *Cluster) Pick(l *loop.Loop, want *Want) (*Endpoint, error) {
 	ch := &c.set.picks[l.Index()]
 	ch.now = c.set.instant(l.Now())
 	ch.tried = want.Tried
-	m := c.view.Load().choose(ch, want, l.Index())
+	v := c.view.Load()
+	if v.crowd != nil {
+		ch.tide = c.tide.Load()
+	}
+	m := v.choose(ch, want, l.Index())
 	ch.tried = nil
 	if m == nil {
 		return nil, ErrNoEndpoints
@@ -84,7 +109,7 @@ func (c *Cluster) Pick(l *loop.Loop, want *Want) (*Endpoint, error) {
 func (c *Cluster) configure(spec *routing.Cluster) {
 	old := c.view.Load()
 	cfg := newConfig(spec, c.set.newWay(spec, old.config.way), c.set.newBudget(spec, old.config.budget))
-	if old.config.spec.Balance == spec.Balance {
+	if reflect.DeepEqual(old.config.spec.Balance, spec.Balance) && reflect.DeepEqual(old.config.spec.Outliers, spec.Outliers) {
 		next := *old
 		next.config = cfg
 		c.view.Store(&next)

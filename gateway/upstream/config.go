@@ -28,11 +28,13 @@ type config struct {
 	budget *budget // nil: none
 
 	requests, pending      int64 // in the cluster
+	retries                int64 // the same
 	connections            int64 // to each endpoint
 	requestsOnConn         int64
 	connectTimeout         time.Duration
 	idleTimeout, slowStart time.Duration
 	ejection               routing.Ejection
+	outliers               *outliers // nil: ejection holds
 }
 
 func newConfig(c *routing.Cluster, w *way, b *budget) *config {
@@ -40,11 +42,13 @@ func newConfig(c *routing.Cluster, w *way, b *budget) *config {
 		spec: c, way: w, budget: b,
 		requests:       limit(c.Limits.Requests, defaultRequests),
 		pending:        limit(c.Limits.Pending, defaultPending),
+		retries:        limit(c.Limits.Retries, unlimited),
 		connections:    limit(c.Limits.Connections, unlimited),
 		requestsOnConn: limit(c.Limits.RequestsOnConn, unlimited),
 		connectTimeout: positive(c.ConnectTimeout, defaultConnectTimeout),
 		idleTimeout:    positive(c.IdleTimeout, defaultIdleTimeout),
 		slowStart:      c.SlowStart,
+		outliers:       newOutliers(c.Outliers),
 		ejection: routing.Ejection{
 			Off:         c.Ejection.Off,
 			Consecutive: positive(c.Ejection.Consecutive, defaultConsecutive),

@@ -43,8 +43,10 @@ func rendezvous(members []*member, ch *chooser, hash uint64) (best *member) {
 }
 
 const (
-	ringPoints = 160     // of a member of mean weight, as ketama has it
-	ringSize   = 1 << 16 // the most points of all members, if each has one
+	ringPoints = 160     // of a member of mean weight, as ketama has it, or more
+	leastRing  = 1024    // points of all members, where nobody says more (Envoy's minimum_ring_size)
+	ringSize   = 1 << 16 // the most points, unless somebody wants more
+	largest    = 8 << 20 // the most that are to be had (Envoy's maximum_ring_size)
 )
 
 // A ring is ketama's consistent hashing: members have points on a circle, by
@@ -57,13 +59,15 @@ type ring struct {
 	owner  uint64
 }
 
-func newRing(members []*member) *ring {
+// newRing makes a ring of size points at least; 0 stands for leastRing.
+func newRing(members []*member, size int) *ring {
 	n := uint64(len(members))
+	least := min(uint64(positive(size, leastRing)), largest)
 	r := &ring{sampler: newSampler(members), owner: 1<<bits.Len64(n) - 1}
-	each := min(ringPoints, max(1, ringSize/n))
+	each := max(min(ringPoints, max(1, ringSize/n)), (least+n-1)/n)
 	sum := totalWeight(members)
 	for i, m := range members {
-		count := max(1, each*n*uint64(m.weight)/sum)
+		count := max(1, (each*n*uint64(m.weight)+sum-1)/sum)
 		for k := range count {
 			at := mix(m.ep.identity + k*0x9e3779b97f4a7c15)
 			r.points = append(r.points, at&^r.owner|uint64(i))
@@ -93,10 +97,33 @@ func (r *ring) pick(ch *chooser, want *Want, index int) *member {
 	return rendezvous(r.members, ch, want.Hash)
 }
 
-// maglevSize is the number of slots of a maglev table: a prime, and large
-// against the number of members ("Maglev: A Fast and Reliable Software
-// Network Load Balancer", section 3.4).
-const maglevSize = 65537
+// maglevSize is the number of slots of a maglev table where nobody says another:
+// a prime, and large against the number of members ("Maglev: A Fast and Reliable
+// Software Network Load Balancer", section 3.4). largestMaglev is the most that
+// are to be had, as in Envoy.
+const (
+	maglevSize    = 65537
+	largestMaglev = 5000011
+)
+
+// slotsFor returns the prime that is size, or follows it, and leaves no member
+// without a slot.
+func slotsFor(size, members int) uint64 {
+	n := max(min(positive(size, maglevSize), largestMaglev), members, 2)
+	for !isPrime(n) {
+		n++
+	}
+	return uint64(n)
+}
+
+func isPrime(n int) bool {
+	for d := 2; d*d <= n; d++ {
+		if n%d == 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // A maglev is a table of slots that members take in turn, each in an order of
 // its own; a key belongs to the slot of its hash.
@@ -105,25 +132,26 @@ type maglev struct {
 	slots []uint32 // numbers of members
 }
 
-func newMaglev(members []*member) *maglev {
+func newMaglev(members []*member, size int) *maglev {
+	table := slotsFor(size, len(members))
 	// Who comes first has the first choice: that must not hang on the order
 	// of a list that differs between gateways.
 	members = slices.SortedFunc(slices.Values(members), func(a, b *member) int {
 		return cmp.Compare(a.ep.identity, b.ep.identity)
 	})
 	const free = ^uint32(0)
-	slots := make([]uint32, maglevSize)
+	slots := make([]uint32, table)
 	for i := range slots {
 		slots[i] = free
 	}
 	turns := make([]maglevTurn, len(members))
 	var heaviest uint64
 	for i, m := range members {
-		turns[i].at = mix(m.ep.identity) % maglevSize
-		turns[i].skip = mix(m.ep.identity+1)%(maglevSize-1) + 1
+		turns[i].at = mix(m.ep.identity) % table
+		turns[i].skip = mix(m.ep.identity+1)%(table-1) + 1
 		heaviest = max(heaviest, uint64(m.weight))
 	}
-	for left := maglevSize; left > 0; {
+	for left := table; left > 0; {
 		for i := range turns {
 			t := &turns[i]
 			// A member of half the heaviest's weight takes every other turn.
@@ -132,7 +160,7 @@ func newMaglev(members []*member) *maglev {
 			}
 			t.credit -= heaviest
 			for slots[t.at] != free {
-				t.at = (t.at + t.skip) % maglevSize
+				t.at = (t.at + t.skip) % table
 			}
 			slots[t.at] = uint32(i)
 			if left--; left == 0 {
@@ -150,7 +178,7 @@ func (p *maglev) pick(ch *chooser, want *Want, index int) *member {
 	if !want.HasHash {
 		return p.sampler.pick(ch, want, index)
 	}
-	if m := p.members[p.slots[want.Hash%maglevSize]]; ch.likes(m) {
+	if m := p.members[p.slots[want.Hash%uint64(len(p.slots))]]; ch.likes(m) {
 		return m
 	}
 	return rendezvous(p.members, ch, want.Hash)

@@ -63,12 +63,14 @@ func (ep *Endpoint) poolsOn(index int, f func(*pool)) {
 }
 
 // An Outcome is how a try ended. It feeds the endpoint's health.
-type Outcome uint8
+//
+// A response's status is an Outcome: see Answered.
+type Outcome uint16
 
 const (
-	// Success: a response came, whatever its status but those of Failed.
+	// Success: a response came, or all that was wanted.
 	Success Outcome = iota
-	// Failed: the status was 502, 503 or 504.
+	// Failed: the endpoint says that it cannot serve, as with status 503.
 	Failed
 	// Reset: the connection or the stream ended before a response's head.
 	Reset
@@ -84,17 +86,36 @@ const (
 	Unreachable
 )
 
+// Answered returns the Outcome of a try whose response has that status, from
+// 100 to 599.
+func Answered(status int) Outcome {
+	if status < 300 {
+		return Success
+	}
+	return Outcome(status)
+}
+
 // Done ends a try that Pick began, on l.
 func (ep *Endpoint) Done(l *loop.Loop, o Outcome) {
 	ep.inFlight.Add(-1)
 	switch o {
 	case Success:
-		if ep.health.failures.Load() != 0 {
-			ep.health.failures.Store(0)
-		}
-	case Failed, Reset, Timeout:
+		ep.succeeded()
+	case Failed:
+		ep.answered(l, 503)
+	case Reset, Timeout:
 		ep.failed(l)
 	case Unreachable:
 		ep.unreachable(l)
+	case NoConnection, Abandoned:
+	default:
+		ep.answered(l, int(o))
+	}
+}
+
+// succeeded ends failures in a row.
+func (ep *Endpoint) succeeded() {
+	if ep.health.streaks.Load() != 0 {
+		ep.health.streaks.Store(0)
 	}
 }

@@ -12,6 +12,8 @@ type hashOn struct {
 	source hashSource
 	name   string // of a header in lower case
 	id     message.Name
+	// cookieTail is the rest of a cookie that the client is given; empty: none.
+	cookieTail string
 }
 
 type hashSource uint8
@@ -35,7 +37,9 @@ func newHashOn(b routing.Balance) hashOn {
 		name = strings.ToLower(name)
 		return hashOn{source: hashHeader, name: name, id: message.Lookup(name)}
 	case source == "cookie" && name != "":
-		return hashOn{source: hashCookie, name: name}
+		on := hashOn{source: hashCookie, name: name}
+		on.cookieTail = newCookieTail(b, on)
+		return on
 	case source == "query" && name != "":
 		return hashOn{source: hashQuery, name: name}
 	}

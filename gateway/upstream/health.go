@@ -36,12 +36,12 @@ const (
 // health is whether, and how much, an endpoint is used. Picks read atomics;
 // what changes them holds mu.
 type health struct {
-	unsteady atomic.Int64 // until this instant one has to look at the rest
-	outUntil atomic.Int64 // forever while it refuses
-	from     atomic.Int64 // its slow return began or will begin; forever: with the first look
-	length   atomic.Int64 // of the slow return, in nanoseconds
-	failures atomic.Int32 // in a row
-	total    atomic.Int64 // ejections since it came
+	unsteady atomic.Int64  // until this instant one has to look at the rest
+	outUntil atomic.Int64  // forever while it refuses
+	from     atomic.Int64  // its slow return began or will begin; forever: with the first look
+	length   atomic.Int64  // of the slow return, in nanoseconds
+	streaks  atomic.Uint64 // failures in a row: see streaks
+	total    atomic.Int64  // ejections since it came
 
 	mu   sync.Mutex
 	row  int // ejections for failures, each soon after the one before
@@ -101,7 +101,7 @@ func (h *health) startSlowly(d time.Duration) {
 
 // leave takes an endpoint out until then. mu is held.
 func (h *health) leave(until instant) {
-	h.failures.Store(0)
+	h.streaks.Store(0)
 	h.total.Add(1)
 	h.outUntil.Store(until)
 	h.from.Store(until)
@@ -114,17 +114,44 @@ func (h *health) comeBack(from instant, d time.Duration) {
 	length := int64(min(max(d, minReturn), maxReturn))
 	h.length.Store(length)
 	h.from.Store(from)
-	h.unsteady.Store(from + length)
+	h.settle()
+}
+
+// settle says from when on nobody has to look closer. mu is held.
+func (h *health) settle() {
+	out, from := h.outUntil.Load(), h.from.Load()
+	if out == forever || from == forever {
+		h.unsteady.Store(forever)
+		return
+	}
+	h.unsteady.Store(max(out, from+h.length.Load()))
+}
+
+// answered draws conclusions from a response's status.
+func (ep *Endpoint) answered(l *loop.Loop, status int) {
+	d := ep.cluster.view.Load().config.outliers
+	switch {
+	case d != nil && (d.counts(status) || isGatewayError(status)):
+		ep.strike(l, d, func(s streaks) (streaks, bool) { return d.judge(s, status) })
+	case d == nil && isGatewayError(status):
+		ep.failed(l)
+	default:
+		ep.succeeded()
+	}
 }
 
 // failed counts a failure, and ejects ep where they are too many.
 func (ep *Endpoint) failed(l *loop.Loop) {
 	c := ep.cluster
 	cfg := c.view.Load().config
-	if cfg.ejection.Off || int(ep.health.failures.Add(1)) < cfg.ejection.Consecutive {
+	if d := cfg.outliers; d != nil {
+		ep.strike(l, d, d.judgeLocal)
 		return
 	}
-	ep.health.failures.Store(0)
+	if cfg.ejection.Off || int(ep.health.streaks.Add(1)) < cfg.ejection.Consecutive {
+		return
+	}
+	ep.health.streaks.Store(0)
 	if c.ejectForFailures(ep, c.set.instant(l.Now())) {
 		c.tellEjected(ep, CauseFailures)
 	}
@@ -135,13 +162,7 @@ func (c *Cluster) ejectForFailures(ep *Endpoint, now instant) bool {
 	c.ejecting.Lock()
 	defer c.ejecting.Unlock()
 	v := c.view.Load()
-	out := 0
-	for _, m := range v.usable {
-		if m.ep.health.outUntil.Load() > now {
-			out++
-		}
-	}
-	n := len(v.usable)
+	n, out := len(v.usable), v.ejected(now)
 	if n < 2 || out > 0 && (out+1)*100 > v.config.ejection.MaxPercent*n {
 		return false
 	}
@@ -176,7 +197,7 @@ func (h *health) eject(now instant, base time.Duration) bool {
 func (ep *Endpoint) connectFailed(l *loop.Loop, err error, tries int) {
 	switch {
 	case isOurs(err):
-	case isRefused(err):
+	case isRefused(err) && ep.cluster.view.Load().config.outliers == nil:
 		ep.refuse(l)
 	default:
 		for range max(tries, 1) {
@@ -225,7 +246,12 @@ func (ep *Endpoint) refuse(l *loop.Loop) {
 // would not tell when somebody does again, so it comes back by itself.
 func (ep *Endpoint) unreachable(l *loop.Loop) {
 	c := ep.cluster
-	if !ep.gone.Load() && ep.health.eject(c.set.instant(l.Now()), c.view.Load().config.ejection.Base) {
+	cfg := c.view.Load().config
+	if cfg.outliers != nil {
+		ep.failed(l)
+		return
+	}
+	if !ep.gone.Load() && ep.health.eject(c.set.instant(l.Now()), cfg.ejection.Base) {
 		c.tellEjected(ep, CauseRefused)
 	}
 }
@@ -246,6 +272,7 @@ func (h *health) beginRefusing() (turn int, ok bool) {
 func (ep *Endpoint) reachable(l *loop.Loop) {
 	if ep.health.outUntil.Load() == forever {
 		ep.health.endRefusing(ep.cluster.set.instant(l.Now()))
+		ep.cluster.tide.Add(1)
 	}
 }
 
@@ -258,6 +285,7 @@ func (h *health) endRefusing(now instant) {
 	// Not the longer, the longer it was out: a connection has shown that it is back.
 	h.comeBack(now, minReturn)
 	h.outUntil.Store(longAgo)
+	h.settle()
 }
 
 // refuses reports whether the endpoint has refused since that turn.
@@ -293,6 +321,7 @@ func (pr *prober) probe() {
 }
 
 func (c *Cluster) tellEjected(ep *Endpoint, cause Cause) {
+	c.tide.Add(1)
 	if count := c.set.o.OnEject; count != nil {
 		count(c, ep, cause)
 	}

@@ -213,3 +213,21 @@ func TestStarvingEndsWithTheWait(t *testing.T) {
 		t.Error("a connection was given up for a loop where nobody waits any more")
 	}
 }
+
+// connectionPool.http.maxRetries.
+func TestRetriesLimit(t *testing.T) {
+	s := newStage(t, 1)
+	c := s.cluster(routing.Cluster{Limits: routing.Limits{Retries: 2}}, 1)
+	if !c.LimitsRetries() || !c.BeginRetry() || !c.BeginRetry() || c.BeginRetry() {
+		t.Error("want two retries under way, and not three")
+	}
+	if got := s.overflow[LimitRetries]; got != 1 {
+		t.Errorf("%d counted, want 1", got)
+	}
+	if c.EndRetry(); !c.BeginRetry() {
+		t.Error("none begins after one has ended")
+	}
+	if s.cluster(routing.Cluster{}, 1); c.LimitsRetries() {
+		t.Error("a cluster without the limit says that it has one")
+	}
+}

@@ -1,13 +1,19 @@
 package upstream
 
 import (
+	"reflect"
 	"slices"
 
 	"fairway.dev/routing"
 )
 
-// A place is where the gateway is, as far as that is known.
-type place struct{ node, zone string }
+// A Place is where the gateway is, as far as that is known.
+type Place struct {
+	Node                  string
+	Region, Zone, SubZone string
+	// Labels are those of the gateway's pod; nil: nobody knows them.
+	Labels map[string]string
+}
 
 // Nearness is whether an endpoint is for gateways at this one's place: see
 // routing.Endpoint. Its text is for people.
@@ -19,18 +25,18 @@ const (
 	Anywhere Nearness = ""
 )
 
-func (p place) nearness(e *routing.Endpoint) Nearness {
+func (p *Place) nearness(e *routing.Endpoint) Nearness {
 	switch {
-	case p.node != "" && slices.Contains(e.ForNodes, p.node):
+	case p.Node != "" && slices.Contains(e.ForNodes, p.Node):
 		return SameNode
-	case p.zone != "" && slices.Contains(e.ForZones, p.zone):
+	case p.Zone != "" && slices.Contains(e.ForZones, p.Zone):
 		return SameZone
 	}
 	return Anywhere
 }
 
 // narrow returns the members to try before all of them, the nearest first.
-func (p place) narrow(members []*member) [][]*member {
+func (p *Place) narrow(members []*member) [][]*member {
 	var onNode, inZone []*member
 	for _, m := range members {
 		switch p.nearness(&m.spec) {
@@ -68,18 +74,24 @@ func (v *view) pickNear(ch *chooser, want *Want, index int) (m *member) {
 	return m
 }
 
-// SetZone says in which zone the gateway is, "" if nobody knows. Clusters whose
-// endpoints are for some zones are picked from anew at once.
-func (s *Set) SetZone(zone string) {
+// SetPlace says where the gateway is. Clusters to which that makes a
+// difference are picked from anew at once. The Set keeps p.Labels.
+func (s *Set) SetPlace(p Place) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if zone == s.at.zone {
+	if reflect.DeepEqual(p, *s.at) {
 		return
 	}
-	s.at.zone = zone
+	s.at = &p
 	for _, c := range s.clusters {
-		if old := c.view.Load(); slices.ContainsFunc(old.all, func(m member) bool { return len(m.spec.ForZones) > 0 }) {
+		if old := c.view.Load(); old.dependsOnPlace() {
 			c.view.Store(c.newView(old.config, old.all))
 		}
 	}
+}
+
+func (v *view) dependsOnPlace() bool {
+	return v.config.spec.Balance.Locality != nil || slices.ContainsFunc(v.all, func(m member) bool {
+		return len(m.spec.ForZones)+len(m.spec.ForNodes) > 0
+	})
 }

@@ -11,8 +11,7 @@ import (
 
 // at puts the gateway of a stage that has no clusters yet somewhere.
 func (s *stage) at(node, zone string) *stage {
-	s.set.at.node = node
-	s.set.SetZone(zone)
+	s.set.SetPlace(Place{Node: node, Zone: zone})
 	return s
 }
 
@@ -109,7 +108,7 @@ func TestZoneMayBecomeKnownLater(t *testing.T) {
 		{"a", []uint16{1, 2, 3, 4}},
 		{"", []uint16{1, 2, 3, 4, 5, 6, 7, 8}},
 	} {
-		s.set.SetZone(tt.zone)
+		s.set.SetPlace(Place{Zone: tt.zone})
 		if got := s.used(c); !slices.Equal(got, tt.want) {
 			t.Errorf("zone %q: %v used, want %v", tt.zone, got, tt.want)
 		}

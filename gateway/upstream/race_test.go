@@ -135,7 +135,7 @@ func TestLoopsAndEditsRunSideBySide(t *testing.T) {
 			list = append(list, routing.Endpoint{Addr: addr(1 + port + uint16(i%3)), Weight: uint32(i%4 + 1), Ready: true, ForZones: zones[i%2 : 1+i%3]})
 		}
 		set.PutEndpoints(&routing.Endpoints{Cluster: "c", List: list})
-		set.SetZone(zones[i%3])
+		set.SetPlace(Place{Zone: zones[i%3]})
 	}
 	edit(0)
 

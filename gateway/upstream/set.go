@@ -18,7 +18,7 @@ type Set struct {
 	picks []chooser // by loop
 
 	mu       sync.Mutex // guards changes; no loop takes it
-	at       place
+	at       *Place     // never changes: another takes its place
 	clusters map[routing.ClusterName]*Cluster
 	early    map[routing.ClusterName]*routing.Endpoints // of clusters that are yet to come
 }
@@ -35,7 +35,7 @@ func NewSet(o Options) *Set {
 		o.Now = time.Now
 	}
 	s := &Set{
-		o: o, epoch: o.Now(), at: place{o.Node, o.Zone}, picks: make([]chooser, len(o.Loops)),
+		o: o, epoch: o.Now(), at: &o.Place, picks: make([]chooser, len(o.Loops)),
 		clusters: map[routing.ClusterName]*Cluster{},
 		early:    map[routing.ClusterName]*routing.Endpoints{},
 	}

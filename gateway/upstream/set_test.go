@@ -275,12 +275,13 @@ func TestChangesOfStateAreLogged(t *testing.T) {
 func TestKindsHaveNames(t *testing.T) {
 	for limit, want := range map[Limit]string{
 		LimitRequests: "requests", LimitPending: "pending", LimitConnections: "connections", LimitWait: "wait",
+		LimitRetries: "retries",
 	} {
 		if got := limit.String(); got != want {
 			t.Errorf("limit %d: %q, want %q", limit, got, want)
 		}
 	}
-	for cause, want := range map[Cause]string{CauseRefused: "refused", CauseFailures: "failures"} {
+	for cause, want := range map[Cause]string{CauseRefused: "refused", CauseFailures: "failures", CauseOutlier: "outlier"} {
 		if got := cause.String(); got != want {
 			t.Errorf("cause %d: %q, want %q", cause, got, want)
 		}

@@ -61,6 +61,7 @@
 //	tries that wait for a connection     16384, then ErrOverflow
 //	connections to an endpoint           none: requests bound them
 //	requests on a connection             none
+//	retries under way in a cluster       none here: see package proxy
 //	time to connect, and to wait         5 s, then ErrTimeout
 //	time that a connection may be idle   90 s
 //
@@ -113,6 +114,7 @@ const (
 	LimitPending                  // turned away
 	LimitConnections              // made to wait
 	LimitWait                     // waited at the limit of connections for too long
+	LimitRetries                  // turned away
 )
 
 // String returns the limit as a metric label has it.
@@ -124,6 +126,8 @@ func (l Limit) String() string {
 		return "pending"
 	case LimitConnections:
 		return "connections"
+	case LimitRetries:
+		return "retries"
 	}
 	return "wait"
 }
@@ -134,14 +138,18 @@ type Cause uint8
 const (
 	CauseRefused  Cause = iota // it refused a connection, or could not be reached
 	CauseFailures              // failures in a row
+	CauseOutlier               // what routing.OutlierDetection says
 )
 
 // String returns the cause as a metric label has it.
 func (c Cause) String() string {
-	if c == CauseRefused {
+	switch c {
+	case CauseRefused:
 		return "refused"
+	case CauseFailures:
+		return "failures"
 	}
-	return "failures"
+	return "outlier"
 }
 
 // Options are what a Set needs.
@@ -164,9 +172,9 @@ type Options struct {
 	// name, nil where there is none. Any goroutine may call it.
 	Certificate func(routing.CertificateName) *tls.Certificate
 
-	// Node and Zone are where the gateway is. If empty, nobody knows yet, and
-	// no endpoint is nearer than another: see Set.SetZone.
-	Node, Zone string
+	// Place is where the gateway is. What is empty nobody knows yet, and no
+	// endpoint is nearer than another by it: see Set.SetPlace.
+	Place Place
 
 	// Log takes changes of state. If nil, nothing is logged.
 	Log *slog.Logger

@@ -14,10 +14,13 @@ const (
 	// Opaque streams are those that the client has encrypted: they have no TLS
 	// of ours, whatever the cluster says.
 	Opaque
+	// seconds are requests of clients that speak HTTP/2, where a cluster speaks
+	// what its clients do.
+	seconds
 	uses = iota
 )
 
-func (u Use) isStream() bool { return u >= Streams }
+func (u Use) isStream() bool { return u == Streams || u == Opaque }
 
 // A StreamWaiter takes a connection for a stream.
 type StreamWaiter interface {

@@ -13,10 +13,11 @@ type view struct {
 	all    []member
 	usable []*member // ready, or as a last resort terminating and serving
 	byAddr map[netip.AddrPort]*member
-	at     place
+	at     *Place
 	near   []picker // over some of usable, the nearest first: they come before picker
 	picker picker   // over usable; nil where there is none
 	hash   hashOn
+	crowd  *crowd // nil: nobody has to be counted
 }
 
 // A member is an endpoint's part in a view.
@@ -46,14 +47,32 @@ func (c *Cluster) newView(cfg *config, all []member) *view {
 		}
 	}
 	if len(v.usable) > 0 {
-		kind, loops := cfg.spec.Balance.Kind, len(c.set.o.Loops)
-		for _, members := range v.at.narrow(v.usable) {
-			v.near = append(v.near, newPicker(kind, members, loops))
-		}
-		v.picker = newPicker(kind, v.usable, loops)
+		v.divide(len(c.set.o.Loops))
 	}
 	v.hash = newHashOn(cfg.spec.Balance)
 	return v
+}
+
+// divide makes the pickers: by tiers where the cluster asks for them, else by
+// what is near.
+func (v *view) divide(loops int) {
+	balance := v.config.spec.Balance
+	tiers := v.at.tiers(balance.Locality, v.usable)
+	if tiers != nil {
+		v.usable = nil
+		for _, t := range tiers {
+			v.usable = append(v.usable, t.members...)
+		}
+		if len(tiers) == 0 {
+			return // none is where requests may go
+		}
+	} else {
+		for _, members := range v.at.narrow(v.usable) {
+			v.near = append(v.near, newPicker(balance, members, loops))
+		}
+	}
+	v.picker = newPicker(balance, v.usable, loops)
+	v.crowd = newCrowd(v.config, tiers, v.usable, loops)
 }
 
 func (v *view) endpoints() []*Endpoint {
@@ -76,7 +95,21 @@ func (v *view) choose(ch *chooser, want *Want, index int) *member {
 			return m
 		}
 	}
-	for ch.mood = choosy; ch.mood <= desperate; ch.mood++ {
+	first, last := choosy, desperate
+	if v.config.outliers != nil {
+		last = again // who asks for Istio's detection gets no panic, but by MinHealthPercent
+	}
+	if v.crowd != nil {
+		cs := v.crowd.census(ch.now, ch.tide)
+		if len(v.crowd.tiers) > 1 || v.crowd.tiers[0].picker != nil {
+			if m := v.crowd.pickTier(cs, ch, want, index); m != nil || last == again {
+				return m
+			}
+		} else if cs.panics[0] {
+			first, last = panicking, desperate
+		}
+	}
+	for ch.mood = first; ch.mood <= last; ch.mood++ {
 		if v.near != nil && ch.mood <= again {
 			if m := v.pickNear(ch, want, index); m != nil {
 				return m

@@ -27,6 +27,9 @@ type Wait struct {
 	Waiter Waiter       // of a request
 	Stream StreamWaiter // of a stream: exactly one of the two
 	Use    Use
+	// Proto is the protocol of the client's request: a cluster whose protocol is
+	// routing.UpstreamClient speaks the same, HTTP/2 or HTTP/1.1.
+	Proto message.Proto
 	// Client is who the connection is for, where clusters may ask for PROXY
 	// protocol headers. If nil, the gateway itself.
 	Client *message.Peer
@@ -52,8 +55,11 @@ func (w *Wait) Cancel() {
 func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
 	cfg := c.view.Load().config
 	use := w.Use
-	if use == Upgrades && cfg.way.upgrade == nil {
+	switch {
+	case use == Upgrades && cfg.way.upgrade == nil:
 		use = Requests
+	case use == Requests && cfg.way.second != nil && w.Proto == message.HTTP2:
+		use = seconds
 	}
 	var p *pool
 	if cfg.way.proxy != 0 && w.Client != nil {

@@ -31,11 +31,14 @@ type way struct {
 	// stream and opaque are the ways for streams, where they are others:
 	// without ALPN, as their protocol is not known, and without TLS.
 	stream, opaque *way
+	// second is the way for requests of clients that speak HTTP/2, where the
+	// cluster speaks what its clients do, and HTTP/1.1 with all others.
+	second *way
 }
 
 // of returns the way for a use.
 func (w *way) of(u Use) *way {
-	other := [uses]*way{Upgrades: w.upgrade, Streams: w.stream, Opaque: w.opaque}[u]
+	other := [uses]*way{Upgrades: w.upgrade, Streams: w.stream, Opaque: w.opaque, seconds: w.second}[u]
 	if other != nil {
 		return other
 	}
@@ -49,6 +52,9 @@ func (s *Set) newWay(c *routing.Cluster, old *way) *way {
 	}
 	w := &way{protocol: c.Protocol, spec: c.TLS, proxy: c.ProxyProtocol}
 	if c.TLS == nil {
+		if c.Protocol == routing.UpstreamClient {
+			w.second = &way{protocol: routing.UpstreamHTTP2, proxy: c.ProxyProtocol}
+		}
 		return w
 	}
 	w.opaque = &way{proxy: c.ProxyProtocol}
@@ -56,6 +62,9 @@ func (s *Set) newWay(c *routing.Cluster, old *way) *way {
 		return w
 	}
 	w.stream = w.speaking("", nil)
+	if c.Protocol == routing.UpstreamClient {
+		w.second = w.speaking(routing.UpstreamHTTP2, nextProtos(routing.UpstreamHTTP2))
+	}
 	if c.Protocol == routing.UpstreamAuto {
 		w.upgrade = w.speaking(routing.UpstreamHTTP1, nextProtos(routing.UpstreamHTTP1))
 	}

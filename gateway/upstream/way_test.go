@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"fairway.dev/gateway/message"
 	"fairway.dev/routing"
 )
 
@@ -299,5 +300,33 @@ func TestErrorsOfTLSNameWhatTheyFound(t *testing.T) {
 	_, err = shake(t, config, &tls.Config{Certificates: []tls.Certificate{*newAuthority(t).issue(t, "cart.shop")}})
 	if unknown := new(x509.UnknownAuthorityError); !errors.As(err, unknown) {
 		t.Errorf("%v: want an unknown authority", err)
+	}
+}
+
+// connectionPool.http.useClientProtocol.
+func TestClientsProtocolIsSpoken(t *testing.T) {
+	for _, tls := range []*routing.UpstreamTLS{nil, {Insecure: true}} {
+		s := newStage(t, 1)
+		c := s.cluster(routing.Cluster{Protocol: routing.UpstreamClient, TLS: tls}, 1)
+		for _, tt := range []struct {
+			use   Use
+			proto message.Proto
+			want  message.Proto
+		}{
+			{Requests, message.HTTP11, message.HTTP11}, {Requests, message.HTTP2, message.HTTP2},
+			{Requests, message.HTTP10, message.HTTP11}, {Requests, 0, message.HTTP11},
+			{Upgrades, message.HTTP2, message.HTTP11}, // few backends take RFC 8441's
+		} {
+			x := &try{}
+			x.Waiter, x.Use, x.Proto = x, tt.use, tt.proto
+			c.Connect(s.loops[0], s.endpoint(c, 1), &x.Wait)
+			s.settle()
+			if x.client == nil || x.client.proto != tt.want {
+				t.Errorf("TLS %v, client speaks %v: connection %+v, want %v", tls != nil, tt.proto, x.client, tt.want)
+			}
+			if d := s.dials[len(s.dials)-1]; tls != nil && d.config.NextProtos[0] != map[message.Proto]string{message.HTTP11: "http/1.1", message.HTTP2: "h2"}[tt.want] {
+				t.Errorf("client speaks %v: ALPN %v", tt.proto, d.config.NextProtos)
+			}
+		}
 	}
 }
