@@ -160,7 +160,11 @@ func (a *apiServer) apply(manifests string) {
 }
 
 func (a *apiServer) put(o resource) {
-	k := kindNamed(o["kind"].(string))
+	gv, err := schema.ParseGroupVersion(o["apiVersion"].(string))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	k := kindOf(gv.Group, o["kind"].(string))
 	of := schema.GroupResource{Group: k.group, Resource: k.plural}
 	meta := o["metadata"].(map[string]any)
 	name := nameOf(meta)
@@ -364,7 +368,7 @@ func (a *apiServer) list(w http.ResponseWriter, r *http.Request, gvr schema.Grou
 		items = append(items, shape(r, gvr, o))
 	}
 	list := resource{
-		"apiVersion": gvr.GroupVersion().String(), "kind": kindOf(gvr) + "List",
+		"apiVersion": gvr.GroupVersion().String(), "kind": servedKind(gvr) + "List",
 		"metadata": map[string]any{"resourceVersion": strconv.Itoa(a.version)}, "items": items,
 	}
 	if strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadata") {
@@ -397,7 +401,7 @@ func (a *apiServer) watch(w http.ResponseWriter, r *http.Request, gvr schema.Gro
 			send("ADDED", shape(r, gvr, o))
 		}
 		at = a.version
-		send("BOOKMARK", shape(r, gvr, resource{"kind": kindOf(gvr), "metadata": map[string]any{
+		send("BOOKMARK", shape(r, gvr, resource{"kind": servedKind(gvr), "metadata": map[string]any{
 			"resourceVersion": strconv.Itoa(at), "annotations": map[string]any{metav1.InitialEventsAnnotationKey: "true"},
 		}}))
 	}
@@ -417,10 +421,10 @@ func (a *apiServer) watch(w http.ResponseWriter, r *http.Request, gvr schema.Gro
 	}
 }
 
-func kindOf(gvr schema.GroupVersionResource) string {
+func servedKind(gvr schema.GroupVersionResource) string {
 	for _, k := range kinds {
-		if k.plural == gvr.Resource {
-			return k.name
+		if k.plural == gvr.Resource && k.group == gvr.Group {
+			return k.apiKind()
 		}
 	}
 	return ""

@@ -141,7 +141,7 @@ func (s *Source) fetchNow(k routing.ObjectKey) any {
 		return nil // it is asked for again, and what is wrong is said
 	}
 	c.held[k] = &holding{version: o.GetResourceVersion(), asked: version}
-	s.put(k, o)
+	s.put(k, o, nil)
 	return o
 }
 
@@ -198,7 +198,7 @@ func (s *Source) takeFetched(ctx context.Context, f fetched) bool {
 	}
 	h.version = f.object.GetResourceVersion()
 	old, _ := s.world.Get(f.key).(object)
-	s.put(f.key, f.object)
+	s.put(f.key, f.object, nil)
 	// What the watch has seen since is fetched; what it has not seen yet, and
 	// came with the fetch, is not fetched again.
 	s.consider(ctx, f.key)

@@ -35,7 +35,7 @@ type batch struct {
 
 // alarms are times that have come.
 type alarms struct {
-	look, sweep, patience bool
+	look, sweep, patience, supply bool
 }
 
 func newInbox() *inbox {
@@ -111,16 +111,11 @@ func (d delivery) Transformer() cache.TransformFunc {
 	return func(o any) (any, error) { return d.unpack(o), nil }
 }
 
-// unpack trims what arrived. A parcel whose object cannot be read stays one.
+// unpack trims what arrived. What has come in a parcel is trimmed already.
 func (d delivery) unpack(o any) object {
-	p, ok := o.(*parcel)
-	switch {
-	case !ok:
-		o := o.(object)
-		d.kind.tidy(o)
-		return o
-	case p.object != nil:
-		return p.object
+	arrived := o.(object)
+	if _, ok := o.(*parcel); !ok {
+		d.kind.tidy(arrived)
 	}
-	return p
+	return arrived
 }

@@ -1,6 +1,13 @@
 package cluster
 
 import (
+	"cmp"
+
+	extensionsv1alpha1 "istio.io/client-go/pkg/apis/extensions/v1alpha1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,6 +17,7 @@ import (
 	gatewayxv1alpha1 "sigs.k8s.io/gateway-api/apisx/v1alpha1"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/istio"
 	"fairway.dev/routing/v1alpha1"
 )
 
@@ -21,7 +29,8 @@ type object interface {
 
 // A kind is one that is watched.
 type kind struct {
-	name   string
+	name   string // as keys have it
+	api    string // as the API has it, where that is not the name
 	group  string
 	plural string
 	// versions that can be read, the best first. All have the shape of the
@@ -42,9 +51,24 @@ type kind struct {
 	content func() object
 	// trim takes away what nobody reads.
 	trim func(object)
+
+	// onDemand says that the kind is watched only while there is an object that
+	// demands it.
+	onDemand bool
+	// demands says whether an object can be read only with Pods.
+	demands func(object) bool
+	// apart says that the status is not read into the type, which is
+	// protobuf's and would say it in other words, but kept as it came.
+	apart bool
 }
 
-const gatewayGroup = "gateway.networking.k8s.io"
+const (
+	gatewayGroup = "gateway.networking.k8s.io"
+	istioGroup   = "networking.istio.io"
+)
+
+// networkingVersions are those of Istio's networking API, which read alike.
+var networkingVersions = []string{"v1", "v1beta1", "v1alpha3"}
 
 // kinds are in the order of their names.
 var kinds = []*kind{
@@ -62,8 +86,17 @@ var kinds = []*kind{
 		versions: []string{"v1"}, metadata: true, spare: true, trim: trimDefinition,
 	},
 	{
+		name: istio.KindDestinationRule, group: istioGroup, plural: "destinationrules", versions: networkingVersions,
+		empty: func() object { return new(networkingv1.DestinationRule) }, trim: trimCustom, apart: true,
+		demands: func(o object) bool { return len(o.(*networkingv1.DestinationRule).Spec.Subsets) > 0 },
+	},
+	{
 		name: "EndpointSlice", group: discoveryv1.GroupName, plural: "endpointslices",
 		versions: []string{"v1"}, trim: trimEndpointSlice,
+	},
+	{
+		name: istio.KindEnvoyFilter, group: istioGroup, plural: "envoyfilters", versions: []string{"v1alpha3"}, spare: true,
+		empty: func() object { return new(networkingv1alpha3.EnvoyFilter) }, trim: trimEnvoyFilter, apart: true,
 	},
 	{
 		name: "GRPCRoute", group: gatewayGroup, plural: "grpcroutes", versions: []string{"v1", "v1alpha2"},
@@ -72,6 +105,10 @@ var kinds = []*kind{
 	{
 		name: "Gateway", group: gatewayGroup, plural: "gateways", versions: []string{"v1", "v1beta1"},
 		empty: func() object { return new(gatewayv1.Gateway) }, trim: trimCustom,
+	},
+	{
+		name: istio.KindGateway, api: "Gateway", group: istioGroup, plural: "gateways", versions: networkingVersions,
+		empty: func() object { return new(networkingv1.Gateway) }, trim: trimCustom, apart: true,
 	},
 	{
 		name: "GatewayClass", group: gatewayGroup, plural: "gatewayclasses", versions: []string{"v1", "v1beta1"},
@@ -93,14 +130,30 @@ var kinds = []*kind{
 	{name: "Namespace", plural: "namespaces", versions: []string{"v1"}, trim: trimNamespace},
 	{name: "Node", plural: "nodes", versions: []string{"v1"}, metadata: true, spare: true, trim: trimNode},
 	{
+		name: istio.KindPod, plural: "pods", versions: []string{"v1"}, metadata: true, spare: true, onDemand: true, trim: trimPod,
+	},
+	{
 		name: "ReferenceGrant", group: gatewayGroup, plural: "referencegrants", versions: []string{"v1", "v1beta1"},
 		empty: func() object { return new(gatewayv1.ReferenceGrant) }, trim: trimCustom,
+	},
+	{
+		name: istio.KindAuthentication, group: "security.istio.io", plural: "requestauthentications", versions: []string{"v1", "v1beta1"},
+		empty: func() object { return new(securityv1.RequestAuthentication) }, trim: trimCustom, apart: true,
 	},
 	{
 		name: "Secret", plural: "secrets", versions: []string{"v1"}, metadata: true,
 		content: func() object { return new(corev1.Secret) }, trim: trimContent,
 	},
 	{name: "Service", plural: "services", versions: []string{"v1"}, trim: trimService},
+	{
+		name: istio.KindServiceEntry, group: istioGroup, plural: "serviceentries", versions: networkingVersions,
+		empty: func() object { return new(networkingv1.ServiceEntry) }, trim: trimCustom, apart: true,
+		demands: func(o object) bool { return o.(*networkingv1.ServiceEntry).Spec.WorkloadSelector != nil },
+	},
+	{
+		name: istio.KindSidecar, group: istioGroup, plural: "sidecars", versions: networkingVersions, spare: true,
+		empty: func() object { return new(networkingv1.Sidecar) }, trim: trimSidecar, apart: true,
+	},
 	{
 		name: "TCPRoute", group: gatewayGroup, plural: "tcproutes", versions: []string{"v1", "v1alpha2"},
 		empty: func() object { return new(gatewayv1.TCPRoute) }, trim: trimCustom,
@@ -110,8 +163,24 @@ var kinds = []*kind{
 		empty: func() object { return new(gatewayv1.TLSRoute) }, trim: trimCustom,
 	},
 	{
+		name: istio.KindTelemetry, group: "telemetry.istio.io", plural: "telemetries", versions: []string{"v1", "v1alpha1"}, spare: true,
+		empty: func() object { return new(telemetryv1.Telemetry) }, trim: trimCustom, apart: true,
+	},
+	{
 		name: "UDPRoute", group: gatewayGroup, plural: "udproutes", versions: []string{"v1", "v1alpha2"},
 		empty: func() object { return new(gatewayv1.UDPRoute) }, trim: trimCustom,
+	},
+	{
+		name: istio.KindVirtualService, group: istioGroup, plural: "virtualservices", versions: networkingVersions,
+		empty: func() object { return new(networkingv1.VirtualService) }, trim: trimCustom, apart: true,
+	},
+	{
+		name: istio.KindWasmPlugin, group: "extensions.istio.io", plural: "wasmplugins", versions: []string{"v1alpha1"}, spare: true,
+		empty: func() object { return new(extensionsv1alpha1.WasmPlugin) }, trim: trimWasmPlugin, apart: true,
+	},
+	{
+		name: istio.KindWorkloadEntry, group: istioGroup, plural: "workloadentries", versions: networkingVersions,
+		empty: func() object { return new(networkingv1.WorkloadEntry) }, trim: trimCustom, apart: true,
 	},
 	{
 		name: "XBackendTrafficPolicy", group: gatewayxv1alpha1.GroupName, plural: "xbackendtrafficpolicies",
@@ -131,6 +200,19 @@ func kindNamed(name string) *kind {
 	}
 	return nil
 }
+
+// kindOf returns the kind that the API calls so, or nil.
+func kindOf(group, api string) *kind {
+	for _, k := range kinds {
+		if k.group == group && k.apiKind() == api {
+			return k
+		}
+	}
+	return nil
+}
+
+// apiKind is what the API calls the kind.
+func (k *kind) apiKind() string { return cmp.Or(k.api, k.name) }
 
 // defined reports whether the kind is there only where its definition is.
 func (k *kind) defined() bool { return k.empty != nil }

@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -17,14 +19,17 @@ type parcel struct {
 	metav1.TypeMeta
 	metav1.ObjectMeta // name, resourceVersion, and a bookmark's annotations
 
-	object object // trimmed; nil if err is not
-	err    error  // why the types cannot hold the object
+	object object          // trimmed; nil if err is not
+	err    error           // why the types cannot hold the object
+	status json.RawMessage // as it came, of kinds that keep it apart
 }
 
 // A head is what can be read of any object.
 type head struct {
-	Kind     string `json:"kind"`
-	Metadata struct {
+	APIVersion string          `json:"apiVersion"`
+	Kind       string          `json:"kind"`
+	Status     json.RawMessage `json:"status"`
+	Metadata   struct {
 		Namespace       string            `json:"namespace"`
 		Name            string            `json:"name"`
 		ResourceVersion string            `json:"resourceVersion"`
@@ -42,9 +47,13 @@ func (p *parcel) UnmarshalJSON(data []byte) error {
 	p.ObjectMeta = metav1.ObjectMeta{
 		Namespace: h.Metadata.Namespace, Name: h.Metadata.Name, ResourceVersion: h.Metadata.ResourceVersion,
 	}
-	k := kindNamed(h.Kind)
+	gv, err := schema.ParseGroupVersion(h.APIVersion)
+	if err != nil {
+		return err
+	}
+	k := kindOf(gv.Group, h.Kind)
 	if k == nil || !k.defined() {
-		return fmt.Errorf("kind %q: want a custom resource that is watched", h.Kind)
+		return fmt.Errorf("%s, kind %q: want a custom resource that is watched", h.APIVersion, h.Kind)
 	}
 	if h.Metadata.Name == "" { // a bookmark
 		p.Annotations = h.Metadata.Annotations
@@ -52,6 +61,10 @@ func (p *parcel) UnmarshalJSON(data []byte) error {
 	}
 	o := k.empty()
 	if p.err = kjson.UnmarshalCaseSensitivePreserveInts(data, o); p.err == nil {
+		if k.apart {
+			reflect.ValueOf(o).Elem().FieldByName("Status").SetZero()
+			p.status = bytes.Clone(h.Status)
+		}
 		k.tidy(o)
 		p.object = o
 	}

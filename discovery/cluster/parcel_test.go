@@ -16,8 +16,8 @@ func TestParcel(t *testing.T) {
 	}{
 		{"an object", `{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"a","namespace":"b","resourceVersion":"7"},"spec":{"hostnames":["x"]}}`, true, ""},
 		{"an older version", `{"apiVersion":"gateway.networking.k8s.io/v1beta1","kind":"HTTPRoute","metadata":{"name":"a","namespace":"b","resourceVersion":"7"},"spec":{"hostnames":["x"]}}`, true, ""},
-		{"a field that is new", `{"kind":"HTTPRoute","metadata":{"name":"a","namespace":"b","resourceVersion":"7"},"spec":{"hostnames":["x"],"later":{}}}`, true, ""},
-		{"a field of another type", `{"kind":"HTTPRoute","metadata":{"name":"a","namespace":"b","resourceVersion":"7"},"spec":{"hostnames":"x"}}`, false, "cannot unmarshal string"},
+		{"a field that is new", `{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"a","namespace":"b","resourceVersion":"7"},"spec":{"hostnames":["x"],"later":{}}}`, true, ""},
+		{"a field of another type", `{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"a","namespace":"b","resourceVersion":"7"},"spec":{"hostnames":"x"}}`, false, "cannot unmarshal string"},
 	}
 	for _, tt := range tests {
 		var p parcel
@@ -81,11 +81,11 @@ spec: {hostnames: {of: another type}}
 func FuzzParcel(f *testing.F) {
 	for _, k := range kinds {
 		if k.defined() {
-			f.Add([]byte(`{"apiVersion":"` + k.group + `/v1","kind":"` + k.name + `","metadata":{"name":"a","namespace":"b","annotations":{"fairway.dev/a":"b","c":"d"}},"spec":{"hostnames":["x"],"rules":[{"backendRefs":[{"name":"b","port":80,"weight":1}]}]}}`))
+			f.Add([]byte(`{"apiVersion":"` + k.group + `/v1","kind":"` + k.apiKind() + `","metadata":{"name":"a","namespace":"b","annotations":{"fairway.dev/a":"b","c":"d"}},"spec":{"hostnames":["x"],"rules":[{"backendRefs":[{"name":"b","port":80,"weight":1}]}]}}`))
 		}
 	}
-	f.Add([]byte(`{"kind":"HTTPRoute","metadata":{"resourceVersion":"1","annotations":{"k8s.io/initial-events-end":"true"}}}`))
-	f.Add([]byte(`{"kind":"HTTPRouteList"}`))
+	f.Add([]byte(`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"resourceVersion":"1","annotations":{"k8s.io/initial-events-end":"true"}}}`))
+	f.Add([]byte(`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRouteList"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var p parcel
 		if json.Unmarshal(data, &p) != nil {

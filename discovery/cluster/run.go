@@ -3,7 +3,9 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"log/slog"
 	"maps"
 	"reflect"
 	"slices"
@@ -23,7 +25,7 @@ func (s *Source) Run(ctx context.Context, apply func(Change)) error {
 	defer s.work.Wait()
 	defer cancel()
 	for _, l := range s.lines {
-		if !l.kind.defined() {
+		if !l.kind.defined() && !l.kind.onDemand {
 			s.watch(ctx, l, l.kind.versions[0])
 		}
 	}
@@ -35,6 +37,9 @@ func (s *Source) Run(ctx context.Context, apply func(Change)) error {
 		case <-s.inbox.wake:
 		}
 		d := s.open(ctx, s.inbox.take())
+		if s.supply(ctx, &d); s.begun && s.supplying(&d) {
+			continue
+		}
 		if !s.begun {
 			if !s.complete() {
 				continue
@@ -119,6 +124,9 @@ func (s *Source) heed(ctx context.Context, a alarms) {
 	if a.sweep {
 		s.sweep()
 	}
+	if a.supply {
+		s.demand.overdue = true
+	}
 	if c := &s.contents; !c.sweeping && len(c.held) > 0 {
 		c.sweeping = true
 		s.alarm(sweepAfter, func(a *alarms) { a.sweep = true })
@@ -159,6 +167,10 @@ func (s *Source) waitsFor() time.Duration {
 func (s *Source) complete() bool {
 	if !s.lookout.done {
 		return false
+	}
+	if s.listed && !s.counting {
+		s.counting = true
+		s.alarm(s.waitsFor(), func(a *alarms) { a.patience = true })
 	}
 	without, ok := s.absent()
 	if !ok {
@@ -218,10 +230,7 @@ func (s *Source) takeBatch(ctx context.Context, l *line, b *batch, d *difference
 				b.objects[k] = nil
 			}
 		}
-		if !l.synced && !s.begun && !s.counting {
-			s.counting = true
-			s.alarm(s.waitsFor(), func(a *alarms) { a.patience = true })
-		}
+		s.listed = true
 	}
 	for k, o := range b.objects {
 		s.takeObject(ctx, l, k, o, d)
@@ -237,15 +246,13 @@ func (s *Source) takeBatch(ctx context.Context, l *line, b *batch, d *difference
 
 // takeObject takes in one object; nil is that it is gone.
 func (s *Source) takeObject(ctx context.Context, l *line, k routing.ObjectKey, o object, d *difference) {
+	var status json.RawMessage
 	if p, ok := o.(*parcel); ok {
-		if l.unread[k] != p.ResourceVersion {
-			s.log.Warn("object cannot be read: it stays as it was", "origin", k, "err", p.err)
+		if p.err != nil {
+			l.putBy(k, p, s.log)
+			return
 		}
-		if l.unread == nil {
-			l.unread = map[routing.ObjectKey]string{}
-		}
-		l.unread[k] = p.ResourceVersion
-		return
+		o, status = p.object, p.status
 	}
 	delete(l.unread, k)
 	switch {
@@ -261,14 +268,25 @@ func (s *Source) takeObject(ctx context.Context, l *line, k routing.ObjectKey, o
 	case l.kind.name == definitions && !isDefinition(k):
 		return
 	}
-	if s.place(l.kind, k, o, d) && l.kind.name == definitions {
+	if s.place(l.kind, k, o, status, d) && l.kind.name == definitions {
 		s.lookAgain(ctx)
 	}
 }
 
+// putBy takes note of an object that cannot be read.
+func (l *line) putBy(k routing.ObjectKey, p *parcel, log *slog.Logger) {
+	if l.unread[k] != p.ResourceVersion {
+		log.Warn("object cannot be read: it stays as it was", "origin", k, "err", p.err)
+	}
+	if l.unread == nil {
+		l.unread = map[routing.ObjectKey]string{}
+	}
+	l.unread[k] = p.ResourceVersion
+}
+
 // place puts an object where it belongs in the World, and reports whether a
 // translation reads that differently.
-func (s *Source) place(kind *kind, k routing.ObjectKey, o object, d *difference) bool {
+func (s *Source) place(kind *kind, k routing.ObjectKey, o object, status json.RawMessage, d *difference) bool {
 	old, _ := s.world.Get(k).(object)
 	switch {
 	case o == nil && old == nil:
@@ -277,14 +295,14 @@ func (s *Source) place(kind *kind, k routing.ObjectKey, o object, d *difference)
 		s.remove(k)
 	case old != nil && kind.defined() && alike(old, o):
 		if old.GetResourceVersion() != o.GetResourceVersion() {
-			s.put(k, o)
+			s.put(k, o, status)
 			d.statuses = append(d.statuses, k)
 		}
 		return false
 	case old != nil && reflect.DeepEqual(old, o):
 		return false
 	default:
-		s.put(k, o)
+		s.put(k, o, status)
 	}
 	d.keys = append(d.keys, k)
 	return true
@@ -292,15 +310,23 @@ func (s *Source) place(kind *kind, k routing.ObjectKey, o object, d *difference)
 
 // put and remove change the World, which others may be reading.
 
-func (s *Source) put(k routing.ObjectKey, o object) {
+func (s *Source) put(k routing.ObjectKey, o object, status json.RawMessage) {
+	s.demand.note(k, o)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.world.Put(k, o)
-	s.mu.Unlock()
+	if status == nil {
+		delete(s.statuses, k)
+	} else {
+		s.statuses[k] = status
+	}
 }
 
 func (s *Source) remove(k routing.ObjectKey) bool {
+	s.demand.forget(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.statuses, k)
 	return s.world.Delete(k)
 }
 

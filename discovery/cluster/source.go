@@ -7,7 +7,7 @@
 // While the API server is away the World stays as it is; when it is back only
 // real differences are reported.
 //
-// Gateway API's kinds are there when their definitions are: a line of the log
+// Gateway API's kinds and Istio's are there when their definitions are: a line of the log
 // says which are not, and one that appears later is watched from then on. Of
 // the versions of a kind the best that the API server serves is read, older
 // ones into the types of the first. An object that the types cannot hold, of a
@@ -15,13 +15,16 @@
 // are read.
 //
 // Of Secrets and ConfigMaps only those that somebody reads are fetched and
-// held; of all others it is known that there are such objects.
+// held; of all others it is known that there are such objects. Pods, of which
+// the labels are held, are watched only while there is an object that selects
+// some: a DestinationRule with subsets, a ServiceEntry with a workloadSelector.
 //
 // The package decides nothing about routes, and writes nothing.
 package cluster
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -47,7 +50,7 @@ type Options struct {
 	Version string
 
 	// Patience is how long a content that cannot be fetched is waited for; and,
-	// after the first kind is there, how long the first Change waits for kinds
+	// once it is known what is served and the first kind is there, how long the first Change waits for kinds
 	// that one can do without and that we may not list, and ten times as long
 	// for those that the API server fails to list. Other kinds, without which
 	// what is served would be taken for what is not wanted, are waited for
@@ -85,8 +88,9 @@ type Source struct {
 	inbox   *inbox
 	work    sync.WaitGroup // all goroutines but that of Run
 
-	mu    sync.RWMutex // of world, which only Run's goroutine changes
-	world discovery.World
+	mu       sync.RWMutex // of these, which only Run's goroutine changes
+	world    discovery.World
+	statuses map[routing.ObjectKey]json.RawMessage // of kinds that keep theirs apart
 
 	missed struct { // contents that Get did not find
 		mu   sync.Mutex
@@ -103,6 +107,8 @@ type Source struct {
 	lines    []*line
 	lookout  lookout
 	contents contents
+	demand   demand
+	listed   bool // some kind was
 	counting bool // patience began
 	patience int  // how often it has run out
 	begun    bool // the first Change was given
@@ -120,7 +126,7 @@ func New(config *rest.Config, opts Options) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client of the API server: %w", err)
 	}
-	s := &Source{opts: opts, log: opts.Log, backoff: backoff, wire: wire, inbox: newInbox(), contents: newContents()}
+	s := &Source{opts: opts, log: opts.Log, backoff: backoff, wire: wire, inbox: newInbox(), contents: newContents(), statuses: map[routing.ObjectKey]json.RawMessage{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -131,7 +137,7 @@ func New(config *rest.Config, opts Options) (*Source, error) {
 }
 
 // Get returns the object, a pointer to its API type, or nil where there is
-// none; of a Node and a CustomResourceDefinition it is a
+// none; of a Node, a Pod and a CustomResourceDefinition it is a
 // *metav1.PartialObjectMetadata. Nobody changes it. Any goroutine may call Get.
 //
 // A Secret or ConfigMap that there is, but whose content is not held, is
@@ -141,8 +147,9 @@ func New(config *rest.Config, opts Options) (*Source, error) {
 // of the first Change asks for, comes with a later Change.
 //
 // Objects have no TypeMeta, and of their metadata what identifies and selects
-// them; annotations only of fairway.dev, gateway.networking.k8s.io and
-// service.kubernetes.io.
+// them; annotations only of fairway.dev, gateway.networking.k8s.io,
+// service.kubernetes.io, istio.io and networking.istio.io. Istio's have no
+// status: see Status.
 func (s *Source) Get(k routing.ObjectKey) any {
 	s.mu.RLock()
 	o := s.world.Get(k)
@@ -159,6 +166,18 @@ func (s *Source) Get(k routing.ObjectKey) any {
 		s.missed.mu.Unlock()
 	}
 	return o
+}
+
+// Status returns the status of an object as the API server has it, and whether
+// its kind is one whose types do not hold it: Istio's. Any goroutine may call it.
+func (s *Source) Status(k routing.ObjectKey) (status json.RawMessage, apart bool) {
+	kind := kindNamed(k.Kind)
+	if kind == nil || !kind.apart {
+		return nil, false
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.statuses[k], true
 }
 
 // Pending returns how many contents were asked for and are on their way. In
@@ -235,13 +254,16 @@ type KindState struct {
 	Restarts uint64 // watches that followed another one
 }
 
-// Kinds returns the state of each kind, in order of names. Any goroutine may
-// call it.
+// Kinds returns the state of each kind, in order of names; that of Pods only
+// while they are watched. Any goroutine may call it.
 func (s *Source) Kinds() []KindState {
 	s.state.Lock()
 	defer s.state.Unlock()
 	states := make([]KindState, 0, len(s.lines))
 	for _, l := range s.lines {
+		if l.kind.onDemand && l.version == "" {
+			continue
+		}
 		states = append(states, KindState{
 			Kind: l.kind.name, Version: l.version, Synced: l.synced, Err: l.err, Objects: l.objects, Unread: l.unreadable,
 			Events: l.events.Load(), Restarts: max(l.watches.Load(), 1) - 1,

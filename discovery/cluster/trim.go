@@ -3,8 +3,12 @@ package cluster
 import (
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
+	extensionsv1alpha1 "istio.io/client-go/pkg/apis/extensions/v1alpha1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,6 +33,8 @@ func alike(a, b object) bool {
 		maps.Equal(a.GetLabels(), b.GetLabels()) && maps.Equal(a.GetAnnotations(), b.GetAnnotations())
 }
 
+var domainsRead = []string{"fairway.dev", gatewayGroup, "service.kubernetes.io", "istio.io", istioGroup}
+
 // annotationsRead returns the annotations that anything here may read. Those
 // of other tools come and go without a meaning for us, and kubectl's hold the
 // whole object once more.
@@ -36,7 +42,7 @@ func annotationsRead(o object) map[string]string {
 	all := o.GetAnnotations()
 	maps.DeleteFunc(all, func(name, _ string) bool {
 		domain, _, _ := strings.Cut(name, "/")
-		return domain != "fairway.dev" && domain != gatewayGroup && domain != "service.kubernetes.io"
+		return !slices.Contains(domainsRead, domain)
 	})
 	if len(all) == 0 {
 		return nil
@@ -53,7 +59,6 @@ func trimService(o object) {
 		Namespace: s.Namespace, Name: s.Name, CreationTimestamp: s.CreationTimestamp,
 		Labels: s.Labels, Annotations: annotationsRead(s),
 	}
-	s.Spec.Selector = nil // EndpointSlices say which pods
 	s.Status = corev1.ServiceStatus{}
 }
 
@@ -81,8 +86,33 @@ func trimNamespace(o object) {
 func trimNode(o object) {
 	n := o.(*metav1.PartialObjectMetadata)
 	n.ObjectMeta = metav1.ObjectMeta{
-		Name: n.Name, Labels: pick(n.Labels, corev1.LabelTopologyZone, corev1.LabelTopologyRegion),
+		Name: n.Name, Labels: pick(n.Labels, corev1.LabelTopologyZone, corev1.LabelTopologyRegion, "topology.istio.io/subzone"),
 	}
+}
+
+// trimPod leaves the labels.
+func trimPod(o object) {
+	p := o.(*metav1.PartialObjectMetadata)
+	p.ObjectMeta = metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Labels: p.Labels}
+}
+
+// What follows is refused whatever it says: how much it says is not held.
+
+func trimEnvoyFilter(o object) {
+	trimCustom(o)
+	o.(*networkingv1alpha3.EnvoyFilter).Spec.ConfigPatches = nil
+}
+
+func trimSidecar(o object) {
+	trimCustom(o)
+	spec := &o.(*networkingv1.Sidecar).Spec
+	spec.Ingress, spec.Egress = nil, nil
+}
+
+func trimWasmPlugin(o object) {
+	trimCustom(o)
+	spec := &o.(*extensionsv1alpha1.WasmPlugin).Spec
+	spec.PluginConfig, spec.VmConfig = nil, nil
 }
 
 // trimDefinition leaves the bundle's version and channel.

@@ -75,8 +75,8 @@ func newScheme() *runtime.Scheme {
 		}
 		for _, version := range k.versions {
 			gv := schema.GroupVersion{Group: k.group, Version: version}
-			s.AddKnownTypeWithName(gv.WithKind(k.name), &parcel{})
-			s.AddKnownTypeWithName(gv.WithKind(k.name+"List"), &parcels{})
+			s.AddKnownTypeWithName(gv.WithKind(k.apiKind()), &parcel{})
+			s.AddKnownTypeWithName(gv.WithKind(k.apiKind()+"List"), &parcels{})
 			metav1.AddToGroupVersion(s, gv)
 		}
 	}

@@ -1,0 +1,197 @@
+package cluster
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairway.dev/routing/istio"
+)
+
+const bookinfo = `
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: shop, annotations: {istio.io/rev: default, kubectl.kubernetes.io/last-applied-configuration: "{}"}}
+spec:
+  hosts: [reviews]
+  later: {a: field}
+  http:
+  - timeout: 1.5s
+    retries: {attempts: 0}
+    route: [{destination: {host: reviews}}]
+status:
+  observedGeneration: "7"
+  conditions: [{type: example.com/Seen, status: "True", later: 1}]
+---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: lua, namespace: shop}
+spec: {configPatches: [{applyTo: CLUSTER}]}
+`
+
+const subsets = `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews, namespace: shop}
+spec: {host: reviews, subsets: [{name: v2, labels: {version: v2}}]}
+`
+
+const pods = `
+apiVersion: v1
+kind: Pod
+metadata: {name: reviews-1, namespace: shop, labels: {version: v1}, annotations: {cni.example.com/ip: 10.0.0.1}}
+spec: {nodeName: n1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: reviews-2, namespace: shop, labels: {version: v2}}
+spec: {nodeName: n1}
+`
+
+// Both APIs have a kind Gateway, and whoever has a key knows which is meant.
+func TestGatewaysOfTwoAPIs(t *testing.T) {
+	a := newAPIServer(t)
+	a.apply(shop)
+	a.apply(bookinfo)
+	o := observe(t, a, Options{})
+	keys := texts(o.start())
+	for _, want := range []string{"Gateway shop/edge", "Gateway.networking.istio.io shop/edge"} {
+		if !slices.Contains(keys, want) {
+			t.Errorf("keys %q, want %s among them", keys, want)
+		}
+	}
+	get[gatewayv1.Gateway](t, o, key("Gateway", "shop", "edge"))
+	g := get[networkingv1.Gateway](t, o, key(istio.KindGateway, "shop", "edge"))
+	if g.Spec.Selector["istio"] != "ingressgateway" || g.Spec.Servers[0].Port.Number != 80 {
+		t.Errorf("Gateway %v", &g.Spec)
+	}
+	if r, ok := o.Resource(istio.KindGateway); !ok || r.Group != istioGroup || r.Resource != "gateways" {
+		t.Errorf("Resource = %v, %v", r, ok)
+	}
+}
+
+// Istio's specs are protobuf messages; what their statuses say is kept as it
+// came, as nobody here knows all words of it.
+func TestIstioObjects(t *testing.T) {
+	a := newAPIServer(t)
+	a.serve("VirtualService", "v1beta1")
+	a.apply(bookinfo)
+	o := observe(t, a, Options{})
+	o.start()
+	k := key("VirtualService", "shop", "reviews")
+	v := get[networkingv1.VirtualService](t, o, k)
+	h := v.Spec.Http[0]
+	if h.Timeout.AsDuration() != 1500*time.Millisecond || h.Retries.Attempts != 0 || h.Route[0].Destination.Host != "reviews" {
+		t.Errorf("VirtualService %v", &v.Spec)
+	}
+	if len(v.Annotations) != 1 || v.Annotations["istio.io/rev"] == "" || len(v.Status.Conditions) != 0 {
+		t.Errorf("metadata %+v, status %v: want annotations of istio.io and no status", v.ObjectMeta, &v.Status)
+	}
+	status, apart := o.Status(k)
+	if want := `{"conditions":[{"later":1,"status":"True","type":"example.com/Seen"}],"observedGeneration":"7"}`; !apart || string(status) != want {
+		t.Errorf("Status = %s, %v, want %s", status, apart, want)
+	}
+	if f := get[networkingv1alpha3.EnvoyFilter](t, o, key("EnvoyFilter", "shop", "lua")); len(f.Spec.ConfigPatches) != 0 {
+		t.Errorf("EnvoyFilter %v: what is refused is held", &f.Spec)
+	}
+	if _, apart := o.Status(key("HTTPRoute", "shop", "cart")); apart {
+		t.Error("an HTTPRoute's status is kept apart")
+	}
+
+	// A status alone is no change for a translation.
+	a.apply(strings.Replace(bookinfo, `observedGeneration: "7"`, `observedGeneration: "8"`, 1))
+	c := o.next()
+	for !slices.Contains(c.Statuses, k) && len(c.Keys) == 0 {
+		c = o.next()
+	}
+	status, _ = o.Status(k)
+	if len(c.Keys) != 0 || !strings.Contains(string(status), `"8"`) {
+		t.Errorf("Change %v, status %s", c, status)
+	}
+	a.delete("VirtualService", "shop/reviews")
+	o.wait(func([]string) bool { return o.Get(k) == nil })
+	if status, _ := o.Status(k); status != nil {
+		t.Errorf("Status = %s of an object that is gone", status)
+	}
+}
+
+// Pods are watched while something selects some of them, and what does is
+// given together with them.
+func TestPodsOnDemand(t *testing.T) {
+	a := newAPIServer(t)
+	a.apply(shop)
+	a.apply(pods)
+	o := observe(t, a, Options{})
+	if keys := texts(o.start()); slices.Contains(keys, "Pod shop/reviews-1") {
+		t.Errorf("keys %q: nobody needs Pods", keys)
+	}
+	if n := a.count("WATCH pods") + a.count("LIST pods"); n != 0 {
+		t.Errorf("Pods were asked for %d times", n)
+	}
+
+	a.apply(subsets)
+	keys := texts(o.next().Keys)
+	if want := []string{"DestinationRule shop/reviews", "Pod shop/reviews-1", "Pod shop/reviews-2"}; !slices.Equal(keys, want) {
+		t.Errorf("keys %q, want %q in one Change", keys, want)
+	}
+	p := get[metav1.PartialObjectMetadata](t, o, key("Pod", "shop", "reviews-1"))
+	if p.Labels["version"] != "v1" || p.Annotations != nil {
+		t.Errorf("Pod %+v, want its labels", p.ObjectMeta)
+	}
+
+	// What else becomes of a Pod is no Change.
+	a.apply(strings.Replace(pods, "nodeName: n1", "nodeName: n2", 1))
+	a.apply(strings.Replace(pods, "version: v2", "version: v3", 1))
+	if keys := texts(o.next().Keys); !slices.Equal(keys, []string{"Pod shop/reviews-2"}) {
+		t.Errorf("keys %q, want the one with other labels", keys)
+	}
+
+	a.delete("DestinationRule", "shop/reviews")
+	o.wait(func([]string) bool { return o.Get(key("DestinationRule", "shop", "reviews")) == nil })
+	if o.Get(key("Pod", "shop", "reviews-1")) != nil {
+		t.Error("Pods are held though nobody needs them")
+	}
+	o.goOn()
+	a.apply(subsets)
+	o.wait(func(keys []string) bool { return slices.Contains(keys, "Pod shop/reviews-1") })
+}
+
+// With a rule that needs them, the first Change has Pods.
+func TestPodsFromTheBeginning(t *testing.T) {
+	a := newAPIServer(t)
+	a.apply(pods)
+	a.apply(subsets)
+	o := observe(t, a, Options{})
+	if keys := texts(o.next().Keys); !slices.Contains(keys, "Pod shop/reviews-1") {
+		t.Errorf("keys %q, want Pods", keys)
+	}
+}
+
+// Who may not list Pods has everything else.
+func TestPodsRefused(t *testing.T) {
+	a := newAPIServer(t)
+	a.apply(pods)
+	a.refuses["pods"] = http.StatusForbidden
+	o := observe(t, a, Options{})
+	o.start()
+	a.apply(subsets)
+	if keys := texts(o.next().Keys); !slices.Equal(keys, []string{"DestinationRule shop/reviews"}) {
+		t.Errorf("keys %q, want the rule", keys)
+	}
+	a.set(func() { delete(a.refuses, "pods") })
+	o.wait(func(keys []string) bool { return slices.Contains(keys, "Pod shop/reviews-1") })
+}
