@@ -19,13 +19,14 @@ type AccessLog struct {
 type Tracing struct {
 	// Cluster takes spans in OTLP: over gRPC, or over HTTP where Path is not
 	// empty.
-	Cluster ClusterName
-	Path    string
-	Header  []Header // of each export
-	Service string   // resource attribute service.name
-	Percent float64  // of the requests whose caller has not decided
-	Tags    []Tag
-	Silent  bool // context is passed on, and no span is made
+	Cluster   ClusterName
+	Path      string
+	Authority string   // that the collector is asked under, in HTTP
+	Header    []Header // of each export
+	Service   string   // resource attribute service.name
+	Percent   float64  // of the requests whose caller has not decided
+	Tags      []Tag
+	Silent    bool // context is passed on, and no span is made
 }
 
 // A Tag is an attribute of each span: a literal, or a header's value.

@@ -118,3 +118,15 @@ const (
 )
 
 var logOutcomeText = [numLogOutcomes]string{LogWritten: "written", LogDropped: "dropped", LogFailed: "failed"}
+
+// A SpanOutcome is what became of a span.
+type SpanOutcome uint8
+
+const (
+	SpanSent    SpanOutcome = iota
+	SpanDropped             // too many waited
+	SpanFailed              // its collector did not take it
+	numSpanOutcomes
+)
+
+var spanOutcomeText = [numSpanOutcomes]string{SpanSent: "sent", SpanDropped: "dropped", SpanFailed: "failed"}

@@ -87,6 +87,7 @@ type Metrics struct {
 	Upstream *Upstream // what happens towards backends
 	UDP      *UDP      // datagrams
 	Log      *Tally[LogOutcome]
+	Spans    *Tally[SpanOutcome]
 
 	// Handshakes counts TLS handshakes with clients by outcome.
 	Handshakes *Tally[Handshake]
@@ -126,6 +127,8 @@ func New(o Options) *Metrics {
 		"How often a bound was reached, by the bound.", "limit", limitText[:])
 	m.Log = newTally[LogOutcome](m, "fairway_access_log_lines_total",
 		"Access log lines by what became of them.", "outcome", logOutcomeText[:])
+	m.Spans = newTally[SpanOutcome](m, "fairway_spans_total",
+		"Spans by what became of them.", "outcome", spanOutcomeText[:])
 	m.loops = newLoops(m)
 	m.streamTimes = newStreamTimes(m)
 	m.registry.MustRegister(
