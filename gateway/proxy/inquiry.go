@@ -277,7 +277,7 @@ func (q *inquiry) fail() {
 // conclude does what the answer says. Where it comes in gRPC, status is in its
 // trailers, or in its head.
 func (q *inquiry) conclude(trailers message.Fields) {
-	q.end(outcomeOf(q.status))
+	q.end(upstream.Answered(q.status))
 	e, a, status, fields := q.e, q.to, q.status, slices.Clone(q.fields)
 	if !a.grpc {
 		body := string(q.verdict)

@@ -57,7 +57,7 @@ func (e *exchange) startTry() {
 	e.try, e.last = t, ep
 	e.rec.Attempts++
 	e.rec.Endpoint, e.rec.Upstream = ep.Addr(), 0
-	t.wait.Use, t.wait.Client = upstream.Requests, e.peer
+	t.wait.Use, t.wait.Client, t.wait.Proto = upstream.Requests, e.peer, e.req.Proto
 	if e.req.Upgrade != "" {
 		t.wait.Use = upstream.Upgrades
 	}
@@ -120,7 +120,7 @@ func (t *try) finalHead(resp *message.Response, last bool) {
 	e := t.e
 	e.moved()
 	e.rec.Upstream = t.on.loop.Now().Sub(t.sent)
-	t.outcome = outcomeOf(resp.Status)
+	t.outcome = upstream.Answered(resp.Status)
 	if e.wantsAnother(resp, last) && e.again(telemetry.RetryStatus, false) {
 		e.avoid()
 		t.discard(last)
@@ -134,14 +134,6 @@ func (t *try) finalHead(resp *message.Response, last bool) {
 		return
 	}
 	e.respond(t, resp, last)
-}
-
-func outcomeOf(status int) upstream.Outcome {
-	switch status {
-	case 502, 503, 504:
-		return upstream.Failed
-	}
-	return upstream.Success
 }
 
 // Data takes body bytes of the response.
