@@ -60,6 +60,28 @@ func paths5000() *Spec {
 	return oneListener(routes...)
 }
 
+// asOrdered makes all routes of a Spec ordered, and their prefixes texts.
+func asOrdered(s *Spec) *Spec {
+	for _, r := range s.Routes {
+		r.Ordered = true
+		for i := range r.Rules {
+			r.Rules[i].Matches[0].Path.Kind = PathTextPrefix
+		}
+	}
+	return s
+}
+
+// rules1000 is an ordered route with 1,000 rules, each for a path of its own.
+func rules1000() *Route {
+	var matches []Match
+	for i := range 1000 {
+		m := textPrefix(fmt.Sprintf("/api/v1/p%d/", i))
+		m.Headers = []ValueMatch{{Name: "k", Kind: TextPresent}}
+		matches = append(matches, m)
+	}
+	return ordered("r", "shop.example.com", matches...)
+}
+
 // benchmarkMatch goes through the requests, so that no table stays in the
 // first cache by itself.
 func benchmarkMatch(b *testing.B, spec *Spec, request func(i int) Request) {
@@ -94,6 +116,21 @@ func BenchmarkMatch5000Paths(b *testing.B) {
 	})
 }
 
+func BenchmarkMatch5000OrderedHosts(b *testing.B) {
+	benchmarkMatch(b, asOrdered(hosts5000()), func(i int) Request {
+		return get(fmt.Sprintf("h%d.example.com", i), "/api/v1/p4711/x")
+	})
+}
+
+func BenchmarkMatch1000OrderedRules(b *testing.B) {
+	source := fields{"k": "1"}
+	benchmarkMatch(b, oneListener(rules1000()), func(i int) Request {
+		r := get("shop.example.com", fmt.Sprintf("/api/v1/p%d/x", i%1000))
+		r.Header = source
+		return r
+	})
+}
+
 func benchmarkUpdate(b *testing.B, spec *Spec) {
 	snap, _ := Compile(spec)
 	old := spec.Routes["HTTPRoute/ns/r4711"]
@@ -110,6 +147,18 @@ func benchmarkUpdate(b *testing.B, spec *Spec) {
 func BenchmarkUpdateOneOf5000Hosts(b *testing.B) { benchmarkUpdate(b, hosts5000()) }
 
 func BenchmarkUpdateOneOf5000Paths(b *testing.B) { benchmarkUpdate(b, paths5000()) }
+
+func BenchmarkUpdateOneOf5000OrderedHosts(b *testing.B) { benchmarkUpdate(b, asOrdered(hosts5000())) }
+
+func BenchmarkUpdateOneOf5000OrderedPaths(b *testing.B) { benchmarkUpdate(b, asOrdered(paths5000())) }
+
+func BenchmarkCompile5000Ordered(b *testing.B) {
+	spec := asOrdered(hosts5000())
+	b.ReportAllocs()
+	for b.Loop() {
+		Compile(spec)
+	}
+}
 
 func BenchmarkCompile5000(b *testing.B) {
 	spec := hosts5000()

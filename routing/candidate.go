@@ -15,12 +15,15 @@ type candidate struct {
 	target *Target
 	index  int // of the match in the rule
 	kind   PathKind
+	fold   bool   // the path is compared in either case
+	all    bool   // it takes every request
 	path   string // what is matched; of a prefix without '/' at its end, of a method empty
 	rpc    string // the last segment, of PathMethod
 	regex  *regexp.Regexp
 	method string
 	header []valueTest
 	query  []valueTest
+	rare   *rareTests // nil: none
 	age    routeAge
 }
 
@@ -31,16 +34,14 @@ type routeAge struct {
 	route   RouteName
 }
 
-// A valueTest compares a header or a query parameter.
-type valueTest struct {
-	name  string
-	value string
-	regex *regexp.Regexp // nil: the value is compared
-}
-
 // compare puts the candidate with precedence first, as HTTPRouteRule.matches
 // has it. It is a total order, so a table has one shape whatever its history.
 func (c *candidate) compare(d *candidate) int {
+	if a, b := c.target.Route.Ordered, d.target.Route.Ordered; a && b {
+		return c.compareOrdered(d)
+	} else if a != b {
+		return cmp.Compare(truth(a), truth(b))
+	}
 	return cmp.Or(
 		cmp.Compare(pathRank(c.kind), pathRank(d.kind)),
 		c.comparePath(d),
@@ -51,6 +52,20 @@ func (c *candidate) compare(d *candidate) int {
 		cmp.Compare(c.target.Index, d.target.Index),
 		cmp.Compare(c.index, d.index),
 	)
+}
+
+// compareOrdered does it for candidates of ordered routes: what takes every
+// request comes last, and the author's order counts (Route.Ordered).
+func (c *candidate) compareOrdered(d *candidate) int {
+	switch {
+	case c.all != d.all:
+		return cmp.Compare(truth(c.all), truth(d.all))
+	case c.target.Route != d.target.Route:
+		return c.age.compare(d.age)
+	case c.target.Index != d.target.Index:
+		return cmp.Compare(c.target.Index, d.target.Index)
+	}
+	return cmp.Compare(c.index, d.index)
 }
 
 // comparePath puts the longer prefix or expression first. Where two exact
@@ -122,22 +137,62 @@ func compileMatch(m *Match, t *Target, index int) (*candidate, error) {
 		return nil, fmt.Errorf("method %q: want a token", m.Method)
 	}
 	var err error
-	if c.header, err = compileTests(m.Headers); err != nil {
+	if c.header, err = compileTests(m.Headers, t.Route.Ordered); err != nil {
 		return nil, fmt.Errorf("header %w", err)
 	}
 	for i := range c.header {
-		if name := c.header[i].name; !isToken(name) || name != strings.ToLower(name) {
-			return nil, fmt.Errorf("header %q: want a token in lower case", name)
+		if err := checkFieldName(c.header[i].name); err != nil {
+			return nil, err
 		}
 	}
-	if c.query, err = compileTests(m.Query); err != nil {
+	if c.query, err = compileTests(m.Query, t.Route.Ordered); err != nil {
 		return nil, fmt.Errorf("query parameter %w", err)
 	}
+	if c.rare, err = compileRare(m); err != nil {
+		return nil, err
+	}
+	c.all = c.everyPath() && c.method == "" && len(c.header) == 0 && len(c.query) == 0 && c.rare == nil
 	return c, nil
 }
 
+// checkFieldName says what is wrong with the name of a ValueMatch of a header.
+func checkFieldName(name string) error {
+	if name[0] == ':' {
+		if !slices.Contains(pseudoFields, name) {
+			return fmt.Errorf("header %q: want one of %q", name, pseudoFields)
+		}
+		return nil
+	}
+	if !isToken(name) || name != strings.ToLower(name) {
+		return fmt.Errorf("header %q: want a token in lower case", name)
+	}
+	return nil
+}
+
+// everyPath reports whether the path of c holds for all requests.
+func (c *candidate) everyPath() bool {
+	switch c.kind {
+	case PathPrefix:
+		return c.path == ""
+	case PathTextPrefix:
+		return c.path == "/"
+	case PathRegex:
+		return c.path == ".*"
+	}
+	return false
+}
+
 func (c *candidate) compilePath(p PathMatch) error {
-	c.kind, c.path = p.Kind, p.Value
+	c.kind, c.fold, c.path = p.Kind, p.IgnoreCase, p.Value
+	if (p.IgnoreCase || p.Kind == PathTextPrefix) && !c.target.Route.Ordered {
+		return fmt.Errorf("%s %q of a route that is not ordered: nothing says which of it and others is the more specific", p.Kind, p.Value)
+	}
+	switch p.Kind {
+	case PathRegex, PathMethod:
+		if p.IgnoreCase {
+			return fmt.Errorf("%s %q in either case: want a prefix or an exact path", p.Kind, p.Value)
+		}
+	}
 	switch p.Kind {
 	case PathRegex:
 		var err error
@@ -148,7 +203,7 @@ func (c *candidate) compilePath(p PathMatch) error {
 			return nil // the zero PathMatch
 		}
 		c.path = strings.TrimSuffix(p.Value, "/")
-	case PathExact:
+	case PathExact, PathTextPrefix:
 	case PathMethod:
 		// It stands with the prefix "/" in the tree.
 		c.path, c.rpc = "", p.Value
@@ -157,35 +212,15 @@ func (c *candidate) compilePath(p PathMatch) error {
 		}
 		return nil
 	default:
-		return fmt.Errorf("kind %d: want prefix, exact, regular expression or method", p.Kind)
+		return fmt.Errorf("kind %d: want prefix, exact, regular expression, method or text prefix", p.Kind)
 	}
 	if p.Value == "" || p.Value[0] != '/' {
 		return fmt.Errorf("%q: want '/' in front", p.Value)
 	}
-	return nil
-}
-
-// compileTests compiles the tests of headers or query parameters. Of several
-// with one name only the first counts, as Gateway API has it.
-func compileTests(list []ValueMatch) ([]valueTest, error) {
-	var tests []valueTest
-	for _, m := range list {
-		if m.Name == "" {
-			return nil, fmt.Errorf("without a name")
-		}
-		if slices.ContainsFunc(tests, func(t valueTest) bool { return t.name == m.Name }) {
-			continue
-		}
-		t := valueTest{name: m.Name, value: m.Value}
-		if m.Kind == TextRegex {
-			var err error
-			if t.regex, err = compileRegexp(m.Value); err != nil {
-				return nil, fmt.Errorf("%q: %w", m.Name, err)
-			}
-		}
-		tests = append(tests, t)
+	if p.IgnoreCase {
+		c.path = foldASCII(c.path)
 	}
-	return tests, nil
+	return nil
 }
 
 // maxProgram bounds a compiled expression, in instructions of the matcher: the
@@ -200,17 +235,25 @@ func CheckExpression(expr string) error {
 
 // compileRegexp compiles an RE2 expression that has to match a whole value.
 func compileRegexp(expr string) (*regexp.Regexp, error) {
-	// By itself first: "a)|(b" becomes valid in parentheses.
+	if err := checkProgram(expr); err != nil {
+		return nil, err
+	}
+	return regexp.Compile("^(?:" + expr + ")$")
+}
+
+// checkProgram says what is wrong with an expression by itself: "a)|(b" becomes
+// valid in parentheses.
+func checkProgram(expr string) error {
 	tree, err := syntax.Parse(expr, syntax.Perl)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	prog, err := syntax.Compile(tree.Simplify())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if n := len(prog.Inst); n > maxProgram {
-		return nil, fmt.Errorf("regular expression of %d instructions: want at most %d", n, maxProgram)
+		return fmt.Errorf("regular expression of %d instructions: want at most %d", n, maxProgram)
 	}
-	return regexp.Compile("^(?:" + expr + ")$")
+	return nil
 }

@@ -3,6 +3,7 @@ package routing
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -19,6 +20,7 @@ type Explanation struct {
 	Passed []Passed
 
 	taken *candidate
+	ended string // the pattern that ended the search, as it has an ordered route
 }
 
 // A Passed is a match that would have come first, had it held.
@@ -37,20 +39,25 @@ func (p *Port) Explain(r *Request) *Explanation {
 	e := &Explanation{Request: *r, Port: p, Result: p.Match(r)}
 	host := absolute(r.Host)
 	b, _ := p.bound.find(host, fromExact)
-	if b == nil || e.Result.Misdirected {
+	if b == nil || e.Result.Misdirected || e.Result.Shut {
 		return e
 	}
 	for _, pattern := range b.hosts.patterns() {
 		if !covers(pattern, host) {
 			continue
 		}
-		for _, c := range b.hosts.get(pattern).candidates() {
+		table := b.hosts.get(pattern)
+		for _, c := range table.candidates() {
 			why := c.why(r)
 			if why == "" {
 				e.Host, e.taken = pattern, c
 				return e
 			}
 			e.Passed = append(e.Passed, Passed{pattern, c.target, c.index, why, c.holdsPath(r), c})
+		}
+		if table.ordered != nil {
+			e.ended = pattern
+			return e
 		}
 	}
 	return e
@@ -78,10 +85,7 @@ func (c *candidate) why(r *Request) string {
 	}
 	for i := range c.header {
 		if t := &c.header[i]; !t.holdsHeader(r) {
-			value, ok := "", false
-			if r.Header != nil {
-				value, ok = r.Header.Value(t.name)
-			}
+			value, ok := r.field(t.name)
 			return t.why("header", value, ok)
 		}
 	}
@@ -91,33 +95,91 @@ func (c *candidate) why(r *Request) string {
 			return t.why("query parameter", string(appendDecoded(nil, raw)), ok)
 		}
 	}
+	if c.rare != nil {
+		return c.rare.why(r)
+	}
 	return ""
 }
 
 func (t *valueTest) why(what, value string, ok bool) string {
 	if !ok {
-		return fmt.Sprintf("no %s %s, want %s", what, t.name, t.wantText())
+		return fmt.Sprintf("no %s %s, want %s", what, t.name, t.wantText(t.not))
 	}
-	return fmt.Sprintf("%s %s is %q, want %s", what, t.name, value, t.wantText())
+	return fmt.Sprintf("%s %s is %q, want %s", what, t.name, value, t.wantText(t.not))
 }
 
-func (t *valueTest) wantText() string {
-	if t.regex != nil {
-		return fmt.Sprintf("a match of %q", t.value)
+func (t *rareTests) why(r *Request) string {
+	if !within(r.Source, t.sources) {
+		return fmt.Sprintf("source is %s, want %s", r.Source, prefixesText(t.sources))
 	}
-	return fmt.Sprintf("%q", t.value)
+	if !within(r.Destination, t.destinations) {
+		return fmt.Sprintf("destination is %s, want %s", r.Destination, prefixesText(t.destinations))
+	}
+	for i := range t.claims {
+		c := &t.claims[i]
+		if c.holdsClaim(r) {
+			continue
+		}
+		// Not its value: it is the token's, and may be a secret.
+		if len(r.claim(c.path)) == 0 {
+			return fmt.Sprintf("no claim %s, want %s", c.name(), c.wantText(c.not))
+		}
+		return fmt.Sprintf("claim %s has another value, want %s", c.name(), c.wantText(c.not))
+	}
+	return ""
+}
+
+func (t *claimTest) name() string { return strings.Join(t.path, ".") }
+
+// wantText says which texts hold or, with not, which do not.
+func (t *textTest) wantText(not bool) string {
+	var text string
+	switch t.kind {
+	case TextPresent:
+		if not {
+			return "none"
+		}
+		return "any"
+	case TextPrefix:
+		text = fmt.Sprintf("a text that begins with %q", t.text)
+	case TextRegex:
+		text = fmt.Sprintf("a match of %q", t.text)
+	default:
+		text = fmt.Sprintf("%q", t.text)
+	}
+	if not {
+		return "not " + text
+	}
+	return text
+}
+
+// prefixesText is for prefixes of addresses.
+func prefixesText(list []netip.Prefix) string {
+	texts := make([]string, len(list))
+	for i, p := range list {
+		texts[i] = p.String()
+	}
+	return strings.Join(texts, " or ")
 }
 
 func (c *candidate) pathText() string {
+	var text string
 	switch c.kind {
 	case PathExact:
-		return fmt.Sprintf("exactly %q", c.path)
+		text = fmt.Sprintf("exactly %q", c.path)
 	case PathRegex:
 		return fmt.Sprintf("a match of %q", c.path)
 	case PathMethod:
 		return fmt.Sprintf("gRPC method %q of any service", c.rpc)
+	case PathTextPrefix:
+		text = fmt.Sprintf("text prefix %q", c.path)
+	default:
+		text = fmt.Sprintf("prefix %q", cmp.Or(c.path, "/"))
 	}
-	return fmt.Sprintf("prefix %q", cmp.Or(c.path, "/"))
+	if c.fold {
+		text += " in either case"
+	}
+	return text
 }
 
 // String returns what a match asks for, as Dump and Explain show it.
@@ -127,12 +189,28 @@ func (c *candidate) String() string {
 		parts = append(parts, "method "+c.method)
 	}
 	for i := range c.header {
-		parts = append(parts, "header "+c.header[i].name+" "+c.header[i].wantText())
+		parts = append(parts, "header "+c.header[i].name+" "+c.header[i].wantText(c.header[i].not))
 	}
 	for i := range c.query {
-		parts = append(parts, "query parameter "+c.query[i].name+" "+c.query[i].wantText())
+		parts = append(parts, "query parameter "+c.query[i].name+" "+c.query[i].wantText(c.query[i].not))
+	}
+	if c.rare != nil {
+		parts = c.rare.appendText(parts)
 	}
 	return strings.Join(parts, ", ")
+}
+
+func (t *rareTests) appendText(parts []string) []string {
+	if len(t.sources) > 0 {
+		parts = append(parts, "source "+prefixesText(t.sources))
+	}
+	if len(t.destinations) > 0 {
+		parts = append(parts, "destination "+prefixesText(t.destinations))
+	}
+	for i := range t.claims {
+		parts = append(parts, "claim "+t.claims[i].name()+" "+t.claims[i].wantText(t.claims[i].not))
+	}
+	return parts
 }
 
 // where names a match: its object and field and, where it has one, its file.
@@ -169,6 +247,10 @@ func (e *Explanation) String() string {
 	}
 	if hidden := e.misses() - len(shown); hidden > 0 {
 		fmt.Fprintf(&b, "passed over: %d more for other paths\n", hidden)
+	}
+	if e.taken == nil && e.ended != "" && e.ended != anyHost {
+		fmt.Fprintf(&b, "no rule takes it, and after the ordered rules of host %s no less specific one counts: 404\n", e.ended)
+		return b.String()
 	}
 	if e.taken == nil {
 		b.WriteString("no rule takes it: 404\n")
@@ -211,6 +293,8 @@ func (e *Explanation) writeListener(b *strings.Builder) bool {
 			of = "listener " + string(l.Name)
 		}
 		fmt.Fprintf(b, "the connection is for %q, of %s; the host is of listener %s: 421\n", r.SNI, of, l.Name)
+	case e.Result.Shut:
+		fmt.Fprintf(b, "listener %s, which covers %s, lets nobody in: its problems say why: 500\n", l.Name, l.pattern())
 	default:
 		fmt.Fprintf(b, "listener %s, which covers %s\n", l.Name, l.pattern())
 		return true

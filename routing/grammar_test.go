@@ -3,6 +3,7 @@ package routing
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -12,14 +13,37 @@ type fields map[string]string
 
 func (f fields) Value(lower string) (string, bool) { v, ok := f[lower]; return v, ok }
 
+// claims is a ClaimSource, by paths with dots.
+type claims map[string][]string
+
+func (c claims) Claim(path []string) []string { return c[strings.Join(path, ".")] }
+
 // The small grammar: what requests and matches are made of.
 var (
-	someHosts    = []string{"*", "*.a", "*.b.a", "x.a", "x.b.a", "a"}
-	someOfPaths  = []string{"/", "/p", "/p/", "/pp", "/p/q", "/p/q/r", "/q", "//p", "*", "/p//q"}
-	somePaths    = append(somePathMatches(PathExact, "/", "/p", "/p/", "/p/q"), append(somePathMatches(PathPrefix, "", "/", "/p", "/p/", "/p/q", "//", "/p//"), append(somePathMatches(PathRegex, "/p.*", "/.*q", "/p", "/q|/p/q", "("), somePathMatches(PathMethod, "q", "p", "r")...)...)...)
-	someValues   = [][]ValueMatch{nil, {{Name: "k", Value: "1"}}, {{Name: "k", Value: "1"}, {Name: "l", Value: "2"}}, {{Name: "k", Value: "2"}, {Name: "k", Value: "1"}}, {{Name: "k", Value: "1|3 3", Kind: TextRegex}}}
-	someFields   = []fields{{}, {"k": "1"}, {"k": "2"}, {"k": "3 3", "l": "2"}, {"k": "1", "l": "2"}}
-	someQueries  = []string{"", "?k=1", "?k=2&k=1", "?l=2&%6b=3+3", "l=2&&k=%31", "?k", "?k=%3"}
+	someHosts   = []string{"*", "*.a", "*.b.a", "x.a", "x.b.a", "a"}
+	someOfPaths = []string{"/", "/p", "/p/", "/pp", "/p/q", "/p/q/r", "/q", "//p", "*", "/p//q", "/P", "/P/q", "/ppp", "/p/q/"}
+	somePaths   = append(somePathMatches(PathExact, "/", "/p", "/p/", "/p/q"), append(somePathMatches(PathPrefix, "", "/", "/p", "/p/", "/p/q", "//", "/p//"), append(somePathMatches(PathRegex, "/p.*", "/.*q", "/p", "/q|/p/q", "("), somePathMatches(PathMethod, "q", "p", "r")...)...)...)
+	someValues  = [][]ValueMatch{nil, {{Name: "k", Value: "1"}}, {{Name: "k", Value: "1"}, {Name: "l", Value: "2"}}, {{Name: "k", Value: "2"}, {Name: "k", Value: "1"}}, {{Name: "k", Value: "1|3 3", Kind: TextRegex}}}
+	someFields  = []fields{{}, {"k": "1"}, {"k": "2"}, {"k": "3 3", "l": "2"}, {"k": "1", "l": "2"}}
+	someQueries = []string{"", "?k=1", "?k=2&k=1", "?l=2&%6b=3+3", "l=2&&k=%31", "?k", "?k=%3"}
+	// Only for ordered routes.
+	someTexts = append(somePathMatches(PathTextPrefix, "/", "/p", "/p/", "/pp", "/q", "/p/q/"), []PathMatch{
+		{PathTextPrefix, "/P", true}, {PathTextPrefix, "/p/Q", true}, {PathExact, "/P/Q", true}, {PathPrefix, "/P", true}, {PathPrefix, "", true}, {PathRegex, ".*", false},
+	}...)
+	someTests = [][]ValueMatch{
+		{{Name: "k", Kind: TextPrefix, Value: "3"}}, {{Name: "k", Kind: TextPresent}}, {{Name: "k", Kind: TextPresent, Not: true}},
+		{{Name: "k", Value: "1", Not: true}}, {{Name: "k", Kind: TextPrefix, Value: "1"}, {Name: "k", Kind: TextRegex, Value: "1|2", Not: true}},
+		{{Name: ":scheme", Value: "https"}}, {{Name: ":authority", Kind: TextPrefix, Value: "x.a:"}}, {{Name: ":method", Value: "GET", Not: true}},
+	}
+	someRare = []Match{
+		{Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}},
+		{Sources: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}, {Destinations: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}},
+		{Claims: []ClaimMatch{{Path: []string{"group"}, Value: "a"}}}, {Claims: []ClaimMatch{{Path: []string{"group"}, Value: "b", Not: true}}},
+		{Claims: []ClaimMatch{{Path: []string{"realm", "role"}, Kind: TextPrefix, Value: "ad"}, {Path: []string{"group"}, Kind: TextPresent}}},
+	}
+	someAddrs  = []netip.Addr{{}, netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("::ffff:10.0.0.2"), netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1%eth0")}
+	someClaims = []ClaimSource{nil, claims{}, claims{"group": {"a", "b"}}, claims{"group": {"c"}, "realm.role": {"user", "admin"}}}
+
 	someCreated  = []time.Time{{}, time.Unix(1000, 0), time.Unix(2000, 0)}
 	someRequests = allRequests()
 )
@@ -48,6 +72,11 @@ func allRequests() (list []Request) {
 			}
 		}
 	}
+	for _, addr := range someAddrs {
+		for _, claims := range someClaims {
+			list = append(list, Request{Host: "x.a", SNI: "x.a", Path: "/p", Method: "GET", Scheme: "https", Authority: "x.a:80", Header: fields{}, Source: addr, Destination: addr, Claims: claims})
+		}
+	}
 	return list
 }
 
@@ -72,22 +101,39 @@ func (d *dice) listener(i int) *Listener {
 		Port:     80,
 		Protocol: choose(d, []Protocol{HTTP, HTTP, HTTPS, TLS}),
 		Hostname: strings.TrimPrefix(choose(d, append(someHosts, "", "")), "*"),
+		Group:    choose(d, []string{"", "", "one"}),
 		TLS:      choose(d, []*ListenerTLS{{}, {}, {Client: &ClientValidation{Roots: []byte("no PEM")}}}),
 	}
 }
 
-func (d *dice) match() Match {
-	return Match{
+func (d *dice) match(ordered bool) Match {
+	m := Match{
 		Path:    choose(d, somePaths),
 		Method:  choose(d, []string{"", "", "GET", "POST"}),
 		Headers: choose(d, someValues),
 		Query:   choose(d, someValues),
 	}
+	if !ordered {
+		return m
+	}
+	switch d.pick(5) {
+	case 0:
+		m = choose(d, someRare)
+	case 1:
+		m.Headers = choose(d, someTests)
+	case 2:
+		m.Query = choose(d, someTests[:5])
+	}
+	if d.pick(2) == 0 {
+		m.Path = choose(d, someTexts)
+	}
+	return m
 }
 
 func (d *dice) route(i int) *Route {
 	r := route(fmt.Sprintf("r%d", i%3), "*") // some names meet in both kinds
 	r.Created = choose(d, someCreated)
+	r.Ordered = d.pick(3) == 2
 	r.Name = RouteName(choose(d, []string{"HTTPRoute/", "GRPCRoute/"})) + r.Name[len("HTTPRoute/"):]
 	r.Attached = nil
 	for range d.pick(3) + 1 {
@@ -99,7 +145,7 @@ func (d *dice) route(i int) *Route {
 	for range d.pick(3) + 1 {
 		var rule Rule
 		for range d.pick(3) {
-			rule.Matches = append(rule.Matches, d.match())
+			rule.Matches = append(rule.Matches, d.match(r.Ordered))
 		}
 		for range d.pick(3) {
 			rule.Action.Backends = append(rule.Action.Backends, Backend{Cluster: choose(d, []ClusterName{"b", "c", "d"}), Weight: uint32(d.pick(3))})

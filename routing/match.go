@@ -97,6 +97,9 @@ func (p *Port) Match(r *Request) Result {
 	if p.Protocol == HTTPS && p.misdirected(r, b) {
 		return Result{Listener: b.listener, Misdirected: true}
 	}
+	if b.shut {
+		return Result{Listener: b.listener, Shut: true}
+	}
 	for from := fromExact; from != exhausted; {
 		var t *pathTable
 		if t, from = b.hosts.find(host, from); t == nil {
@@ -104,6 +107,9 @@ func (p *Port) Match(r *Request) Result {
 		}
 		if c := t.match(r); c != nil {
 			return c.result(b.listener, r)
+		}
+		if t.ordered != nil {
+			break // Route.Ordered: no less specific host counts
 		}
 	}
 	return Result{Listener: b.listener}
@@ -124,15 +130,18 @@ func (p *Port) misdirected(r *Request, b *boundListener) bool {
 		return false
 	}
 	of, _ := p.bound.find(absolute(r.SNI), fromExact)
-	return of != b
+	return of != b && (of == nil || !of.listener.groupedWith(b.listener))
 }
 
 // result is what it means that c takes a request.
 func (c *candidate) result(l *Listener, r *Request) Result {
 	res := Result{Listener: l, Target: c.target, Match: c.index, Matched: len(r.Path)}
-	if c.kind == PathPrefix {
+	switch c.kind {
+	case PathPrefix:
 		res.Prefix = c.path
 		res.Matched = min(max(len(c.path), len("/")), len(r.Path))
+	case PathTextPrefix:
+		res.Matched = len(c.path)
 	}
 	return res
 }
@@ -156,7 +165,7 @@ func (c *candidate) holds(r *Request) bool {
 			return false
 		}
 	}
-	return true
+	return c.rare == nil || c.rare.holds(r)
 }
 
 // holdsMethod reports whether a path has two segments, and rpc is the last.
@@ -166,46 +175,27 @@ func (c *candidate) holdsMethod(path string) bool {
 		strings.IndexByte(path[1:service], '/') < 0
 }
 
-func (t *valueTest) holdsHeader(r *Request) bool {
-	if r.Header == nil {
-		return false
-	}
-	value, ok := r.Header.Value(t.name)
-	if !ok {
-		return false
-	}
-	if t.regex != nil {
-		return t.regex.MatchString(value)
-	}
-	return value == t.value
-}
-
-func (t *valueTest) holdsQuery(r *Request) bool {
-	raw, ok := queryValue(r.Query, t.name)
-	if !ok {
-		return false
-	}
-	if t.regex == nil {
-		return decodesTo(raw, t.value)
-	}
-	if !encoded(raw) {
-		return t.regex.MatchString(raw)
-	}
-	r.scratch = appendDecoded(r.scratch[:0], raw)
-	return t.regex.Match(r.scratch)
-}
-
 // holdsPath reports whether the path of c holds for r: what the tree decides
 // on its way, for a single candidate.
 func (c *candidate) holdsPath(r *Request) bool {
 	switch c.kind {
-	case PathExact:
-		return r.Path == c.path
 	case PathRegex:
 		return c.regex.MatchString(r.Path)
 	case PathMethod:
 		return c.holdsMethod(r.Path)
 	}
-	rest, ok := strings.CutPrefix(r.Path, c.path)
-	return c.path == "" || ok && (rest == "" || rest[0] == '/')
+	rest, ok := cutPath(r.Path, c.path, c.fold)
+	return ok && c.covers(rest)
+}
+
+// covers reports whether c holds for a path that begins with c.path, and of
+// which rest is left then.
+func (c *candidate) covers(rest string) bool {
+	switch c.kind {
+	case PathExact:
+		return rest == ""
+	case PathPrefix:
+		return rest == "" || rest[0] == '/' || c.path == ""
+	}
+	return true
 }

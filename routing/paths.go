@@ -11,7 +11,13 @@ import (
 type pathTable struct {
 	root    pathNode
 	regexes []*candidate // in order of precedence
+	// ordered are those of ordered routes, which come after the others; nil
+	// where no ordered route is attached to the host.
+	ordered *orderedTable
 }
+
+// A listChange puts a candidate into a list, or takes it out: insert and remove.
+type listChange func([]*candidate, *candidate) []*candidate
 
 // A pathNode stands for a path: "" is the root, "/shop" its child "shop",
 // "/shop/" that one's child "".
@@ -25,29 +31,24 @@ func (n *pathNode) empty() bool {
 	return len(n.exact) == 0 && len(n.prefix) == 0 && n.children.n == 0
 }
 
-func (t *pathTable) empty() bool { return len(t.regexes) == 0 && t.root.empty() }
+func (t *pathTable) empty() bool {
+	return len(t.regexes) == 0 && t.root.empty() && t.ordered == nil
+}
 
-// with returns t with c in it. t may be nil.
-func (t *pathTable) with(c *candidate) *pathTable {
+// edit returns t with c put in or taken out, or nil where nothing is left. t
+// may be nil.
+func (t *pathTable) edit(c *candidate, change listChange) *pathTable {
 	var changed pathTable
 	if t != nil {
 		changed = *t
 	}
-	if c.kind == PathRegex {
-		changed.regexes = insert(changed.regexes, c)
-	} else {
-		changed.root = changed.root.edit(c.path, c, insert)
-	}
-	return &changed
-}
-
-// without returns t without c, or nil where nothing is left.
-func (t *pathTable) without(c *candidate) *pathTable {
-	changed := *t
-	if c.kind == PathRegex {
-		changed.regexes = remove(changed.regexes, c)
-	} else {
-		changed.root = changed.root.edit(c.path, c, remove)
+	switch {
+	case c.target.Route.Ordered:
+		changed.ordered = changed.ordered.edit(c, change)
+	case c.kind == PathRegex:
+		changed.regexes = change(changed.regexes, c)
+	default:
+		changed.root = changed.root.edit(c.path, c, change)
 	}
 	if changed.empty() {
 		return nil
@@ -55,8 +56,37 @@ func (t *pathTable) without(c *candidate) *pathTable {
 	return &changed
 }
 
+// withOrdered returns t with one ordered route more that is attached to the
+// host. t may be nil. The route's candidates are put in after it, and taken out
+// before withoutOrdered.
+func (t *pathTable) withOrdered() *pathTable {
+	var changed pathTable
+	var ordered orderedTable
+	if t != nil {
+		changed = *t
+		if t.ordered != nil {
+			ordered = *t.ordered
+		}
+	}
+	ordered.routes++
+	changed.ordered = &ordered
+	return &changed
+}
+
+// withoutOrdered returns t with one ordered route less, or nil where nothing
+// is left.
+func (t *pathTable) withoutOrdered() *pathTable {
+	changed, ordered := *t, *t.ordered
+	if ordered.routes--; ordered.routes > 0 {
+		changed.ordered = &ordered
+	} else if changed.ordered = nil; changed.empty() {
+		return nil
+	}
+	return &changed
+}
+
 // edit returns n with the list of the path that is still to go changed.
-func (n pathNode) edit(rest string, c *candidate, change func([]*candidate, *candidate) []*candidate) pathNode {
+func (n pathNode) edit(rest string, c *candidate, change listChange) pathNode {
 	if rest == "" {
 		if c.kind == PathExact {
 			n.exact = change(n.exact, c)
@@ -111,7 +141,10 @@ func remove(list []*candidate, c *candidate) []*candidate {
 
 // match returns the candidate that takes r, or nil.
 func (t *pathTable) match(r *Request) *candidate {
-	return t.below(&t.root, r.Path, r)
+	if c := t.below(&t.root, r.Path, r); c != nil || t.ordered == nil {
+		return c
+	}
+	return t.ordered.match(r)
 }
 
 // below looks in the subtree of n, where rest of the path is still to go:
@@ -163,6 +196,9 @@ func first(list []*candidate, r *Request) *candidate {
 func (t *pathTable) candidates() []*candidate {
 	list := slices.Clone(t.regexes)
 	t.root.collect(&list)
+	if t.ordered != nil {
+		t.ordered.collect(&list)
+	}
 	slices.SortFunc(list, (*candidate).compare)
 	return list
 }

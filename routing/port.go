@@ -50,6 +50,7 @@ type Port struct {
 type boundListener struct {
 	listener *Listener
 	hosts    hosts[pathTable]
+	shut     bool // it lets nobody in
 }
 
 // Listeners returns the listeners of the port, by name. The list is shared:
@@ -103,14 +104,20 @@ func (l *Listener) keys() []PortKey {
 	return keys
 }
 
+// groupedWith reports whether l and m are one server.
+func (l *Listener) groupedWith(m *Listener) bool {
+	return l.Group != "" && l.Group == m.Group && l.Gateway == m.Gateway
+}
+
 // compare puts the listener first that wins when both want the same.
 func (l *Listener) compare(m *Listener) int {
 	return cmp.Or(compareAge(l.Created, m.Created), cmp.Compare(l.Name, m.Name))
 }
 
 // newPort decides who of wanted, which is not empty, gets the port: the first
-// sets the protocol, and each hostname belongs to the first that has it.
-func newPort(key PortKey, wanted []*Listener, tables trie[ListenerName, *attachedTo]) *Port {
+// sets the protocol, and each hostname belongs to the first that has it. What
+// is attached to the listeners, and which of them are shut, is that of s.
+func newPort(key PortKey, wanted []*Listener, s *Snapshot) *Port {
 	slices.SortFunc(wanted, (*Listener).compare)
 	p := &Port{Key: key, Protocol: wanted[0].class(), wanted: wanted}
 	for _, l := range wanted {
@@ -122,7 +129,8 @@ func newPort(key PortKey, wanted []*Listener, tables trie[ListenerName, *attache
 			p.refuse(l, HostnameConflict, fmt.Errorf("hostname %q on %s belongs to %s", l.Hostname, key, other.listener.Name))
 			continue
 		}
-		p.bound = p.bound.with(l.pattern(), &boundListener{l, hostsOf(tables, l.Name)})
+		_, shut := s.shutListeners.get(l.Name)
+		p.bound = p.bound.with(l.pattern(), &boundListener{l, hostsOf(s.attached, l.Name), shut})
 		p.listeners = append(p.listeners, l)
 	}
 	slices.SortFunc(p.listeners, func(a, b *Listener) int { return cmp.Compare(a.Name, b.Name) })
@@ -140,6 +148,6 @@ func (p *Port) withHosts(l *Listener, h hosts[pathTable]) *Port {
 		return p
 	}
 	changed := *p
-	changed.bound = p.bound.with(l.pattern(), &boundListener{l, h})
+	changed.bound = p.bound.with(l.pattern(), &boundListener{l, h, b.shut})
 	return &changed
 }

@@ -87,8 +87,20 @@ func (c *compiledRoute) addRule(index int, clusters func(ClusterName) bool) {
 	t.Action = check.run()
 	c.problems = append(c.problems, check.problems...)
 	c.targets = append(c.targets, t)
-	c.candidates = append(c.candidates, candidates...)
+	c.addCandidates(candidates)
 	c.uses = slices.AppendSeq(c.uses, rule.Action.Clusters())
+}
+
+// addCandidates leaves out what no request gets to: in an ordered route all that
+// comes after a match of every request. It would come before it otherwise, as
+// such a match is the last of its host.
+func (c *compiledRoute) addCandidates(list []*candidate) {
+	for _, m := range list {
+		if n := len(c.candidates); n > 0 && c.route.Ordered && c.candidates[n-1].all {
+			return
+		}
+		c.candidates = append(c.candidates, m)
+	}
 }
 
 // Clusters yields the clusters that an action can send to, one perhaps more

@@ -20,7 +20,7 @@ type Snapshot struct {
 
 	// What of it is not in force; the ports know their own conflicts.
 	badListeners  trie[ListenerName, *Problem]
-	shutListeners trie[ListenerName, *Problem] // in force, but nobody can connect
+	shutListeners trie[ListenerName, *Problem] // in force, but nobody is let in
 	badClusters   trie[ClusterName, *Problem]
 	badRoutes     trie[RouteName, []*Problem]
 

@@ -191,8 +191,11 @@ func (c *change) attach(r *compiledRoute) {
 	for _, p := range r.places {
 		a := c.table(p.listener)
 		t := a.hosts.get(p.host)
+		if r.route.Ordered {
+			t = t.withOrdered()
+		}
 		for _, m := range r.candidates {
-			t = t.with(m)
+			t = t.edit(m, insert)
 		}
 		a.hosts = a.hosts.with(p.host, t)
 	}
@@ -211,7 +214,10 @@ func (c *change) detach(r *compiledRoute) {
 		a := c.table(p.listener)
 		t := a.hosts.get(p.host)
 		for _, m := range r.candidates {
-			t = t.without(m)
+			t = t.edit(m, remove)
+		}
+		if r.route.Ordered {
+			t = t.withoutOrdered()
 		}
 		a.hosts = a.hosts.with(p.host, t)
 	}
@@ -261,7 +267,7 @@ func (c *change) finish() {
 	ports := make(map[PortKey]*Port)
 	for key, wanted := range c.wanted {
 		if len(wanted) > 0 {
-			ports[key] = newPort(key, wanted, c.s.attached)
+			ports[key] = newPort(key, wanted, c.s)
 		}
 	}
 	for _, p := range c.s.ports {
