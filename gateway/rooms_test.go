@@ -32,7 +32,7 @@ var rooms = []room{
 	{"tlsmgr/identity", []string{"google.golang.org/grpc", "istio.io/api/security/v1alpha1"}, "it proves who peers are to gRPC; Kubernetes is somebody else's matter"},
 	{"tlsmgr/...", []string{module + "/tlsmgr", "github.com/caddyserver/certmagic"}, "certificates know nothing of routes and clusters"},
 	{"gateway/...", []string{module + "/gateway/", module + "/routing", module + "/tlsmgr",
-		"github.com/prometheus/", "google.golang.org/protobuf/proto", "google.golang.org/protobuf/encoding/protowire", "golang.org/x/net/http2", "golang.org/x/sys/unix"},
+		"github.com/prometheus/", "github.com/google/cel-go/", "google.golang.org/protobuf/proto", "google.golang.org/protobuf/encoding/protowire", "golang.org/x/net/http2", "golang.org/x/sys/unix"},
 		"the data plane knows the Spec and nothing of where it came from: no Kubernetes types"},
 	{"discovery/feed/...", []string{module + "/discovery/feed", module + "/routing", module + "/tlsmgr/identity", "google.golang.org/grpc", "google.golang.org/protobuf/",
 		"google.golang.org/genproto/googleapis/rpc/status", "github.com/envoyproxy/go-control-plane/envoy/"}, "the Spec on the wire: neither Kubernetes nor the data plane"},
