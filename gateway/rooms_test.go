@@ -26,6 +26,8 @@ type room struct {
 // A package may import the standard library and itself in any case.
 var rooms = []room{
 	{"routing", nil, "it decides where requests go, and must be usable by anything"},
+	{"routing/istio", []string{module + "/routing", "k8s.io/api/", "k8s.io/apimachinery/", "sigs.k8s.io/gateway-api/apis/", "istio.io/api/", "istio.io/client-go/pkg/apis/",
+		"google.golang.org/protobuf/", "go.yaml.in/yaml/v3"}, "Istio's objects are protobuf, and MeshConfig is YAML in a ConfigMap"},
 	{"routing/dialecttest", []string{module + "/routing", "k8s.io/apimachinery/", "go.yaml.in/yaml/v3"}, "worlds for tests of the dialects"},
 	{"routing/...", []string{module + "/routing", "k8s.io/api/", "k8s.io/apimachinery/", "sigs.k8s.io/gateway-api/apis/", "sigs.k8s.io/gateway-api/apisx/", "istio.io/api/", "istio.io/client-go/pkg/apis/", "google.golang.org/protobuf/types/known/"},
 		"dialects turn API objects into a Spec: no client, no data plane"},

@@ -156,6 +156,10 @@ type ListenerTLS struct {
 	// chooses the route, and no byte is changed. Only for protocol TLS; the
 	// other fields are empty then.
 	Passthrough bool
+	// Closed refuses every handshake: what its author asked for cannot be had.
+	// The listener keeps its hostname, so that no less specific one takes what
+	// is its own. The other fields are empty then.
+	Closed bool
 	// Client is how certificates of clients are checked; nil asks for none.
 	Client *ClientValidation
 	// Certificates in the author's order: the first that covers the name and
@@ -176,6 +180,9 @@ type ClientValidation struct {
 	// AllowInsecure takes connections without a certificate, or with one that
 	// does not verify (mode AllowInsecureFallback).
 	AllowInsecure bool
+	// Optional takes connections without a certificate (OPTIONAL_MUTUAL of
+	// Istio). One that is shown has to verify.
+	Optional bool
 	// SANs are names of which a certificate has to have one: DNS names, URIs,
 	// IP addresses or email addresses, with "*" for a prefix or suffix; none for
 	// any. SPKI and Hashes are base64 and hexadecimal SHA-256 of certificates

@@ -163,6 +163,12 @@ func Object[T any](r *Reading, kind, ns, name string) *T {
 	return o
 }
 
+// Get returns an object of the world of any type, or nil.
+func (r *Reading) Get(k routing.ObjectKey) any {
+	r.reads = append(r.reads, r.s.cell(objectID(k)))
+	return r.s.get(k)
+}
+
 // Value returns the Value of another cell, which is made if it is not there.
 func (r *Reading) Value(id ID) any {
 	c := r.s.cell(id)

@@ -10,6 +10,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/dialect"
 )
 
 // A keyPair is what a Secret comes to. It does not hold the bytes, so that
@@ -38,6 +39,13 @@ func (t *Translator) keyPair(r *reading) outcome {
 			Key:    s.Data[corev1.TLSPrivateKeyKey],
 		}},
 	}
+}
+
+// KeyPair has another dialect name a Secret of type kubernetes.io/tls. It returns
+// what is wrong with it where it cannot be used.
+func KeyPair(r *dialect.Reading, ns, name string) (_ routing.CertificateName, problem string) {
+	pair := r.Value(cellID{Kind: keyPairCell, NS: ns, Name: name}).(keyPair)
+	return pair.name, pair.problem
 }
 
 func checkKeyPair(s *corev1.Secret) error {
