@@ -239,8 +239,10 @@ type Endpoints struct {
 // an endpoint is for nobody, all are alike to it.
 type Endpoint struct {
 	Addr netip.AddrPort
-	// Host, if not empty, is a DNS name in place of Addr's address; its port
-	// counts. Which addresses it has is up to the gateway (see Cluster.Resolve).
+	// Host, if not empty, is a DNS name in place of Addr's address, which is
+	// 0.0.0.0 then: the port counts, and on the wire there is none without an
+	// address. Which addresses the name has is up to the gateway (see
+	// Cluster.Resolve).
 	Host        string
 	Weight      uint32 // 0 means 1
 	Zone        string // where it is, for people: that alone prefers nothing
