@@ -20,10 +20,10 @@ func certificatesOf[T routing.Listener | routing.Cluster](part *T) []string {
 }
 
 // clustersOf returns the names of resources of the clusters that a route can
-// send to, each once.
-func clustersOf(r *routing.Route) []string {
+// send to, or that a listener tells of its exchanges, each once.
+func clustersOf[T routing.Listener | routing.Route](part *T) []string {
 	var names []string
-	finderOf(reference{reflect.TypeFor[routing.Route](), reflect.TypeFor[routing.ClusterName]()})(reflect.ValueOf(r).Elem(), func(name string) {
+	finderOf(reference{reflect.TypeFor[T](), reflect.TypeFor[routing.ClusterName]()})(reflect.ValueOf(part).Elem(), func(name string) {
 		names = append(names, clusterKind+name)
 	})
 	slices.Sort(names)

@@ -22,11 +22,27 @@ func partsOf(spec *routing.Spec, gateway string) map[string]any {
 			parts[certificateName(name)] = c
 		}
 	}
+	cluster := func(name routing.ClusterName) {
+		c := spec.Clusters[name]
+		if c == nil {
+			return
+		}
+		parts[clusterName(name)] = c
+		if e := spec.Endpoints[name]; e != nil {
+			parts[endpointsName(name)] = e
+		}
+		if c.TLS != nil {
+			certificate(c.TLS.Certificate)
+		}
+	}
 	for name, l := range spec.Listeners {
 		if l.Gateway != gateway {
 			continue
 		}
 		parts[listenerName(name)] = l
+		if l.Telemetry != nil {
+			cluster(l.Telemetry.Tracing.Cluster)
+		}
 		if l.TLS != nil {
 			for _, c := range l.TLS.Certificates {
 				certificate(c)
@@ -58,17 +74,7 @@ func partsOf(spec *routing.Spec, gateway string) map[string]any {
 				}
 			}
 			for _, name := range names {
-				c := spec.Clusters[name]
-				if c == nil {
-					continue
-				}
-				parts[clusterName(name)] = c
-				if e := spec.Endpoints[name]; e != nil {
-					parts[endpointsName(name)] = e
-				}
-				if c.TLS != nil {
-					certificate(c.TLS.Certificate)
-				}
+				cluster(name)
 			}
 		}
 	}
@@ -99,6 +105,9 @@ func (c chance) listener() *routing.Listener {
 		for range c.IntN(3) {
 			l.TLS.Certificates = append(l.TLS.Certificates, c.certificate())
 		}
+	}
+	if c.IntN(4) == 0 {
+		l.Telemetry = &routing.Telemetry{Tracing: &routing.Tracing{Cluster: c.cluster()}}
 	}
 	return l
 }
