@@ -1,7 +1,9 @@
 package gatewayapi
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -115,4 +117,21 @@ func addPods(pods map[string][]routing.Endpoint, r *dialect.Reading, ns, slice s
 			pods[e.Workload] = append(pods[e.Workload], e.Endpoint)
 		}
 	}
+}
+
+// TLSPolicyOf returns the name of the BackendTLSPolicy that decides about TLS to
+// a Service, or to the first of its ports that has one; empty: none does.
+func TLSPolicyOf(r *dialect.Reading, ns, service string) string {
+	order, _ := r.Value(cellID{Kind: policyOrderCell, NS: ns, Name: service}).(map[string]string)
+	for _, port := range slices.Sorted(maps.Keys(order)) {
+		return order[port]
+	}
+	return ""
+}
+
+// KeyPair returns the certificate of a Secret of type kubernetes.io/tls, or why
+// it cannot be used.
+func KeyPair(r *dialect.Reading, ns, name string) (certificate routing.CertificateName, problem string) {
+	pair := r.Value(cellID{Kind: keyPairCell, NS: ns, Name: name}).(keyPair)
+	return pair.name, pair.problem
 }

@@ -1,0 +1,241 @@
+package istio
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"fairway.dev/routing"
+	"fairway.dev/routing/dialect"
+	"fairway.dev/routing/gatewayapi"
+)
+
+// targetOf is what a cluster of a Service is, in this dialect's words.
+func targetOf(s gatewayapi.Shaping) target {
+	t := target{port: int(s.Port), use: s.Use}
+	t.subset, t.client = parseMark(s.Mark)
+	return t
+}
+
+// secures reports whether rules make a cluster of a Service speak TLS, or want
+// it to and cannot have it.
+func (j *joint) secures(r *reading, s gatewayapi.Shaping) bool {
+	t := targetOf(s)
+	word, err := r.tlsFor(r.shapeOf(t.client, j.hostOf(s.Namespace, s.Name), s.Namespace), t, nil)
+	return err != nil || word.tls != nil
+}
+
+// shapeService gives a cluster of a Service what its rules say. It reports
+// whether the cluster may be sent to. A BackendTLSPolicy has the only word on
+// TLS where there is one.
+func (j *joint) shapeService(r *reading, s gatewayapi.Shaping, c *routing.Cluster) bool {
+	t, host := targetOf(s), j.hostOf(s.Namespace, s.Name)
+	rules := r.shapeOf(t.client, host, s.Namespace)
+	if t.subset != "" {
+		if _, ok := rules.subset(t.subset); !ok {
+			return false
+		}
+	}
+	stream := c.Protocol == routing.UpstreamTCP || c.Protocol == routing.UpstreamUDP
+	if !s.Policy {
+		word, err := r.tlsFor(rules, t, r.decorations(host))
+		switch {
+		case err != nil:
+			return false
+		case word.says:
+			c.TLS = word.tls
+			if c.TLS == nil && c.Protocol == routing.UpstreamAuto {
+				c.Protocol = routing.UpstreamHTTP1
+			}
+			if stream {
+				nameStream(c, host)
+			}
+		}
+	}
+	r.finish(c, rules, t, stream, rules.own)
+	return true
+}
+
+// decorations are the subjectAltNames of the ServiceEntries that have the name
+// of a Service among their hosts: that alone is theirs to say.
+func (r *reading) decorations(host string) []string {
+	ns, _, _ := r.j.serviceOf(host)
+	if e := r.entryFor(ns, host); e != nil {
+		return e.sans
+	}
+	return nil
+}
+
+// finish gives a cluster what is not TLS.
+func (r *reading) finish(c *routing.Cluster, s *shape, t target, stream, over bool) {
+	p := s.effective(t)
+	p.shape(c, stream, over)
+	c.Balance.Locality = p.prefers(r.meshLocality())
+}
+
+// serviceEndpoints adds the WorkloadEntries that a Service's selector picks to
+// what EndpointSlices have, and leaves those of a subset.
+func (j *joint) serviceEndpoints(r *reading, s gatewayapi.Shaping, list []routing.Endpoint) []routing.Endpoint {
+	t := targetOf(s)
+	rules := r.shapeOf(t.client, j.hostOf(s.Namespace, s.Name), s.Namespace)
+	labels, ok := rules.picks(t.subset)
+	if !ok {
+		return nil
+	}
+	where := r.placesOf(rules, t)
+	if len(labels) > 0 || where.wanted() {
+		list = slices.DeleteFunc(slices.Clone(list), func(e routing.Endpoint) bool {
+			return !within(labels, r.labelsOf(s.Namespace, e))
+		})
+		for i := range list {
+			where.place(&list[i], r.labelsOf(s.Namespace, list[i]))
+		}
+	}
+	if len(s.Service.Spec.Selector) == 0 || s.ServicePort.Protocol == corev1.ProtocolUDP {
+		return list
+	}
+	for _, w := range r.workloadsOf(s.Namespace, s.Service.Spec.Selector) {
+		if port, ok := w.servicePort(s.ServicePort); ok && within(labels, w.labels) {
+			list = append(list, w.endpoint(port, where))
+		}
+	}
+	return list
+}
+
+// labelsOf returns the labels of the pod that an endpoint is.
+func (r *reading) labelsOf(ns string, e routing.Endpoint) map[string]string {
+	if e.Workload == "" {
+		return nil
+	}
+	return r.podLabels(ns, e.Workload)
+}
+
+// servicePort is the port that a workload has for one of a Service: its own by
+// the port's name, or by that of the targetPort, else the targetPort's number.
+func (w *workload) servicePort(p *corev1.ServicePort) (uint32, bool) {
+	if port, ok := w.ports[p.Name]; ok {
+		return port, true
+	}
+	if p.TargetPort.Type == intstr.String {
+		port, ok := w.ports[p.TargetPort.StrVal]
+		return port, ok
+	}
+	if p.TargetPort.IntVal != 0 {
+		return uint32(p.TargetPort.IntVal), true
+	}
+	return uint32(p.Port), true
+}
+
+// selection finds the workloads that a ServiceEntry's workloadSelector picks in
+// its namespace: WorkloadEntries, and pods. Of pods EndpointSlices have the
+// addresses, so one that no Service picks is not found.
+func (j *joint) selection(r *reading) dialect.Outcome {
+	e, _ := r.Value(dialect.ID{Kind: entryCell, NS: r.ID.NS, Name: r.ID.Name}).(*entry)
+	if e == nil || e.selector == nil {
+		return dialect.Outcome{Value: []workload(nil)}
+	}
+	list := r.workloadsOf(r.ID.NS, e.selector)
+	for name, states := range gatewayapi.PodsIn(r.Reading, r.ID.NS) {
+		labels := r.podLabels(r.ID.NS, name)
+		if !within(e.selector, labels) {
+			continue
+		}
+		sortEndpoints(states)
+		state := states[0]
+		state.ForZones, state.ForNodes = nil, nil // are for a Service's gateways
+		list = append(list, workload{name: name, addr: state.Addr.Addr(), labels: labels, state: &state})
+	}
+	slices.SortFunc(list, func(a, b workload) int {
+		return cmp.Or(strings.Compare(a.name, b.name), a.addr.Compare(b.addr), strings.Compare(a.host, b.host))
+	})
+	return dialect.Outcome{Value: list}
+}
+
+// members returns the workloads that a ServiceEntry has.
+func (r *reading) members(ns string, e *entry) []workload {
+	list := e.endpoints
+	if e.selector != nil {
+		list = r.Value(dialect.ID{Kind: selectionCell, NS: ns, Name: e.name}).([]workload)
+	}
+	if e.resolution == networking.ServiceEntry_STATIC {
+		list = slices.DeleteFunc(slices.Clone(list), func(w workload) bool { return w.host != "" })
+	}
+	return list
+}
+
+// places is what matters about where endpoints are.
+type places struct{ locality *routing.Locality }
+
+func (r *reading) placesOf(s *shape, t target) places {
+	return places{s.effective(t).prefers(r.meshLocality())}
+}
+
+func (p places) wanted() bool { return p.locality != nil }
+
+// Labels that say where a workload is: those of nodes, which newer clusters
+// give to pods too, and Istio's for pods, "region.zone.subzone".
+const (
+	regionLabel   = "topology.kubernetes.io/region"
+	zoneLabel     = "topology.kubernetes.io/zone"
+	subZoneLabel  = "topology.istio.io/subzone"
+	localityLabel = "istio-locality"
+)
+
+// place says in an endpoint where it is, as far as that counts.
+func (p places) place(e *routing.Endpoint, labels map[string]string) {
+	if !p.wanted() {
+		return
+	}
+	if l := labels[localityLabel]; l != "" {
+		parts := append(strings.SplitN(strings.ReplaceAll(l, "/", "."), ".", 3), "", "")
+		e.Region, e.Zone, e.SubZone = parts[0], parts[1], parts[2]
+	}
+	set(&e.Region, labels[regionLabel], false)
+	set(&e.Zone, labels[zoneLabel], false)
+	set(&e.SubZone, labels[subZoneLabel], false)
+	for _, want := range p.locality.Priority {
+		key, _, _ := strings.Cut(want, "=")
+		value, ok := labels[key]
+		switch key {
+		case regionLabel:
+			value, ok = e.Region, e.Region != ""
+		case zoneLabel:
+			value, ok = e.Zone, e.Zone != ""
+		case subZoneLabel:
+			value, ok = e.SubZone, e.SubZone != ""
+		}
+		if !ok {
+			continue
+		}
+		if e.Labels == nil {
+			e.Labels = map[string]string{}
+		}
+		e.Labels[key] = value
+	}
+}
+
+// sortEndpoints sorts by address and name, the healthier first.
+func sortEndpoints(list []routing.Endpoint) {
+	slices.SortFunc(list, func(a, b routing.Endpoint) int {
+		return cmp.Or(
+			a.Addr.Compare(b.Addr),
+			strings.Compare(a.Host, b.Host),
+			truth(b.Ready)-truth(a.Ready),
+			truth(b.Serving)-truth(a.Serving),
+			strings.Compare(a.Workload, b.Workload),
+			strings.Compare(a.Zone, b.Zone),
+			cmp.Compare(a.Weight, b.Weight),
+		)
+	})
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
