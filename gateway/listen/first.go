@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/proxyproto"
 	"fairway.dev/routing"
 )
@@ -19,9 +20,10 @@ type Choice struct {
 	Codecs Codecs
 }
 
-// A Choose decides about a connection, on its loop, by the name that the
-// client gave in its ClientHello: in lower case, empty without one.
-type Choose func(l *loop.Loop, name string) Choice
+// A Choose decides about a connection, on its loop, by its two ends and by the
+// name that the client gave in its ClientHello: in lower case, empty without
+// one.
+type Choose func(l *loop.Loop, peer *message.Peer, name string) Choice
 
 // A stage is what a connection's first bytes are looked at for.
 type stage uint8
@@ -57,7 +59,7 @@ func (c *conn) proceed(p []byte) {
 		c.stage = atHello
 		c.await(c.owner.set.opt.HandshakeTimeout, c.helloSlow)
 	case port.Choose != nil:
-		c.follow(port.Choose(c.owner.loop, ""), p)
+		c.follow(port.Choose(c.owner.loop, &c.peer, ""), p)
 		return
 	case port.TLS != nil:
 		c.follow(Choice{TLS: port.TLS}, p)
@@ -140,7 +142,7 @@ func (c *conn) readHello(p []byte) {
 		c.keep(p)
 	default:
 		c.owner.loop.Disarm(&c.timer)
-		c.follow(c.port.Choose(c.owner.loop, name), p)
+		c.follow(c.port.Choose(c.owner.loop, &c.peer, name), p)
 	}
 }
 

@@ -59,7 +59,7 @@ func TestProxyHeaderMayComeInPieces(t *testing.T) {
 func TestProxyHeaderComesBeforeTLS(t *testing.T) {
 	server, client := looptest.TLSConfigs(t)
 	s := startSet(t, 1, introducing)
-	choose := func(*loop.Loop, string) Choice { return Choice{TLS: server} }
+	choose := func(*loop.Loop, *message.Peer, string) Choice { return Choice{TLS: server} }
 	for name, port := range map[string]Port{
 		"HTTPS":           {TLS: server},
 		"chosen by name":  {Choose: choose, Peek: true},
@@ -100,7 +100,7 @@ func TestOptionalProxyHeaderIsNotWaitedForForever(t *testing.T) {
 	}}
 	addr := apply(t, s, Port{
 		Addr: anyPort, ProxyProtocol: routing.ProxyProtocolOptional,
-		Choose: func(*loop.Loop, string) Choice { return greets },
+		Choose: func(*loop.Loop, *message.Peer, string) Choice { return greets },
 	})
 	if got, err := io.ReadAll(dial(t, addr)); string(got) != "220 ready" || err != nil {
 		t.Errorf("got %q, %v", got, err)
@@ -113,7 +113,7 @@ func helloFor(name string) []byte { return helloOf(&tls.Config{ServerName: name}
 func TestConnectionsThatCannotBeServedAreRefusedAndCounted(t *testing.T) {
 	whole := helloFor("a.example")
 	required := Port{ProxyProtocol: routing.ProxyProtocolRequired}
-	peek := Port{Peek: true, Choose: func(*loop.Loop, string) Choice {
+	peek := Port{Peek: true, Choose: func(*loop.Loop, *message.Peer, string) Choice {
 		t.Error("asked what to do with a connection that shows no name")
 		return Choice{Codecs: greet("chosen")}
 	}}
@@ -162,7 +162,7 @@ func TestNameInTheClientHelloDecides(t *testing.T) {
 	server, client := looptest.TLSConfigs(t)
 	s := startSet(t, 1, nil)
 	raw := make(chan []byte, 1)
-	addr := apply(t, s, Port{Addr: anyPort, Peek: true, Choose: func(_ *loop.Loop, name string) Choice {
+	addr := apply(t, s, Port{Addr: anyPort, Peek: true, Choose: func(_ *loop.Loop, _ *message.Peer, name string) Choice {
 		switch name {
 		case "http.example":
 			return Choice{TLS: server}
@@ -209,7 +209,7 @@ func (g *tell) Drain()        {}
 
 func TestStreamsOfAPortAreChosenAtOnce(t *testing.T) {
 	s := startSet(t, 1, nil)
-	addr := apply(t, s, Port{Addr: anyPort, Choose: func(_ *loop.Loop, name string) Choice {
+	addr := apply(t, s, Port{Addr: anyPort, Choose: func(_ *loop.Loop, _ *message.Peer, name string) Choice {
 		if name != "" {
 			t.Errorf("asked about %q", name)
 		}

@@ -403,7 +403,7 @@ func TestUnmatchedRequestsNameTheirListener(t *testing.T) {
 // GEP-91: what came in before its listener asked for certificates, or asked by
 // other roots, is not served by it any more.
 func TestConnectionsShowWhatTheirListenerAsksNow(t *testing.T) {
-	ours, others := []byte("ours"), []byte("others")
+	ours, others := root(t, "ours"), root(t, "others")
 	tests := []struct {
 		name  string
 		ask   *routing.ClientValidation

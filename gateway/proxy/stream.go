@@ -21,11 +21,22 @@ type Destination struct {
 	target *routing.Target
 }
 
-// Stream returns where a connection of b goes whose ClientHello has that name,
-// in lower case; empty where there is none. The Snapshot in force decides, and
-// of a route's backends one is drawn by weight. It is called on l, whose
-// Handler was made, and does not allocate.
-func (p *Proxy) Stream(l *loop.Loop, b *Bind, name string) Destination {
+// An Arrival is what is known of a connection, or a session of datagrams, when
+// it is decided where it goes.
+type Arrival struct {
+	Name                string // in its ClientHello, in lower case; empty without one
+	Source, Destination netip.Addr
+}
+
+// match finds the rule that takes a.
+func (a *Arrival) match(port *routing.Port) routing.Result {
+	return port.MatchStream(a.Name, a.Source.Unmap(), a.Destination.Unmap())
+}
+
+// Stream returns where a connection of b goes that has arrived so. The Snapshot
+// in force decides, and of a route's backends one is drawn by weight. It is
+// called on l, whose Handler was made, and does not allocate.
+func (p *Proxy) Stream(l *loop.Loop, b *Bind, a Arrival) Destination {
 	snap := p.snap.Load()
 	d := Destination{Flags: telemetry.NoRoute, Tell: p.unmatched, snap: snap}
 	if snap == nil {
@@ -35,7 +46,7 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, name string) Destination {
 	if port == nil {
 		return d
 	}
-	res := port.MatchStream(name, netip.Addr{}, netip.Addr{})
+	res := a.match(port)
 	if d.Listener = res.Listener; d.Listener == nil || d.Listener.Protocol == routing.HTTPS {
 		return d // of HTTPS it is requests that are sent somewhere
 	}
@@ -55,9 +66,9 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, name string) Destination {
 }
 
 // Holds reports whether a stream that goes where d says may go on there: by
-// the Snapshot in force now too, new streams of b with that name may go to its
+// the Snapshot in force now too, new streams of b that arrive so may go to its
 // cluster. It costs next to nothing while the Snapshot is the same.
-func (p *Proxy) Holds(b *Bind, name string, d *Destination) bool {
+func (p *Proxy) Holds(b *Bind, a Arrival, d *Destination) bool {
 	snap := p.snap.Load()
 	if snap == d.snap {
 		return true
@@ -66,7 +77,7 @@ func (p *Proxy) Holds(b *Bind, name string, d *Destination) bool {
 	if port == nil {
 		return false
 	}
-	res := port.MatchStream(name, netip.Addr{}, netip.Addr{})
+	res := a.match(port)
 	if res.Target == nil || res.Listener.Name != d.Listener.Name ||
 		res.Target != d.target && !res.Target.Prepared.(*rule).sharesWith(d.Cluster) {
 		return false

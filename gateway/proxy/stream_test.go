@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"testing"
 
 	"fairway.dev/gateway/telemetry"
@@ -26,7 +27,7 @@ func TestStreamDestinations(t *testing.T) {
 	}
 	for _, tt := range tests {
 		s := newStageWith(t, Options{}, tt.rules...)
-		d := s.proxy.Stream(s.loop, s.bind, "")
+		d := s.proxy.Stream(s.loop, s.bind, Arrival{})
 		got := routing.ClusterName("")
 		if d.Cluster != nil {
 			got = d.Cluster.Name()
@@ -40,6 +41,38 @@ func TestStreamDestinations(t *testing.T) {
 	}
 }
 
+// L4MatchAttributes.sourceSubnet and destinationSubnets; an address of IPv4 is
+// one, however it came.
+func TestStreamsGoByTheirEnds(t *testing.T) {
+	prefix := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
+	s := newStageWith(t, Options{}, routing.Rule{
+		Matches: []routing.Match{{Sources: prefix("192.0.2.0/24"), Destinations: prefix("198.51.100.1/32")}},
+		Action:  to("b"),
+	}, routing.Rule{Matches: []routing.Match{{Sources: prefix("2001:db8::/32")}}, Action: to("a")})
+	tests := []struct {
+		source, destination string
+		want                routing.ClusterName
+	}{
+		{"192.0.2.7", "198.51.100.1", "b"},
+		{"::ffff:192.0.2.7", "::ffff:198.51.100.1", "b"},
+		{"2001:db8::1", "198.51.100.1", "a"},
+		{"192.0.2.7", "198.51.100.2", ""},
+		{"203.0.113.1", "198.51.100.1", ""},
+	}
+	for _, tt := range tests {
+		d := s.proxy.Stream(s.loop, s.bind, Arrival{
+			Source: netip.MustParseAddr(tt.source), Destination: netip.MustParseAddr(tt.destination),
+		})
+		got := routing.ClusterName("")
+		if d.Cluster != nil {
+			got = d.Cluster.Name()
+		}
+		if got != tt.want {
+			t.Errorf("from %s to %s: cluster %q, want %q", tt.source, tt.destination, got, tt.want)
+		}
+	}
+}
+
 func TestStreamsShareByWeight(t *testing.T) {
 	s := newStageWith(t, Options{}, routing.Rule{Action: routing.Action{Backends: []routing.Backend{
 		{Cluster: "a", Weight: 3}, {Cluster: "b", Weight: 1}, {Cluster: "c", Weight: 0},
@@ -47,12 +80,12 @@ func TestStreamsShareByWeight(t *testing.T) {
 	count := map[routing.ClusterName]int{}
 	const draws = 4000
 	for range draws {
-		count[s.proxy.Stream(s.loop, s.bind, "").Cluster.Name()]++
+		count[s.proxy.Stream(s.loop, s.bind, Arrival{}).Cluster.Name()]++
 	}
 	if n := count["a"]; n < draws*70/100 || n > draws*80/100 || count["c"] > 0 {
 		t.Errorf("%v of %d, want three quarters for a, the rest for b", count, draws)
 	}
-	if n := testing.AllocsPerRun(100, func() { s.proxy.Stream(s.loop, s.bind, "") }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { s.proxy.Stream(s.loop, s.bind, Arrival{}) }); n != 0 {
 		t.Errorf("Stream allocates %v times, want 0", n)
 	}
 }
@@ -73,13 +106,13 @@ func TestStreamsGoOnWhileTheirClusterHasAShare(t *testing.T) {
 	}
 	for _, tt := range tests {
 		s := newStageWith(t, Options{}, shares(routing.Backend{Cluster: "a", Weight: 1}))
-		d := s.proxy.Stream(s.loop, s.bind, "")
-		if !s.proxy.Holds(s.bind, "", &d) {
+		d := s.proxy.Stream(s.loop, s.bind, Arrival{})
+		if !s.proxy.Holds(s.bind, Arrival{}, &d) {
 			t.Error("does not hold before the edit")
 		}
 		s.serve(tt.then...)
 		for range 2 {
-			if got := s.proxy.Holds(s.bind, "", &d); got != tt.want {
+			if got := s.proxy.Holds(s.bind, Arrival{}, &d); got != tt.want {
 				t.Errorf("%s: holds %v, want %v", tt.name, got, tt.want)
 			}
 		}

@@ -21,8 +21,8 @@ func speaksTLS(p *routing.Port) bool {
 
 // chooseAtOnce hands a TCP port's connections on.
 func (s *Server) chooseAtOnce(bind *proxy.Bind) listen.Choose {
-	return func(l *loop.Loop, _ string) listen.Choice {
-		return listen.Choice{Codecs: s.streams(telemetry.StreamTCP, s.proxy.Stream(l, bind, ""), "")}
+	return func(l *loop.Loop, peer *message.Peer, _ string) listen.Choice {
+		return listen.Choice{Codecs: s.streams(telemetry.StreamTCP, s.proxy.Stream(l, bind, arrivalOf(peer, "")), "")}
 	}
 }
 
@@ -32,8 +32,8 @@ func (s *Server) chooseAtOnce(bind *proxy.Bind) listen.Choose {
 // TLS looks for it there.
 func (s *Server) chooseByName(bind *proxy.Bind) listen.Choose {
 	https, terminate := s.certs.port(bind.Key), s.certs.stream(bind.Key)
-	return func(l *loop.Loop, name string) listen.Choice {
-		to := s.proxy.Stream(l, bind, name)
+	return func(l *loop.Loop, peer *message.Peer, name string) listen.Choice {
+		to := s.proxy.Stream(l, bind, arrivalOf(peer, name))
 		if to.Listener != nil && to.Listener.Protocol == routing.HTTPS {
 			return listen.Choice{TLS: https.Config()}
 		}
@@ -43,6 +43,11 @@ func (s *Server) chooseByName(bind *proxy.Bind) listen.Choose {
 		}
 		return c
 	}
+}
+
+// arrivalOf is what decides where a connection goes.
+func arrivalOf(peer *message.Peer, name string) proxy.Arrival {
+	return proxy.Arrival{Name: name, Source: peer.Remote.Addr(), Destination: peer.Local.Addr()}
 }
 
 // streams makes who takes the bytes of a connection that goes there.

@@ -10,6 +10,7 @@ import (
 	"fairway.dev/gateway/proxy"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/upstream"
+	"fairway.dev/routing"
 )
 
 // maxTries bounds the endpoints that are tried for one stream.
@@ -27,6 +28,8 @@ type pair struct {
 	backend side // has no connection before one is had
 	idle    loop.Timer
 	leaving loop.Timer
+	age     loop.Timer    // armed where the cluster bounds how long streams last
+	patient time.Duration // what idle is armed for; 0: it is not
 
 	wait   upstream.Wait
 	want   upstream.Want
@@ -63,7 +66,40 @@ func newPair(t *TCP, a Arrival) *pair {
 	}
 	p.idle.Fire = func() { p.cut(telemetry.StreamIdle) }
 	p.leaving.Fire = func() { p.cut(0) }
+	p.patient = max(t.o.Idle, 0)
+	if c := a.To.Cluster; c != nil {
+		p.follow(c.Spec())
+	}
 	return p
+}
+
+// follow takes over how long the cluster lets streams stand still, and last.
+func (p *pair) follow(c *routing.Cluster) {
+	if c.IdleTimeout != 0 {
+		p.patient = max(c.IdleTimeout, 0)
+	}
+	if c.ConnectionAge > 0 {
+		p.age.Fire = p.outlived
+		p.on.loop.Arm(&p.age, c.ConnectionAge)
+	}
+}
+
+// outlived ends a stream that has lasted as long as it may: with a reset, as
+// what it carried is not whole, behind what was passed on.
+func (p *pair) outlived() {
+	switch {
+	case p.backend.conn == nil:
+		p.cut(telemetry.DurationTimeout)
+		return
+	case p.client.ended && p.backend.ended:
+		return // it is about to end whole
+	}
+	p.rec.Flags |= telemetry.DurationTimeout
+	for _, s := range []*side{&p.client, &p.backend} {
+		if !s.closed {
+			s.conn.Abort()
+		}
+	}
 }
 
 // begin looks for an endpoint. The stream may be over when it returns.
@@ -283,8 +319,8 @@ func (p *pair) leave() {
 
 // moved puts off the end of a stream on which nothing moves.
 func (p *pair) moved() {
-	if d := p.owner.o.Idle; d > 0 {
-		p.on.loop.Arm(&p.idle, d)
+	if p.patient > 0 {
+		p.on.loop.Arm(&p.idle, p.patient)
 	}
 }
 
@@ -296,6 +332,7 @@ func (p *pair) end() {
 	p.on.remove(p)
 	l.Drop(&p.idle)
 	l.Drop(&p.leaving)
+	l.Drop(&p.age)
 	p.done(p.outcome())
 	if p.to.Cluster != nil {
 		p.to.Cluster.End()

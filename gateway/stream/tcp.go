@@ -20,8 +20,21 @@ import (
 // with a reset where its bytes were not read; never with an alert of TLS.
 //
 // A stream ends when both directions have ended, when one side is reset, when
-// nothing has moved for Idle, and a while after its listener has left. It lives
-// through all other edits, also where its route or endpoint is gone.
+// nothing has moved for Idle, when it is as old as its cluster's ConnectionAge,
+// and a while after its listener has left. It lives through all other edits,
+// also where its route or endpoint is gone.
+//
+// Its record says why it came to nothing, or to an early end:
+//
+//	NR  no listener has the name, or no rule takes the connection
+//	NC  the rule's reference leads nowhere
+//	UH  the cluster has no endpoint
+//	UF  no endpoint could be connected to
+//	UO  a limit of the cluster is reached
+//	DC  the client reset the connection
+//	UC  the endpoint did
+//	SI  nothing moved for Idle
+//	DT  it lasted for ConnectionAge
 type TCP struct {
 	o     TCPOptions
 	loops []perLoop
@@ -34,7 +47,8 @@ type TCPOptions struct {
 	AccessLog *telemetry.AccessLog // takes a line for each stream; nil is off
 
 	// Idle ends a stream on which nothing has moved for that long (SI), with a
-	// reset of both sides. If zero, 1 hour; if negative, never.
+	// reset of both sides, where its cluster's IdleTimeout does not say
+	// otherwise. If zero, 1 hour; if negative, never.
 	Idle time.Duration
 
 	// Leave is how long a stream may go on whose listener has left, before

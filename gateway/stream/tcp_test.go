@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -205,6 +206,53 @@ func TestIdleStreamEnds(t *testing.T) {
 	if client.err == nil || backend.err == nil {
 		t.Errorf("client and backend hear %v and %v, want resets", client.err, backend.err)
 	}
+}
+
+// ConnectionPoolSettings.TCPSettings: idleTimeout, in place of the process's own.
+func TestClusterSaysHowLongStreamsStandStill(t *testing.T) {
+	s := newTCPStage(t, TCPOptions{Idle: time.Hour})
+	s.cluster(routing.Cluster{IdleTimeout: time.Minute}, 1)
+	_, _, st := s.joined()
+	s.loop.Advance(time.Minute)
+	s.wantOver(st, telemetry.StreamIdle)
+
+	s.cluster(routing.Cluster{IdleTimeout: -1}, 1)
+	_, _, st = s.joined()
+	s.loop.Advance(1000 * time.Hour)
+	if st.pair.over {
+		t.Error("an idle stream ends where none shall")
+	}
+}
+
+// ConnectionPoolSettings.TCPSettings: maxConnectionDuration. What was passed on
+// arrives, and nobody takes it for the whole.
+func TestStreamEndsWhenItHasLastedLongEnough(t *testing.T) {
+	s := newTCPStage(t, TCPOptions{})
+	s.cluster(routing.Cluster{ConnectionAge: time.Minute}, 1)
+	client, backend, st := s.joined()
+	for range 59 {
+		client.conn.Write([]byte("q"))
+		backend.conn.Write([]byte("a"))
+		s.loop.Advance(time.Second)
+	}
+	client.conn.Write([]byte("!"))
+	s.loop.Advance(time.Second)
+	s.wantOver(st, telemetry.DurationTimeout)
+	backend.want(t, "the backend", strings.Repeat("q", 59)+"!")
+	client.want(t, "the client", strings.Repeat("a", 59))
+	if client.err == nil || backend.err == nil || client.eof || backend.eof {
+		t.Errorf("client and backend hear %v and %v, EOF %v and %v, want resets", client.err, backend.err, client.eof, backend.eof)
+	}
+}
+
+func TestStreamThatNeverConnectedEndsWithItsAge(t *testing.T) {
+	s := newTCPStage(t, TCPOptions{})
+	s.cluster(routing.Cluster{ConnectionAge: time.Second}, 1)
+	s.hold = true
+	_, st := s.arrive()
+	s.loop.Advance(time.Second)
+	s.held[0]()
+	s.wantOver(st, telemetry.DurationTimeout)
 }
 
 func TestStreamMayLastForever(t *testing.T) {

@@ -56,9 +56,14 @@ func newUDPSession(t *udpTable, path *loop.UDPPath, to proxy.Destination) *udpSe
 	}
 }
 
+// arrivalOn is what decides where a session goes.
+func arrivalOn(path *loop.UDPPath) proxy.Arrival {
+	return proxy.Arrival{Source: path.Remote.Addr(), Destination: path.Local}
+}
+
 // holds reports whether the route still sends sessions to s's cluster.
 func (s *udpSession) holds() bool {
-	return s.table.owner.o.Proxy.Holds(s.table.bind(), "", &s.to)
+	return s.table.owner.o.Proxy.Holds(s.table.bind(), arrivalOn(&s.path), &s.to)
 }
 
 // forward sends p to the session's endpoint; where that is unreachable, or is

@@ -62,7 +62,7 @@ func (t *udpTable) datagram(path *loop.UDPPath, p []byte) {
 		s = nil
 	}
 	if s == nil {
-		to := t.owner.o.Proxy.Stream(t.loop, t.bind(), "")
+		to := t.owner.o.Proxy.Stream(t.loop, t.bind(), arrivalOn(path))
 		if to.Cluster == nil {
 			t.drop(telemetry.DropNoRoute)
 			return
