@@ -13,6 +13,7 @@ import (
 	"fairway.dev/discovery/manifest"
 	"fairway.dev/routing"
 	"fairway.dev/routing/gatewayapi"
+	"fairway.dev/routing/istio"
 )
 
 // A config is a folder of manifests on its way to the data plane: files, then
@@ -36,6 +37,7 @@ func newConfig(paths []string, o gatewayapi.Options, log *slog.Logger) *config {
 	}
 	o.DefaultClass = "fairway"
 	c.translator = gatewayapi.New(c.folder.World(), o)
+	istio.Join(c.translator, istio.Options{AnySelector: true}) // a folder has no pods to select
 	return c
 }
 
@@ -104,7 +106,7 @@ func (c *config) placed(p *routing.Problem) *routing.Problem {
 		return p
 	}
 	o.File, o.Line = c.folder.Place(routing.ObjectKey{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}, o.Field)
-	return &routing.Problem{Origin: o, Reason: p.Reason, Err: p.Err}
+	return &routing.Problem{Origin: o, Reason: p.Reason, Err: p.Err, Level: p.Level, Fix: p.Fix}
 }
 
 // summary names what changed, in few words where it is much.

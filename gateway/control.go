@@ -31,6 +31,7 @@ type controlFlags struct {
 	controllerName string
 	trustDomain    string
 	clusterDomain  string
+	rootNamespace  string
 	kubeconfig     string
 	logLevel       slog.Level
 }
@@ -47,6 +48,7 @@ func parseControl(args []string) (*controlFlags, error) {
 	f.StringVar(&o.controllerName, "controller-name", "fairway.dev/gateway-controller", "the `controller` that GatewayClasses of ours name")
 	f.StringVar(&o.trustDomain, "trust-domain", "cluster.local", "the trust `domain` of identities")
 	f.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "the DNS `domain` of the cluster")
+	f.StringVar(&o.rootNamespace, "root-namespace", "istio-system", "the `namespace` with the mesh's own objects, for Istio's API: MeshConfig (ConfigMap istio), and rules that hold everywhere")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "a kubeconfig `file`, outside of a cluster")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "what is logged: debug, info, warn or error")
 	if err := parse(f, args); err != nil {

@@ -24,6 +24,7 @@ import (
 	"fairway.dev/discovery/trust"
 	"fairway.dev/routing"
 	"fairway.dev/routing/gatewayapi"
+	"fairway.dev/routing/istio"
 	"fairway.dev/tlsmgr/identity"
 )
 
@@ -91,6 +92,7 @@ func (r *replica) readCluster(config *rest.Config) error {
 		return err
 	}
 	r.translator = gatewayapi.New(r.source, gatewayapi.Options{ControllerName: r.options.controllerName, Isolated: true})
+	istio.Join(r.translator, istio.Options{RootNamespace: r.options.rootNamespace, ClusterDomain: r.options.clusterDomain})
 	return nil
 }
 
