@@ -36,6 +36,10 @@ type ClientOptions struct {
 	// PingTimeout is how long the answer may take. If zero, 10 seconds.
 	PingTimeout time.Duration
 
+	// PingAlways asks after each PingAfter of silence, while no streams are open
+	// too: for backends that are known to allow it.
+	PingAlways bool
+
 	// Limits bound what the backend may do. If nil, the zero Limits hold.
 	Limits *Limits
 }

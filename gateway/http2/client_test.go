@@ -476,3 +476,21 @@ func TestPingsMayBeOff(t *testing.T) {
 	p.ask(message.Request{}, true)
 	p.want("HEADERS 3 :method=GET :scheme=http :authority=backend :path=/ END")
 }
+
+// ConnectionKeepalive: after each interval of silence, and with no streams too.
+func TestPingsMayBeAlways(t *testing.T) {
+	const ask = `PING "anybody?"`
+	p := backend(t, ClientOptions{PingAfter: 30 * time.Second, PingTimeout: 5 * time.Second, PingAlways: true}).greet()
+	for range 10 {
+		p.loop.Advance(29 * time.Second)
+		p.want()
+		p.loop.Advance(time.Second)
+		p.want(ask)
+		p.WritePing(true, [8]byte{'a', 'n', 'y', 'b', 'o', 'd', 'y', '?'})
+		p.send()
+	}
+	p.loop.Advance(30 * time.Second)
+	p.want(ask)
+	p.loop.Advance(5 * time.Second)
+	p.want("closed")
+}

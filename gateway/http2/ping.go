@@ -36,6 +36,9 @@ func (p *pinger) begin(c *Client) {
 	p.c = c
 	p.timer.Fire = p.fire
 	p.heard, p.wait = c.loop.Now(), c.pingAfter()
+	if c.opts.PingAlways && p.wait > 0 {
+		c.loop.Arm(&p.timer, p.wait)
+	}
 }
 
 // hear notes that bytes came.
@@ -44,7 +47,7 @@ func (p *pinger) hear() { p.heard, p.pending = p.c.loop.Now(), false }
 // opened hears of a new stream. One that follows a long silence asks at once,
 // so that it need not wait long on a connection that is dead.
 func (p *pinger) opened() {
-	if p.wait < 0 || p.pending {
+	if p.wait < 0 || p.pending || p.c.opts.PingAlways {
 		return
 	}
 	silent, after := p.c.loop.Now().Sub(p.heard), p.c.pingAfter()
@@ -59,7 +62,9 @@ func (p *pinger) opened() {
 func (p *pinger) ask() {
 	p.c.writePing(0, pingPayload)
 	p.pending = true
-	p.wait = min(p.wait*pingBackoff, longestPing)
+	if !p.c.opts.PingAlways {
+		p.wait = min(p.wait*pingBackoff, longestPing)
+	}
 	p.c.traffic = false
 	p.c.loop.Arm(&p.timer, p.c.pingTimeout())
 }
@@ -75,7 +80,7 @@ func (p *pinger) fire() {
 		c.leave()
 		return
 	}
-	if c.closed || c.streams.n == 0 {
+	if c.closed || c.streams.n == 0 && !c.opts.PingAlways {
 		return
 	}
 	if c.traffic {

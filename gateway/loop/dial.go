@@ -25,6 +25,15 @@ type Opening struct {
 	// It is short, and does not change.
 	First []byte
 	TLS   *tls.Config // nil: plain
+	// KeepAlive has the kernel ask whether a silent peer is there; nil: it does not.
+	KeepAlive *KeepAlive
+}
+
+// KeepAlive is how the kernel asks (RFC 9293 section 3.8.4). What is 0 is as
+// the system has it; times are rounded up to seconds.
+type KeepAlive struct {
+	Probes         int           // without an answer, that end the connection
+	Idle, Interval time.Duration // before the first, and between them
 }
 
 // Dial connects to addr, and opens the connection as said, within timeout.
@@ -54,6 +63,7 @@ func (d *dial) start() error {
 		return fmt.Errorf("open a socket: %w", err)
 	}
 	unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	d.how.KeepAlive.set(fd)
 	if err := unix.Connect(fd, sa); err != nil && !errors.Is(err, unix.EINPROGRESS) {
 		unix.Close(fd)
 		return err
@@ -68,6 +78,24 @@ func (d *dial) start() error {
 	d.loop.Arm(&s.timer, d.timeout)
 	return nil
 }
+
+// set asks for k on a socket. Where the system does not do as it is asked the
+// connection is as good without.
+func (k *KeepAlive) set(fd int) {
+	if k == nil {
+		return
+	}
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	for option, n := range map[int]int{
+		unix.TCP_KEEPCNT: k.Probes, unix.TCP_KEEPIDLE: seconds(k.Idle), unix.TCP_KEEPINTVL: seconds(k.Interval),
+	} {
+		if n > 0 {
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, option, n)
+		}
+	}
+}
+
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // finishConnect is called on the first event of a connecting socket. A server
 // that speaks first may have spoken already: no other event will tell of that.

@@ -4,9 +4,11 @@ import (
 	"fairway.dev/gateway/http1"
 	"fairway.dev/gateway/http2"
 	"fairway.dev/gateway/message"
+	"fairway.dev/routing"
 )
 
-// ClientEvents are what a pool hears of a connection that it made.
+// ClientEvents are what a pool hears of a connection that it made, and how that
+// is to behave.
 type ClientEvents struct {
 	// Free tells that Client.Free has grown, from 0 or from more.
 	Free func()
@@ -14,17 +16,30 @@ type ClientEvents struct {
 	// It is called once and is the last call, and never comes from inside a
 	// call made on the Client.
 	Closed func(err error)
+	// HTTP2 is for connections that speak that.
+	HTTP2 HTTP2Settings
+}
+
+// HTTP2Settings are a cluster's for HTTP/2. What is zero is up to the codec.
+type HTTP2Settings struct {
+	Streams int           // at once
+	Ping    *routing.Ping // asks whether a silent peer is there
 }
 
 // newClient puts the codec for proto on conn.
 func (o *Options) newClient(conn Conn, proto message.Proto, ev ClientEvents) message.Client {
 	i := conn.Loop().Index()
 	if proto == message.HTTP2 {
-		c := http2.NewClient(conn, http2.ClientOptions{
-			OnFree:   func(*http2.Client) { ev.Free() },
-			OnClosed: func(_ *http2.Client, err error) { ev.Closed(err) },
-			Limits:   onLoop(o.HTTP2, i),
-		})
+		options := http2.ClientOptions{
+			OnFree:     func(*http2.Client) { ev.Free() },
+			OnClosed:   func(_ *http2.Client, err error) { ev.Closed(err) },
+			Limits:     onLoop(o.HTTP2, i),
+			MaxStreams: ev.HTTP2.Streams,
+		}
+		if ping := ev.HTTP2.Ping; ping != nil {
+			options.PingAfter, options.PingTimeout, options.PingAlways = ping.Interval, ping.Timeout, true
+		}
+		c := http2.NewClient(conn, options)
 		conn.Handle(c)
 		return c
 	}

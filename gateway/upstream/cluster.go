@@ -17,6 +17,7 @@ type Cluster struct {
 	name routing.ClusterName
 	view atomic.Pointer[view] // stored under Set.mu
 
+	places   places        // of connections to all endpoints
 	ejecting sync.Mutex    // so that no two ejections pass MaxPercent together
 	tide     atomic.Uint64 // rises whenever the health of an endpoint has changed
 

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"fairway.dev/gateway/loop"
 	"fairway.dev/routing"
 )
 
@@ -30,9 +31,13 @@ type config struct {
 	requests, pending      int64 // in the cluster
 	retries                int64 // the same
 	connections            int64 // to each endpoint
+	allConnections         int64 // to all of them
 	requestsOnConn         int64
 	connectTimeout         time.Duration
 	idleTimeout, slowStart time.Duration
+	connectionAge          time.Duration // 0: any
+	keepAlive              *loop.KeepAlive
+	http2                  HTTP2Settings
 	ejection               routing.Ejection
 	outliers               *outliers // nil: ejection holds
 }
@@ -44,6 +49,10 @@ func newConfig(c *routing.Cluster, w *way, b *budget) *config {
 		pending:        limit(c.Limits.Pending, defaultPending),
 		retries:        limit(c.Limits.Retries, unlimited),
 		connections:    limit(c.Limits.Connections, unlimited),
+		allConnections: limit(c.Limits.AllConnections, unlimited),
+		connectionAge:  c.ConnectionAge,
+		keepAlive:      newKeepAlive(c.KeepAlive),
+		http2:          HTTP2Settings{Streams: streams(c.Limits.Streams), Ping: c.Ping},
 		requestsOnConn: limit(c.Limits.RequestsOnConn, unlimited),
 		connectTimeout: positive(c.ConnectTimeout, defaultConnectTimeout),
 		idleTimeout:    positive(c.IdleTimeout, defaultIdleTimeout),
@@ -56,6 +65,22 @@ func newConfig(c *routing.Cluster, w *way, b *budget) *config {
 			MaxPercent:  positive(c.Ejection.MaxPercent, defaultMaxEjected),
 		},
 	}
+}
+
+// streams resolves Limits.Streams for the codec, to which 0 is a default of its
+// own: with none, only the peer bounds them.
+func streams(n int) int {
+	if n < 0 {
+		return math.MaxInt32
+	}
+	return n
+}
+
+func newKeepAlive(k *routing.KeepAlive) *loop.KeepAlive {
+	if k == nil {
+		return nil
+	}
+	return &loop.KeepAlive{Probes: k.Probes, Idle: k.Idle, Interval: k.Interval}
 }
 
 // limit resolves one of routing.Limits: 0 is the default, negative is none.

@@ -104,6 +104,7 @@ type fakeDial struct {
 	addr      netip.AddrPort
 	config    *tls.Config
 	first     string
+	keepAlive *loop.KeepAlive
 	timeout   time.Duration
 	at        time.Time
 	conn      *loop.PipeConn // nil while there is none
@@ -113,7 +114,7 @@ type fakeDial struct {
 
 func (s *stage) dial(l *loop.Loop, addr netip.AddrPort, how loop.Opening, timeout time.Duration,
 	done func(Conn, string, error)) func() {
-	d := &fakeDial{loop: l, addr: addr, config: how.TLS, first: string(how.First), timeout: timeout, at: l.Now()}
+	d := &fakeDial{loop: l, addr: addr, config: how.TLS, first: string(how.First), keepAlive: how.KeepAlive, timeout: timeout, at: l.Now()}
 	s.dials = append(s.dials, d)
 	d.end = func() {
 		if d.cancelled {

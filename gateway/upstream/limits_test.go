@@ -231,3 +231,66 @@ func TestRetriesLimit(t *testing.T) {
 		t.Error("a cluster without the limit says that it has one")
 	}
 }
+
+// connectionPool.tcp.maxConnections is of the cluster, not of an endpoint.
+func TestAllConnectionsLimit(t *testing.T) {
+	s := newStage(t, 2)
+	c := s.cluster(routing.Cluster{Limits: routing.Limits{AllConnections: 2, Pending: 1}}, 1, 2, 3)
+	a := s.connect(c, s.loops[0], s.endpoint(c, 1))
+	s.settle()
+	b := s.connect(c, s.loops[1], s.endpoint(c, 2))
+	s.settle()
+	x := s.connect(c, s.loops[0], s.endpoint(c, 3))
+	y := s.connect(c, s.loops[0], s.endpoint(c, 1))
+	s.settle()
+	if a.client == nil || b.client == nil || x.heard != 0 || len(s.dials) != 2 {
+		t.Fatalf("%d connections, the third try heard %d times; want 2, 0", len(s.dials), x.heard)
+	}
+	if !errors.Is(y.err, ErrOverflow) || s.overflow[LimitPending] != 1 || s.overflow[LimitConnections] != 1 {
+		t.Errorf("the fourth: %v, counted %v; want ErrOverflow: only one may wait", y.err, s.overflow)
+	}
+	b.client.end() // of another endpoint and loop
+	s.settle()
+	if x.client == nil || !b.client.closed {
+		t.Error("an idle connection to another endpoint was not given up for one that waits")
+	}
+	if n := c.places.taken.Load(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
+	}
+	a.client.end()
+	x.client.end()
+	s.run(2 * time.Minute)
+	if n := c.places.taken.Load(); n != 0 {
+		t.Errorf("%d connections after the idle timeout, want 0", n)
+	}
+}
+
+// Both limits at once: who gets a place of one may have to wait for the other.
+func TestAllConnectionsLimitAndThatOfEndpoints(t *testing.T) {
+	s := newStage(t, 3)
+	c := s.cluster(routing.Cluster{Limits: routing.Limits{AllConnections: 2, Connections: 1}}, 1, 2)
+	tries := []*try{
+		s.connect(c, s.loops[0], s.endpoint(c, 1)), s.connect(c, s.loops[1], s.endpoint(c, 2)),
+		s.connect(c, s.loops[2], s.endpoint(c, 1)), s.connect(c, s.loops[2], s.endpoint(c, 2)),
+		s.connect(c, s.loops[1], s.endpoint(c, 1)), s.connect(c, s.loops[0], s.endpoint(c, 2)),
+	}
+	for range tries { // each that has a connection is done, and the next has one
+		s.settle()
+		if n := c.places.taken.Load(); n > 2 {
+			t.Fatalf("%d connections, want 2 at most", n)
+		}
+		for _, x := range tries {
+			if x.client != nil && x.heard == 1 {
+				x.heard++
+				x.client.end()
+				break
+			}
+		}
+	}
+	s.settle()
+	for i, x := range tries {
+		if x.client == nil {
+			t.Errorf("try %d has no connection: %v", i, x.err)
+		}
+	}
+}

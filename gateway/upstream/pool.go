@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
@@ -30,7 +31,7 @@ type pool struct {
 	patience loop.Timer // of the first in the queue
 	serving  bool       // serveNow is deferred
 	serveNow func()     // serve, made a value once
-	starving bool       // in the queue of endpoint.places
+	starving *places    // in whose queue it is, or nil
 	kept     int        // exchanges since another pool began to starve
 }
 
@@ -85,9 +86,10 @@ type conn struct {
 	pool    *pool
 	client  message.Client
 	idle    loop.Timer
-	served  int64 // requests
-	listed  bool  // in pool.free
-	retired bool  // takes no more requests
+	served  int64   // requests
+	dies    instant // when it is to be retired
+	listed  bool    // in pool.free
+	retired bool    // takes no more requests
 	ended   bool
 }
 
@@ -98,10 +100,14 @@ func (p *pool) take() *conn {
 		p.free[n-1] = nil
 		p.free = p.free[:n-1]
 		cn.listed = false
-		if cn.client.Free() > 0 {
+		switch {
+		case cn.old():
+			p.retire(cn)
+		case cn.client.Free() > 0:
 			return cn
+		default:
+			p.loop.Disarm(&cn.idle)
 		}
-		p.loop.Disarm(&cn.idle)
 	}
 	return nil
 }
@@ -130,7 +136,7 @@ func (p *pool) list(cn *conn) {
 	}
 	cn.listed = true
 	p.free = append(p.free, cn)
-	p.loop.Arm(&cn.idle, p.idleTimeout())
+	cn.rest()
 }
 
 func (p *pool) unlist(cn *conn) {
@@ -148,12 +154,12 @@ func (cn *conn) freed() {
 	if cn.retired || cn.ended {
 		return
 	}
-	if p.owes() {
+	if p.owes() || cn.old() {
 		p.retire(cn)
 		return
 	}
 	if cn.listed {
-		p.loop.Arm(&cn.idle, p.idleTimeout())
+		cn.rest()
 	}
 	p.list(cn)
 	if p.waiting > 0 && !p.serving {
@@ -189,6 +195,18 @@ func (p *pool) retire(cn *conn) {
 	cn.retired = true
 	p.unlist(cn)
 	cn.client.Drain()
+}
+
+// old reports whether the connection has reached the age to retire at.
+func (cn *conn) old() bool { return cn.dies != forever && cn.dies <= cn.pool.now() }
+
+// rest begins a time in which the connection may be idle.
+func (cn *conn) rest() {
+	d := cn.pool.idleTimeout()
+	if cn.dies != forever {
+		d = min(d, max(time.Duration(cn.dies-cn.pool.now()), 0))
+	}
+	cn.pool.loop.Arm(&cn.idle, d)
 }
 
 // rested tells that for the idle timeout no exchange has begun or ended on
@@ -264,9 +282,13 @@ func (d *dial) done(c Conn, alpn string, err error) {
 
 // add takes a new connection in.
 func (p *pool) add(c Conn, proto message.Proto) {
-	cn := &conn{pool: p}
+	cfg := p.config()
+	cn := &conn{pool: p, dies: forever}
+	if cfg.connectionAge > 0 {
+		cn.dies = p.now() + instant(cfg.connectionAge)
+	}
 	cn.idle.Fire = cn.rested
-	cn.client = p.endpoint.cluster.set.o.NewClient(c, proto, ClientEvents{Free: cn.freed, Closed: cn.closed})
+	cn.client = p.endpoint.cluster.set.o.NewClient(c, proto, ClientEvents{Free: cn.freed, Closed: cn.closed, HTTP2: cfg.http2})
 	p.conns = append(p.conns, cn)
 	p.room = max(1, cn.client.Free())
 	p.list(cn)

@@ -401,3 +401,40 @@ func TestUpgradesAndTheRestShareTheLimit(t *testing.T) {
 		t.Error("the upgrade did not get the place of an idle connection")
 	}
 }
+
+// maxConnectionDuration.
+func TestConnectionRetiresAtItsAge(t *testing.T) {
+	s := newStage(t, 1)
+	c := s.cluster(routing.Cluster{ConnectionAge: 10 * time.Second, IdleTimeout: time.Minute, Protocol: routing.UpstreamHTTP2}, 1)
+	busy := s.get(c, s.loops[0])
+	s.run(9 * time.Second)
+	if x := s.get(c, s.loops[0]); x.client != busy.client {
+		t.Fatal("a connection was not used though it is young")
+	}
+	s.run(2 * time.Second)
+	next := s.get(c, s.loops[0])
+	if next.client == busy.client || !busy.client.draining || busy.client.closed {
+		t.Error("an old connection: want it to finish what it carries, and to take no more")
+	}
+	next.client.end()
+	s.run(11 * time.Second)
+	if !next.client.closed {
+		t.Error("an old connection that is idle is open")
+	}
+}
+
+func TestConnectionIsOpenedAsTheClusterSays(t *testing.T) {
+	s := newStage(t, 1)
+	ping := &routing.Ping{Interval: time.Minute, Timeout: time.Second}
+	c := s.cluster(routing.Cluster{
+		Protocol: routing.UpstreamHTTP2, Ping: ping, Limits: routing.Limits{Streams: 7},
+		KeepAlive: &routing.KeepAlive{Probes: 3, Idle: time.Hour},
+	}, 1)
+	x := s.get(c, s.loops[0])
+	if got := x.client.ev.HTTP2; got != (HTTP2Settings{Streams: 7, Ping: ping}) {
+		t.Errorf("HTTP/2: %+v, want 7 streams and its ping", got)
+	}
+	if got := s.dials[0].keepAlive; got == nil || *got != (loop.KeepAlive{Probes: 3, Idle: time.Hour}) {
+		t.Errorf("keep-alive: %+v, want that of the cluster", got)
+	}
+}

@@ -51,7 +51,7 @@ func (p *pool) forgetIfEmpty() {
 
 // opening says how the pool's connections begin.
 func (p *pool) opening() loop.Opening {
-	return loop.Opening{First: p.way.header(p.client), TLS: p.tls}
+	return loop.Opening{First: p.way.header(p.client), TLS: p.tls, KeepAlive: p.config().keepAlive}
 }
 
 // header returns what a connection for a client begins with. One of our own,

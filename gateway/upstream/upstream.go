@@ -60,6 +60,9 @@
 //	requests under way in a cluster      16384, then ErrOverflow
 //	tries that wait for a connection     16384, then ErrOverflow
 //	connections to an endpoint           none: requests bound them
+//	connections to all endpoints         none
+//	age of a connection                  any
+//	streams at once on a connection      100, or fewer if the peer says so
 //	requests on a connection             none
 //	retries under way in a cluster       none here: see package proxy
 //	time to connect, and to wait         5 s, then ErrTimeout
