@@ -147,7 +147,7 @@ type Limits struct {
 	Connections    int // to each endpoint
 	AllConnections int // to all endpoints together (tcp.maxConnections of Istio)
 	Retries        int // active in the cluster; 0: RetryBudget's matter
-	Streams        int // at once on an HTTP/2 connection; 0: the peer's own
+	Streams        int // at once on an HTTP/2 connection; 0: 100, and never more than the peer allows
 	Requests       int // active in the cluster
 	Pending        int // that wait for a connection
 	RequestsOnConn int // before a connection is retired
