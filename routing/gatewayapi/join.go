@@ -128,10 +128,3 @@ func TLSPolicyOf(r *dialect.Reading, ns, service string) string {
 	}
 	return ""
 }
-
-// KeyPair returns the certificate of a Secret of type kubernetes.io/tls, or why
-// it cannot be used.
-func KeyPair(r *dialect.Reading, ns, name string) (certificate routing.CertificateName, problem string) {
-	pair := r.Value(cellID{Kind: keyPairCell, NS: ns, Name: name}).(keyPair)
-	return pair.name, pair.problem
-}

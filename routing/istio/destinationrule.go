@@ -22,7 +22,7 @@ type rule struct {
 	selector map[string]string // labels of gateway pods; nil: all
 	policy   *policy           // nil: nothing
 	subsets  []subset
-	findings []finding
+	found    complaints
 }
 
 // A subset is some of the endpoints of a host.
@@ -30,12 +30,6 @@ type subset struct {
 	name   string
 	labels map[string]string // none: all endpoints
 	policy *policy           // nil: nothing besides the rule's
-}
-
-// A finding is a Problem before it has an object.
-type finding struct {
-	level                       routing.Level
-	field, reason, message, fix string
 }
 
 // rule reads a DestinationRule, and puts it among those for its host.
@@ -49,7 +43,7 @@ func (j *joint) rule(r *reading) dialect.Outcome {
 	v := &rule{name: o.Name, host: j.fullName(spec.Host, o.Namespace)}
 	if err := checkHostPattern(v.host); err != nil {
 		p.refuse("spec.host", reasonInvalidHost, "%v", err)
-		return dialect.Outcome{Value: &rule{name: o.Name, findings: p.findings}}
+		return dialect.Outcome{Value: &rule{name: o.Name, found: p.found}}
 	}
 	v.policy = p.policy("spec.trafficPolicy", spec.TrafficPolicy)
 	for i, s := range spec.Subsets {
@@ -59,7 +53,7 @@ func (j *joint) rule(r *reading) dialect.Outcome {
 			p.refuse(field+".name", reasonInvalidSubset, "subset %q: want a name of letters, digits and '-'", name)
 			continue
 		case slices.ContainsFunc(v.subsets, func(t subset) bool { return t.name == name }):
-			p.find(routing.Warning, field+".name", reasonDuplicateSubset, "give it another name",
+			p.find(routing.Warning, field+".name", reasonDuplicateName, "give it another name",
 				"subset %s is there already: the first one counts", name)
 			continue
 		}
@@ -73,7 +67,7 @@ func (j *joint) rule(r *reading) dialect.Outcome {
 			v.selector = map[string]string{}
 		}
 	}
-	v.findings = p.findings
+	v.found = p.found
 	c := claim{selects: v.selector != nil, created: birth(o), ns: o.Namespace, name: o.Name, host: v.host, exportTo: exportTo}
 	bag := dialect.ID{Kind: rulesOf, NS: o.Namespace, Name: v.host}
 	if strings.HasPrefix(v.host, "*") {
@@ -248,7 +242,7 @@ func (r *reading) selectsClient(c claim, client string) bool {
 		return false
 	}
 	for name := range r.Bag(dialect.ID{Kind: podsIn, NS: client}) {
-		labels, _ := r.Value(dialect.ID{Kind: fleetCell, NS: client, Name: name.(string)}).(map[string]string)
+		labels, _ := r.Value(dialect.ID{Kind: fleetLabelsCell, NS: client, Name: name.(string)}).(map[string]string)
 		if within(v.selector, labels) {
 			return true
 		}

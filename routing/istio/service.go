@@ -74,15 +74,14 @@ const (
 
 // What objects ask for.
 const (
-	ruleCell             = dialect.Parsed + serviceKinds + iota // DestinationRule
-	entryCell                                                   // ServiceEntry
-	workloadCell                                                // WorkloadEntry
-	podCell                                                     // Pod: its labels
-	fleetCell                                                   // Gateway of Gateway API: the labels of its pods
-	clientCredentialCell                                        // a Secret that credentialName stands for
-	hostCell                                                    // who stands for a host, as a client sees it
-	shapeCell                                                   // of a host: the DestinationRules that count for a client
-	selectionCell                                               // of a ServiceEntry: the workloads that its selector picks
+	ruleCell        = dialect.Parsed + serviceKinds + iota // DestinationRule
+	entryCell                                              // ServiceEntry
+	workloadCell                                           // WorkloadEntry
+	podCell                                                // Pod: its labels
+	fleetLabelsCell                                        // Gateway of Gateway API: the labels of its pods
+	hostCell                                               // who stands for a host, as a client sees it
+	shapeCell                                              // of a host: the DestinationRules that count for a client
+	selectionCell                                          // of a ServiceEntry: the workloads that its selector picks
 )
 
 // What can be sent to.
@@ -101,21 +100,20 @@ const (
 
 func (j *joint) joinServices(s *dialect.Sheet) {
 	for kind, formula := range map[dialect.Kind]func(*reading) dialect.Outcome{
-		ruleCell:             j.rule,
-		entryCell:            j.entry,
-		workloadCell:         j.workload,
-		podCell:              j.pod,
-		fleetCell:            j.fleetLabels,
-		clientCredentialCell: j.clientCredential,
-		hostCell:             j.host,
-		shapeCell:            j.shape,
-		selectionCell:        j.selection,
-		entryEndpointsCell:   j.entryEndpoints,
-		entryClusterCell:     j.entryCluster,
-		destinationCell:      j.destination,
-		ruleStateCell:        j.ruleState,
-		entryStateCell:       j.entryState,
-		workloadStateCell:    j.workloadState,
+		ruleCell:           j.rule,
+		entryCell:          j.entry,
+		workloadCell:       j.workload,
+		podCell:            j.pod,
+		fleetLabelsCell:    j.fleetLabels,
+		hostCell:           j.host,
+		shapeCell:          j.shape,
+		selectionCell:      j.selection,
+		entryEndpointsCell: j.entryEndpoints,
+		entryClusterCell:   j.entryCluster,
+		destinationCell:    j.destination,
+		ruleStateCell:      j.ruleState,
+		entryStateCell:     j.entryState,
+		workloadStateCell:  j.workloadState,
 	} {
 		j.define(s, kind, formula)
 	}
@@ -123,7 +121,7 @@ func (j *joint) joinServices(s *dialect.Sheet) {
 		KindDestinationRule: {ruleCell, ruleStateCell},
 		KindServiceEntry:    {entryCell, entryStateCell},
 		KindWorkloadEntry:   {workloadCell, workloadStateCell},
-		"Gateway":           {fleetCell},
+		"Gateway":           {fleetLabelsCell},
 	} {
 		s.Plant(kind, func(k routing.ObjectKey) []dialect.ID {
 			ids := make([]dialect.ID, len(cells))

@@ -126,4 +126,3 @@ func checkSenderGrowth(t *testing.T, w dialecttest.World, keys []routing.ObjectK
 		t.Errorf("of nothing there are %d cells, %v, and\n%s", len(cells), cells, r.Dump())
 	}
 }
-

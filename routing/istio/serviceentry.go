@@ -17,9 +17,7 @@ import (
 // Reasons for what is odd about a ServiceEntry or a WorkloadEntry.
 const (
 	reasonConflictingHost = "ConflictingHost" // another object stands for the host
-	reasonInvalidAddress  = "InvalidAddress"  // of an endpoint, which is left out
 	reasonNoEndpoints     = "NoEndpoints"     // nothing to send to
-	reasonPortProtocol    = "PortProtocol"    // a port's name, number and protocol do not agree
 )
 
 // An entry is what a ServiceEntry asks for.
@@ -31,7 +29,7 @@ type entry struct {
 	endpoints  []workload
 	selector   map[string]string // nil: no workloadSelector
 	sans       []string
-	findings   []finding
+	found      complaints
 }
 
 // An entryPort is a port of a ServiceEntry.
@@ -67,9 +65,9 @@ func (j *joint) entry(r *reading) dialect.Outcome {
 	p.entryPorts(v, spec.Ports)
 	p.entryEndpoints(v, spec)
 	if len(spec.Addresses) > 0 {
-		p.find(routing.Info, "spec.addresses", reasonNoEffect, "", "gateways choose by host and by listener: addresses are of clients that are captured")
+		p.find(routing.Info, "spec.addresses", reasonIneffectiveField, "", "gateways choose by host and by listener: addresses are of clients that are captured")
 	}
-	v.findings = p.findings
+	v.found = p.found
 	return out
 }
 
@@ -87,28 +85,32 @@ func (p *policyParser) entryPorts(v *entry, ports []*networking.ServicePort) {
 		number, target := port.GetNumber(), port.GetTargetPort()
 		switch {
 		case number < 1 || number > 65535 || target > 65535:
-			p.refuse(at+".number", reasonInvalidValue, "port %d, targetPort %d: want 1-65535", number, target)
+			p.refuse(at+".number", reasonInvalidPort, "port %d, targetPort %d: want 1-65535", number, target)
 			continue
 		case slices.ContainsFunc(v.ports, func(q entryPort) bool { return q.number == number }):
-			p.refuse(at+".number", reasonInvalidValue, "port %d is there already: the first one counts", number)
+			p.refuse(at, reasonDuplicateName, "port %d is there already: the first one counts", number)
 			continue
 		}
 		out := entryPort{number, target, port.Name, strings.ToUpper(port.Protocol)}
+		if out.protocol == "UDP" {
+			p.find(routing.Info, at+".protocol", reasonUnsupportedField, "", "UDP: no route of the dialect sends datagrams")
+			continue
+		}
 		if out.protocol == "" {
 			out.protocol = "TCP"
 		}
 		if protocols[out.protocol] == "" {
-			p.refuse(at+".protocol", reasonInvalidValue, "%s: want HTTP, HTTPS, GRPC, HTTP2, MONGO, TCP or TLS; it is taken for TCP", port.Protocol)
+			p.refuse(at+".protocol", reasonInvalidProtocol, "%s: want HTTP, HTTPS, GRPC, HTTP2, MONGO, TCP or TLS; it is taken for TCP", port.Protocol)
 			out.protocol = "TCP"
 		}
 		hint, _, _ := strings.Cut(strings.ToUpper(port.Name), "-")
 		if hint != out.protocol && protocols[hint] != "" && !(hint == "GRPC" && out.protocol == "GRPC-WEB") {
-			p.find(routing.Warning, at+".name", reasonPortProtocol, "name the port as its protocol is", "port %s has protocol %s, which counts", port.Name, out.protocol)
+			p.find(routing.Warning, at+".name", reasonPortName, "name the port as its protocol is", "port %s has protocol %s, which counts", port.Name, out.protocol)
 		}
 		v.ports = append(v.ports, out)
 	}
 	if len(v.ports) == 0 {
-		p.find(routing.Warning, "spec.ports", reasonNoEndpoints, "name a port", "without ports nothing can be sent to the hosts")
+		p.find(routing.Warning, "spec.ports", reasonMissingField, "name a port", "without ports nothing can be sent to the hosts")
 	}
 }
 
@@ -155,12 +157,12 @@ func (p *policyParser) resolution(v *entry, spec *networking.ServiceEntry) {
 			v.endpoints = v.endpoints[:1]
 		}
 	case networking.ServiceEntry_NONE:
-		p.find(routing.Info, "spec.resolution", reasonNoEffect, "use resolution DNS, or DYNAMIC_DNS for hosts with '*'",
+		p.find(routing.Info, "spec.resolution", reasonIneffectiveField, "use resolution DNS, or DYNAMIC_DNS for hosts with '*'",
 			"NONE: what comes to a gateway was sent to the gateway's own address: it goes where DNS says that the host is")
 		fallthrough
 	case networking.ServiceEntry_DYNAMIC_DNS:
 		if len(spec.Endpoints) > 0 || v.selector != nil {
-			p.find(routing.Warning, "spec.endpoints", reasonNoEffect, "use resolution STATIC or DNS", "resolution %s: endpoints do not count", v.resolution)
+			p.find(routing.Warning, "spec.endpoints", reasonIneffectiveField, "use resolution STATIC or DNS", "resolution %s: endpoints do not count", v.resolution)
 		}
 	default:
 		p.refuse("spec.resolution", reasonInvalidValue, "%d: want STATIC, DNS, DNS_ROUND_ROBIN, DYNAMIC_DNS or NONE", v.resolution)

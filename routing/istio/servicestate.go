@@ -18,17 +18,12 @@ import (
 const (
 	reasonDuplicateRule = "DuplicateRule" // an older DestinationRule of the namespace has the host
 	reasonSubsetEmpty   = "SubsetEmpty"   // no endpoint has the labels
+	reasonPlainText     = "PlainTextToTLS" // requests for a port of HTTPS that nobody adds TLS to
 	reasonOverridden    = "Overridden"    // what the Service's author says comes first
 )
 
 func newReport(kind string, o metav1.Object) *dialect.Report {
 	return &dialect.Report{Object: routing.ObjectKey{Kind: kind, Namespace: o.GetNamespace(), Name: o.GetName()}}
-}
-
-func addFindings(report *dialect.Report, list []finding) {
-	for _, f := range list {
-		report.Find(f.level, f.field, f.reason, f.message, f.fix)
-	}
 }
 
 // ruleState reports a DestinationRule.
@@ -40,16 +35,16 @@ func (j *joint) ruleState(r *reading) dialect.Outcome {
 	}
 	report := newReport(KindDestinationRule, o)
 	if v.host == "" {
-		addFindings(report, v.findings)
+		v.found.report(report)
 		report.Conditions = accepted(o.Generation, fmt.Sprintf("host %q: want the name of a host", o.Spec.Host))
 		return dialect.Outcome{Report: report}
 	}
-	p := &policyParser{findings: slices.Clone(v.findings)}
+	p := &policyParser{found: slices.Clone(v.found)}
 	r.checkRivals(p, v)
 	if !isWild(v.host) {
 		r.checkRuleHost(p, v)
 	}
-	addFindings(report, p.findings)
+	p.found.report(report)
 	report.Conditions = accepted(o.Generation, "")
 	return dialect.Outcome{Report: report}
 }
@@ -140,7 +135,7 @@ func (r *reading) checkReach(p *policyParser, svc service) {
 		return
 	}
 	if len(r.Bag(dialect.ID{Kind: podsIn, NS: r.ID.NS})) == 0 {
-		p.find(routing.Info, "metadata.namespace", reasonNoEffect, "move it to namespace "+svc.ns,
+		p.find(routing.Info, "metadata.namespace", reasonIneffectiveField, "move it to namespace "+svc.ns,
 			"a rule for a host of namespace %s counts for gateways of its own namespace alone, and there are none", svc.ns)
 	}
 }
@@ -210,7 +205,7 @@ func (j *joint) entryState(r *reading) dialect.Outcome {
 		return dialect.Outcome{Gone: true}
 	}
 	report := newReport(KindServiceEntry, o)
-	p := &policyParser{findings: slices.Clone(v.findings)}
+	p := &policyParser{found: slices.Clone(v.found)}
 	for i, host := range v.hosts {
 		r.checkEntryHost(p, fmt.Sprintf("spec.hosts[%d]", i), v, host)
 	}
@@ -218,7 +213,7 @@ func (j *joint) entryState(r *reading) dialect.Outcome {
 		p.find(routing.Warning, "spec.workloadSelector", reasonNoEndpoints, "check the labels; a pod is found by a Service that picks it",
 			"picks no WorkloadEntry and no pod of namespace %s", r.ID.NS)
 	}
-	addFindings(report, p.findings)
+	p.found.report(report)
 	invalid := ""
 	if len(v.hosts) == 0 {
 		invalid = "no host that is valid"
@@ -258,7 +253,7 @@ func (r *reading) checkOrigination(p *policyParser, v *entry, host string) {
 		}
 		q := r.shapeOf(everybody, host, r.ID.NS).effective(target{port: int(port.number)})
 		if q == nil || q.tls == nil {
-			p.find(routing.Info, fmt.Sprintf("spec.ports[%d].protocol", i), reasonPortProtocol, "add a DestinationRule with tls.mode SIMPLE, if http routes send to it",
+			p.find(routing.Info, fmt.Sprintf("spec.ports[%d].protocol", i), reasonPlainText, "add a DestinationRule with tls.mode SIMPLE, if http routes send to it",
 				"HTTPS: http routes send to port %d of %s without TLS unless a DestinationRule adds it", port.number, host)
 		}
 	}

@@ -12,13 +12,12 @@ import (
 
 // Reasons for what is odd about a DestinationRule. They are never reworded.
 const (
-	reasonInvalidHost      = "InvalidHost"
 	reasonInvalidSubset    = "InvalidSubset"
-	reasonInvalidValue     = "InvalidValue"     // a setting that is left out
-	reasonDuplicateSubset  = "DuplicateSubset"  // of one name, in a rule or two
-	reasonDeprecatedField  = "DeprecatedField"  // is honoured, unless it says otherwise
-	reasonNotSupported     = "NotSupported"     // a setting that gateways do not honour
-	reasonNoEffect         = "NoEffect"         // a setting that nothing comes of as the others are
+	reasonDuplicateSubset  = "DuplicateSubset" // an older rule has one of the name
+	reasonInvalidDuration  = "InvalidDuration"
+	reasonInvalidPercent   = "InvalidPercentage"
+	reasonInvalidStatus    = "InvalidStatus"
+	reasonInvalidWeight    = "InvalidWeight"
 	reasonMeshTLS          = "MeshTLS"          // mTLS of the mesh, which comes with waypoints
 	reasonFilesNotAllowed  = "FilesNotAllowed"  // the gateway has no such files
 	reasonCredentialByUser = "CredentialByUser" // a Secret that each gateway has its own of
@@ -84,10 +83,10 @@ func (p *policy) under(sub *policy, port int) *policy {
 // A policyParser reads TrafficPolicies, and notes what is wrong with them. What
 // is not valid is left out, and the rest holds; but TLS that cannot be had as
 // it is asked for closes its clusters.
-type policyParser struct{ findings []finding }
+type policyParser struct{ found complaints }
 
 func (p *policyParser) find(level routing.Level, field, reason, fix, format string, args ...any) {
-	p.findings = append(p.findings, finding{level, field, reason, fmt.Sprintf(format, args...), fix})
+	p.found.add(complaint{level, field, reason, fmt.Sprintf(format, args...), fix})
 }
 
 // refuse notes a part that is not in force.
@@ -111,7 +110,7 @@ func (p *policyParser) policy(field string, t *networking.TrafficPolicy) *policy
 		p.refuse(field+".proxyProtocol.version", reasonInvalidValue, "version %d: want V1 or V2", v.Version)
 	}
 	if t.Tunnel != nil {
-		p.find(routing.Error, field+".tunnel", reasonNotSupported, "send to the proxy's host, or leave the tunnel to an egress gateway that has it",
+		p.find(routing.Error, field+".tunnel", reasonUnsupportedField, "send to the proxy's host, or leave the tunnel to an egress gateway that has it",
 			"gateways do not tunnel streams through another proxy: they are sent as they are")
 	}
 	for i, s := range t.PortLevelSettings {
@@ -119,9 +118,9 @@ func (p *policyParser) policy(field string, t *networking.TrafficPolicy) *policy
 		port := int(s.GetPort().GetNumber())
 		switch {
 		case port < 1 || port > 65535:
-			p.refuse(at+".port.number", reasonInvalidValue, "port %d: want 1-65535", port)
+			p.refuse(at+".port.number", reasonInvalidPort, "port %d: want 1-65535", port)
 		case out.ports[port] != nil:
-			p.find(routing.Warning, at+".port.number", reasonNoEffect, "make one of them", "port %d is there already: the first one counts", port)
+			p.find(routing.Warning, at+".port.number", reasonDuplicateName, "make one of them", "port %d is there already: the first one counts", port)
 		default:
 			if out.ports == nil {
 				out.ports = map[int]*policy{}
@@ -154,7 +153,7 @@ func (p *policyParser) duration(field string, d *durationpb.Duration) time.Durat
 	case d == nil:
 		return 0
 	case d.CheckValid() != nil || d.AsDuration() < time.Millisecond:
-		p.refuse(field, reasonInvalidValue, "duration %s: want at least 1ms", d.AsDuration())
+		p.refuse(field, reasonInvalidDuration, "duration %s: want at least 1ms", d.AsDuration())
 		return 0
 	}
 	return d.AsDuration()
@@ -172,7 +171,7 @@ func (p *policyParser) number(field string, n int32) int {
 // percent reads one of 0 to 100.
 func (p *policyParser) percent(field string, n int32) int {
 	if n < 0 || n > 100 {
-		p.refuse(field, reasonInvalidValue, "%d %%: want 0-100", n)
+		p.refuse(field, reasonInvalidPercent, "%d %%: want 0-100", n)
 		return 0
 	}
 	return int(n)
@@ -197,7 +196,7 @@ func (p *policyParser) outliers(field string, o *networking.OutlierDetection) *r
 	if n := o.ConsecutiveLocalOriginFailures; n != nil && n.Value > 0 {
 		out.ConsecutiveLocal = int(n.Value)
 		if !out.Split {
-			p.find(routing.Warning, field+".consecutiveLocalOriginFailures", reasonNoEffect, "set splitExternalLocalOriginErrors",
+			p.find(routing.Warning, field+".consecutiveLocalOriginFailures", reasonIneffectiveField, "set splitExternalLocalOriginErrors",
 				"counts only with splitExternalLocalOriginErrors")
 		}
 	}
@@ -207,7 +206,7 @@ func (p *policyParser) outliers(field string, o *networking.OutlierDetection) *r
 	}
 	for i, code := range o.OutlierDetectionHttpErrorCodes {
 		if code < 100 || code > 599 {
-			p.refuse(fmt.Sprintf("%s.outlierDetectionHttpErrorCodes[%d]", field, i), reasonInvalidValue, "status %d: want 100-599", code)
+			p.refuse(fmt.Sprintf("%s.outlierDetectionHttpErrorCodes[%d]", field, i), reasonInvalidStatus, "status %d: want 100-599", code)
 			continue
 		}
 		out.Codes = append(out.Codes, int(code))
@@ -232,7 +231,7 @@ func (p *policyParser) retryBudget(field string, b *networking.TrafficPolicy_Ret
 	out := &routing.RetryBudget{Percent: 20, Interval: time.Second, Least: 3, LeastInterval: time.Second}
 	if v := b.Percent; v != nil {
 		if v.Value < 0 || v.Value > 100 {
-			p.refuse(field+".percent", reasonInvalidValue, "%v %%: want 0-100", v.Value)
+			p.refuse(field+".percent", reasonInvalidPercent, "%v %%: want 0-100", v.Value)
 		} else {
 			out.Percent = int(v.Value + 0.5)
 		}
@@ -277,4 +276,11 @@ func set[T comparable](to *T, value T, over bool) {
 }
 
 // meshLocality is what the mesh says of all hosts.
-func (r *reading) meshLocality() localitySetting { return localitySetting{} }
+func (r *reading) meshLocality() localitySetting {
+	l := r.mesh().locality
+	if l == nil {
+		return localitySetting{}
+	}
+	var p policyParser // MeshConfig's own Report says what is wrong with it
+	return *p.locality("", l, true)
+}

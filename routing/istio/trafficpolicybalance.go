@@ -48,7 +48,7 @@ func (p *policyParser) balance(field string, s *networking.LoadBalancerSettings,
 		out.locality = p.locality(field+".localityLbSetting", l, outliers)
 	}
 	if s.ZoneAwareLbSetting != nil {
-		p.find(routing.Warning, field+".zoneAwareLbSetting", reasonNotSupported,
+		p.find(routing.Warning, field+".zoneAwareLbSetting", reasonUnsupportedField,
 			"use localityLbSetting, or trafficDistribution of the Service", "is not honoured: endpoints are balanced as without")
 	}
 	p.warmup(field, s, out)
@@ -68,7 +68,7 @@ func (p *policyParser) simple(field string, kind networking.LoadBalancerSettings
 	case networking.LoadBalancerSettings_ROUND_ROBIN:
 		return routing.RoundRobin
 	case networking.LoadBalancerSettings_PASSTHROUGH:
-		p.find(routing.Error, field, reasonNotSupported, "leave it out, or name endpoints in a ServiceEntry",
+		p.find(routing.Error, field, reasonUnsupportedField, "leave it out, or name endpoints in a ServiceEntry",
 			"PASSTHROUGH: what comes to a gateway was sent to the gateway's own address, so endpoints are balanced as without")
 	default:
 		p.refuse(field, reasonInvalidValue, "%s: want ROUND_ROBIN, LEAST_REQUEST or RANDOM", kind)
@@ -150,7 +150,7 @@ func (p *policyParser) cookie(field string, c *networking.LoadBalancerSettings_C
 	b.HashOn = "cookie:" + c.Name
 	if c.Ttl == nil {
 		if c.Path != "" || len(c.Attributes) > 0 {
-			p.find(routing.Warning, field, reasonNoEffect, "set ttl, 0s for a session's cookie", "without a ttl no cookie is given out, and path and attributes are of that")
+			p.find(routing.Warning, field, reasonIneffectiveField, "set ttl, 0s for a session's cookie", "without a ttl no cookie is given out, and path and attributes are of that")
 		}
 		return true
 	}
@@ -196,7 +196,7 @@ func (p *policyParser) locality(field string, l *networking.LocalityLoadBalancer
 		return out
 	}
 	if (len(l.Failover) > 0 || len(l.FailoverPriority) > 0) && !outliers {
-		p.find(routing.Warning, field, reasonNoEffect, "add outlierDetection", "without outlierDetection no endpoint is ever found unhealthy, and failover has no effect")
+		p.find(routing.Warning, field, reasonIneffectiveField, "add outlierDetection", "without outlierDetection no endpoint is ever found unhealthy, and failover has no effect")
 	}
 	for i, f := range l.Failover {
 		if f.From == "" || f.To == "" || f.From == f.To || strings.ContainsAny(f.From+f.To, "*/") {
@@ -250,11 +250,11 @@ func (p *policyParser) warmup(field string, s *networking.LoadBalancerSettings, 
 	if w := s.Warmup; w != nil {
 		out.slowStart = p.duration(field+".warmup.duration", w.Duration)
 		if w.Duration == nil {
-			p.refuse(field+".warmup.duration", reasonInvalidValue, "want a duration")
+			p.refuse(field+".warmup.duration", reasonMissingField, "want a duration")
 		}
 		if m := w.MinimumPercent; m != nil {
 			if out.least = m.Value; m.Value < 0 || m.Value > 100 {
-				p.refuse(field+".warmup.minimumPercent", reasonInvalidValue, "%v %%: want 0-100", m.Value)
+				p.refuse(field+".warmup.minimumPercent", reasonInvalidPercent, "%v %%: want 0-100", m.Value)
 				out.least = 0
 			}
 		}
@@ -268,7 +268,7 @@ func (p *policyParser) warmup(field string, s *networking.LoadBalancerSettings, 
 	switch out.balance.Kind {
 	case routing.Random, routing.RingHash, routing.Maglev:
 		if out.slowStart > 0 {
-			p.find(routing.Warning, field+".warmup", reasonNoEffect, "use LEAST_REQUEST or ROUND_ROBIN", "has no effect with %s", out.balance.Kind)
+			p.find(routing.Warning, field+".warmup", reasonIneffectiveField, "use LEAST_REQUEST or ROUND_ROBIN", "has no effect with %s", out.balance.Kind)
 		}
 	}
 }

@@ -59,13 +59,13 @@ func (p *policyParser) http(out *pool, field string, h *networking.ConnectionPoo
 	out.httpIdle = p.idle(field+".idleTimeout", h.IdleTimeout)
 	out.upgrade, out.asClient = h.H2UpgradePolicy, h.UseClientProtocol
 	if out.asClient && out.upgrade == networking.ConnectionPoolSettings_HTTPSettings_UPGRADE {
-		p.find(routing.Warning, field+".h2UpgradePolicy", reasonNoEffect, "choose one of them", "useClientProtocol comes first: connections have the client's version")
+		p.find(routing.Warning, field+".h2UpgradePolicy", reasonIneffectiveField, "choose one of them", "useClientProtocol comes first: connections have the client's version")
 	}
 	k := h.Http2KeepAlive
 	switch {
 	case k == nil:
 	case k.Interval == nil || k.Timeout == nil:
-		p.refuse(field+".http2KeepAlive", reasonInvalidValue, "want an interval and a timeout")
+		p.refuse(field+".http2KeepAlive", reasonMissingField, "want an interval and a timeout")
 	default:
 		ping := routing.Ping{
 			Interval: p.duration(field+".http2KeepAlive.interval", k.Interval),

@@ -61,7 +61,7 @@ func (p *policyParser) tls(field string, t *networking.ClientTLSSettings) *clien
 		}
 	}
 	if out.insecure && len(out.sans) > 0 {
-		p.find(routing.Warning, field+".insecureSkipVerify", reasonNoEffect, "leave it out, or subjectAltNames", "no name is checked, those of subjectAltNames neither")
+		p.find(routing.Warning, field+".insecureSkipVerify", reasonIneffectiveField, "leave it out, or subjectAltNames", "no name is checked, those of subjectAltNames neither")
 	}
 	return out
 }
@@ -126,7 +126,7 @@ func (r *reading) tlsFor(s *shape, t target, sans []string) (tlsWord, error) {
 	if t.client == everybody {
 		return tlsWord{}, fmt.Errorf("credentialName %s: it is in the namespace of the gateway pods that send, and all gateways share this cluster", want.credential)
 	}
-	c, err := r.credential(t.client, want.credential, want.mutual)
+	c, err := r.clientCredential(t.client, want.credential, want.mutual)
 	if err != nil {
 		return tlsWord{}, err
 	}

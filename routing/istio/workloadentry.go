@@ -32,8 +32,8 @@ type workload struct {
 // A workloadEntry is what a WorkloadEntry asks for.
 type workloadEntry struct {
 	workload
-	usable   bool
-	findings []finding
+	usable bool
+	found  complaints
 }
 
 // workload reads a WorkloadEntry, and puts it among those of its namespace.
@@ -53,7 +53,7 @@ func (j *joint) workload(r *reading) dialect.Outcome {
 	v.workload, v.usable = p.workload("spec", &o.Spec, labels)
 	v.name = o.Name
 	v.sick = isSick(o)
-	v.findings = p.findings
+	v.found = p.found
 	out := dialect.Outcome{Value: v}
 	if v.usable {
 		out.Gifts = []dialect.Gift{{To: dialect.ID{Kind: workloadsIn, NS: r.ID.NS}, Item: r.ID.Name}}
@@ -82,12 +82,12 @@ func (p *policyParser) workload(field string, e *networking.WorkloadEntry, label
 	w := workload{ports: maps.Clone(e.Ports), labels: maps.Clone(labels), locality: e.Locality, weight: e.Weight}
 	for name, port := range w.ports {
 		if port < 1 || port > 65535 {
-			p.refuse(field+".ports["+name+"]", reasonInvalidValue, "port %d: want 1-65535", port)
+			p.refuse(field+".ports["+name+"]", reasonInvalidPort, "port %d: want 1-65535", port)
 			delete(w.ports, name)
 		}
 	}
 	if e.Network != "" {
-		p.find(routing.Info, field+".network", reasonNoEffect, "", "gateways reach all networks directly: %s is not told apart", e.Network)
+		p.find(routing.Info, field+".network", reasonIneffectiveField, "", "gateways reach all networks directly: %s is not told apart", e.Network)
 	}
 	addr, err := netip.ParseAddr(e.Address)
 	host := strings.ToLower(strings.TrimSuffix(e.Address, "."))
@@ -125,7 +125,7 @@ func (w *workload) endpoint(port uint32, places places) routing.Endpoint {
 	}
 	e.Addr = addrPort(w.addr, port)
 	if w.host != "" {
-		e.Addr, e.Host = addrPort(netip.IPv6Unspecified(), port), w.host
+		e.Addr, e.Host = addrPort(netip.IPv4Unspecified(), port), w.host
 	}
 	e.Weight = w.weight
 	if e.Workload == "" {
@@ -176,7 +176,7 @@ func (j *joint) workloadState(r *reading) dialect.Outcome {
 		return dialect.Outcome{Gone: true}
 	}
 	report := newReport(KindWorkloadEntry, o)
-	addFindings(report, v.findings)
+	v.found.report(report)
 	invalid := ""
 	if !v.usable {
 		invalid = fmt.Sprintf("address %q: no gateway can send to it", o.Spec.Address)
