@@ -164,6 +164,7 @@ func (e *exchange) endWithHead(resp *message.Response) {
 // respond begins to pass the response of t on.
 func (e *exchange) respond(t *try, resp *message.Response, last bool) {
 	e.headSent, e.replayable = true, false
+	e.endRetry()
 	e.rec.Status = resp.Status
 	e.noteGRPC(resp.Fields)
 	e.dress(resp)
@@ -200,6 +201,9 @@ func (e *exchange) dress(resp *message.Response) {
 	}
 	if e.rule.session != nil {
 		e.remember(e.rule.session, resp)
+	}
+	if e.cookie != "" {
+		resp.Fields.Add(message.SetCookie, e.cookie)
 	}
 }
 

@@ -28,7 +28,8 @@ type conn struct {
 	closed bool
 }
 
-func (s *stage) newClient(c upstream.Conn, _ message.Proto, ev upstream.ClientEvents) message.Client {
+func (s *stage) newClient(c upstream.Conn, proto message.Proto, ev upstream.ClientEvents) message.Client {
+	s.spoke = append(s.spoke, proto)
 	for _, x := range s.conns {
 		if x.pipe == c {
 			x.ev = ev

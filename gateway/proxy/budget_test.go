@@ -87,3 +87,35 @@ func TestSpentRetryBudgetKeepsTheConnection(t *testing.T) {
 	}
 	s.want(c, 503, "UO,URX")
 }
+
+// ConnectionPoolSettings.HTTPSettings.maxRetries: retries under way in the
+// cluster. As in Envoy what it keeps from being tried again is UO, not URX.
+func TestLimitOfRetriesUnderWay(t *testing.T) {
+	s := newStage(t, retrying(&routing.Retry{Attempts: 2, Codes: []int{500}}))
+	c := *s.set.Cluster("a").Spec()
+	c.Limits.Retries = 1
+	s.set.Put(&c)
+	first, second := s.get("/"), s.get("/")
+	s.call(0).reply(500, "first")
+	s.call(1).reply(500, "second") // while the first one's retry waits
+	if second.body != "second" {
+		t.Errorf("over the limit the client got %q, want what the backend said", second.body)
+	}
+	s.pass(time.Second)
+	s.call(2).reply(500, "")
+	s.pass(time.Second)
+	s.call(3).head(200, false) // its response begins: the retry is over
+	third := s.get("/")
+	s.call(4).reply(500, "")
+	s.pass(time.Second)
+	s.call(5).reply(200, "third")
+	s.call(3).end()
+	if first.resp.Status != 200 || third.body != "third" {
+		t.Errorf("the first got %d, the third %q, want both tried again", first.resp.Status, third.body)
+	}
+	for i, want := range []string{"UO", "", ""} {
+		if r := s.records()[i]; r.Flags != want {
+			t.Errorf("record %d has flags %q, want %q", i, r.Flags, want)
+		}
+	}
+}

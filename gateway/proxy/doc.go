@@ -143,8 +143,10 @@
 //
 // A cluster with a RetryBudget has that in place of the fifth: it holds over
 // all routes and loops, and a retry that it does not let through is answered
-// with 503, whatever the last response was. Either way the retry counts as
-// limit "retries" in fairway_limits_total.
+// with 503, whatever the last response was. One with Limits.Retries has as many
+// exchanges that are retrying, until their responses begin; the others get their
+// last response, with UO. Either way the retry counts as limit "retries" in
+// fairway_limits_total.
 //
 // # Faults
 //
@@ -185,6 +187,11 @@
 // SessionKey, so every gateway reads it, also after a restart, and it is worth
 // nothing elsewhere. It has precedence over weights, even a weight of 0. Where
 // its endpoint is gone the session moves, and the client is told.
+//
+// # Hash cookies
+//
+// A client without the cookie that its cluster hashes is given one with the
+// first response of an endpoint: of the one that its next requests will find.
 //
 // # Mirrors
 //

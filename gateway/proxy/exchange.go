@@ -54,9 +54,11 @@ type life struct {
 	last     *upstream.Endpoint
 	want     upstream.Want
 	tried    [8]*upstream.Endpoint
-	token    token // of the session
+	token    token  // of the session
+	cookie   string // that the cluster gives the client, as Set-Cookie has it
 	retries  int
 	retrying bool // counted in the share's use
+	limited  bool // counted in the cluster's limit of retries
 	broke    bool // another try is wanted, and the cluster's retry budget is spent
 
 	preflight bool // of CORS: answered here
@@ -250,12 +252,24 @@ func (e *exchange) forward() {
 	e.begun = true
 	s.uses[e.on.index].active++
 	s.cluster.CountRequest(e.on.loop)
-	e.want.Hash, e.want.HasHash = s.cluster.Hash(e.req, e.peer)
+	e.hash()
 	e.replayable = e.rule.retry.attempts > 0 && !e.faulted
 	if len(s.mirrors) > 0 {
 		e.startMirrors()
 	}
 	e.startTry()
+}
+
+// hash finds out where consistent hashing has the request. A client without the
+// cookie that is hashed is given one.
+func (e *exchange) hash() {
+	c := e.share.cluster
+	if e.want.Hash, e.want.HasHash = c.Hash(e.req, e.peer); e.want.HasHash {
+		return
+	}
+	if hash, cookie := c.GiveCookie(e.on.loop); cookie != "" {
+		e.want.Hash, e.want.HasHash, e.cookie = hash, true, cookie
+	}
 }
 
 // Data takes body bytes from the client.
@@ -436,6 +450,7 @@ func (e *exchange) conclude() {
 		if e.retrying {
 			u.retrying--
 		}
+		e.endRetry()
 		e.share.cluster.End()
 	}
 }

@@ -95,7 +95,7 @@ func (l *local) startMirror(c *upstream.Cluster, e *exchange) *mirror {
 		return m
 	}
 	m.ep = ep
-	m.wait.Client = e.peer
+	m.wait.Client, m.wait.Proto = e.peer, m.req.Proto
 	c.Connect(l.loop, ep, &m.wait)
 	return m
 }

@@ -246,3 +246,48 @@ func TestMirrorsOfRuleAndBackend(t *testing.T) {
 	}
 	s.pass(time.Second)
 }
+
+// HTTPSettings.useClientProtocol: also what is copied is sent as it came.
+func TestBackendsAreSpokenToAsTheClientSpeaks(t *testing.T) {
+	for _, proto := range []message.Proto{message.HTTP11, message.HTTP2} {
+		a := to("a")
+		a.Mirrors = []routing.Mirror{{Cluster: "b", Numerator: 1_000_000, Denominator: 1_000_000}}
+		s := newStage(t, a)
+		for _, name := range []routing.ClusterName{"a", "b"} {
+			c := *s.set.Cluster(name).Spec()
+			c.Protocol = routing.UpstreamClient
+			s.set.Put(&c)
+		}
+		c := s.request("GET", "/")
+		c.req.Proto = proto
+		c.send()
+		if len(s.spoke) != 2 || s.spoke[0] != proto || s.spoke[1] != proto {
+			t.Errorf("a client of %v: backends are spoken to in %v", proto, s.spoke)
+		}
+		for _, b := range s.calls {
+			b.reply(200, "")
+		}
+	}
+}
+
+// HTTPMirrorPolicy.percentage: shares as small as a millionth.
+func TestMirrorOfASmallShare(t *testing.T) {
+	const n = 10_000
+	a := to("a")
+	a.Mirrors = []routing.Mirror{{Cluster: "b", Numerator: 2_500, Denominator: 1_000_000}}
+	s := newStage(t, a)
+	copies := 0
+	for range n {
+		s.get("/")
+		for _, b := range s.calls {
+			if b.port == 11 {
+				copies++
+			}
+			b.reply(200, "")
+		}
+		s.calls = nil
+	}
+	if copies < 3 || copies > 80 { // 25 are to be expected
+		t.Errorf("%d of %d requests are mirrored, want about a quarter of a percent", copies, n)
+	}
+}

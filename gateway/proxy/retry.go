@@ -268,8 +268,11 @@ func (e *exchange) again(cause telemetry.RetryCause, soon bool) bool {
 	if p.attempts == 0 || !e.replayable {
 		return false
 	}
-	if e.retries >= p.attempts || !e.spend() {
+	if e.retries >= p.attempts {
 		e.rec.Flags |= telemetry.UpstreamRetryLimit
+		return false
+	}
+	if !e.spend() {
 		return false
 	}
 	e.retries++
@@ -306,25 +309,50 @@ const (
 	minRetries = 3 // or so many
 )
 
-// spend counts a retry against the budget: the cluster's own, or where it has
-// none the one that each share has on each loop.
+// spend counts a retry against the budget: the cluster's own, else its limit of
+// retries under way, and where it has neither the budget that each share has on
+// each loop. It says in the record what does not let the retry through.
 func (e *exchange) spend() bool {
-	if ok, budgeted := e.share.cluster.SpendRetry(e.on.loop); budgeted {
+	c := e.share.cluster
+	if ok, budgeted := c.SpendRetry(e.on.loop); budgeted {
 		if !ok {
 			e.broke = true
+			e.rec.Flags |= telemetry.UpstreamRetryLimit
 			e.on.proxy.o.Metrics.Limits.Add(e.on.index, telemetry.LimitRetries, 1)
 		}
 		return ok
+	}
+	if c.LimitsRetries() {
+		return e.beginRetry()
 	}
 	u := &e.share.uses[e.on.index]
 	if e.retrying {
 		return true
 	}
 	if u.retrying >= max(minRetries, u.active/retryShare) {
+		e.rec.Flags |= telemetry.UpstreamRetryLimit
 		e.on.proxy.o.Metrics.Limits.Add(e.on.index, telemetry.LimitRetries, 1)
 		return false
 	}
 	u.retrying++
 	e.retrying = true
 	return true
+}
+
+// beginRetry counts the exchange against the cluster's limit of retries, until
+// its response begins.
+func (e *exchange) beginRetry() bool {
+	if !e.limited && !e.share.cluster.BeginRetry() {
+		e.rec.Flags |= telemetry.UpstreamOverflow
+		return false
+	}
+	e.limited = true
+	return true
+}
+
+func (e *exchange) endRetry() {
+	if e.limited {
+		e.limited = false
+		e.share.cluster.EndRetry()
+	}
 }

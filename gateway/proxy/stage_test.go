@@ -44,6 +44,7 @@ type stage struct {
 	room  int              // exchanges on a connection
 	tls   bool             // of clients
 	conns []*conn
+	spoke []message.Proto // on connections
 	calls []*call // in the order of Open
 }
 
