@@ -32,6 +32,7 @@ const (
 	routesAt                                // the listeners of a holder, as often as a route is attached
 	setsOf                                  // of a Gateway: what its ListenerSets let it count
 	usersOf                                 // the Gateways that send requests to a Service
+	routesOn                                // of a listener: the routes on a host (see TellRoutes)
 	slicesIn                                // the EndpointSlices of a namespace that are of Services
 )
 

@@ -173,6 +173,7 @@ func (b *routeBuilder) attach(p *parent, e *entry, accepted bool) {
 	if !slices.Contains(open, e.section) {
 		return
 	}
+	b.tellHosts(e)
 	v := variant{passthrough: e.passes}
 	if len(b.rulesAt(e.passes).secure) > 0 {
 		v.client = b.r.Value(p.gateway.cell(identityCell, "")).(identity).certificate

@@ -63,10 +63,11 @@ func (o Options) controllerName() gatewayv1.GatewayController {
 // A Translator turns objects into parts of a Spec, and does again only what a
 // change touches. It belongs to one goroutine at a time.
 type Translator struct {
-	opts   Options
-	sheet  *dialect.Sheet
-	rivals rivals
-	shaper Shaper
+	opts        Options
+	sheet       *dialect.Sheet
+	rivals      rivals
+	shaper      Shaper
+	tellsRoutes bool // see TellRoutes
 }
 
 // New returns a Translator that has translated nothing yet.
