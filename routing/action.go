@@ -9,10 +9,11 @@ import (
 
 // An actionCheck makes an Action that can work of what is asked for.
 type actionCheck struct {
-	rule     *Rule
-	clusters func(ClusterName) bool // reports whether a cluster is in force
-	problems []*Problem
-	closed   bool // the rule as a whole
+	rule      *Rule
+	clusters  func(ClusterName) *Cluster // returns one that is in force, or nil
+	unbounded bool                       // the route is for any host
+	problems  []*Problem
+	closed    bool // the rule as a whole
 }
 
 func (k *actionCheck) report(o Origin, reason Reason, err error) {
@@ -38,6 +39,7 @@ func (k *actionCheck) run() *Action {
 	a.Request = k.headers(a.Request)
 	a.Response = k.headers(a.Response)
 	k.filters(a.Redirect, a.Rewrite, a.CORS)
+	k.close(checkFault(a.Fault))
 	k.close(checkRetry(a.Retry))
 	k.close(checkSession(a.Session))
 	k.close(k.auth(a.Auth))
@@ -62,7 +64,28 @@ func checkDecision(a *Action) error {
 	if a.Status != 0 && (a.Status < 200 || a.Status > 599) {
 		return fmt.Errorf("status %d: want 200-599", a.Status)
 	}
+	if a.Status == 0 && a.Body != "" {
+		return fmt.Errorf("a body without a status: want both")
+	}
+	if len(a.Body) > maxBody {
+		return fmt.Errorf("a body of %d bytes: want at most %d", len(a.Body), maxBody)
+	}
 	return nil
+}
+
+// maxBody is the length of the longest body that the gateway answers with
+// itself, in bytes: Istio's.
+const maxBody = 1 << 20
+
+// cluster says why nothing can be sent to a cluster.
+func (k *actionCheck) cluster(name ClusterName) (Reason, error) {
+	switch c := k.clusters(name); {
+	case c == nil:
+		return BackendNotFound, fmt.Errorf("no cluster %q", name)
+	case c.Resolve == ResolveHost && k.unbounded:
+		return UnboundedHost, fmt.Errorf(`cluster %q is whatever host a request names, and the route is for "*": want hosts that are bounded`, name)
+	}
+	return "", nil
 }
 
 func totalWeight(backends []Backend) (sum uint64) {
@@ -81,24 +104,26 @@ func (k *actionCheck) backend(b *Backend) {
 	switch {
 	case b.Status != 0 && (b.Status < 200 || b.Status > 599):
 		k.close(fmt.Errorf("status %d of a share: want 200-599", b.Status))
-	case b.Status == 0 && b.Redirect == nil && !k.clusters(b.Cluster):
-		b.Status, b.Reason = http.StatusInternalServerError, BackendNotFound
-		k.report(b.Origin, BackendNotFound, fmt.Errorf("no cluster %q", b.Cluster))
+	case b.Status == 0 && b.Redirect == nil:
+		if reason, err := k.cluster(b.Cluster); err != nil {
+			b.Status, b.Reason = http.StatusInternalServerError, reason
+			k.report(b.Origin, reason, err)
+		}
 	}
 }
 
 // mirrors leaves those out that cannot work: nobody waits for their answer.
 func (k *actionCheck) mirrors(list []Mirror) []Mirror {
 	return slices.DeleteFunc(slices.Clone(list), func(m Mirror) bool {
-		switch {
-		case m.Denominator == 0 || m.Numerator > m.Denominator:
+		if m.Denominator == 0 || m.Numerator > m.Denominator {
 			k.report(m.Origin, InvalidAction, fmt.Errorf("mirror of %d/%d: want a share from 0 to 1", m.Numerator, m.Denominator))
-		case !k.clusters(m.Cluster):
-			k.report(m.Origin, BackendNotFound, fmt.Errorf("no cluster %q to mirror to", m.Cluster))
-		default:
-			return false
+			return true
 		}
-		return true
+		reason, err := k.cluster(m.Cluster)
+		if err != nil {
+			k.report(m.Origin, reason, wrap("mirror", err))
+		}
+		return err != nil
 	})
 }
 
@@ -135,41 +160,17 @@ func (k *actionCheck) redirect(r *Redirect) error {
 	default:
 		return fmt.Errorf("redirect with status %d: want 301, 302, 303, 307 or 308", r.Status)
 	}
+	switch r.PortFrom {
+	case RedirectPortByRule, RedirectPortAuthority, RedirectPortScheme, RedirectPortListener:
+	default:
+		return fmt.Errorf("redirect to the port of %q: want %q, %q or %q", r.PortFrom, RedirectPortAuthority, RedirectPortScheme, RedirectPortListener)
+	}
 	if r.Host != "" {
 		if err := checkHost(r.Host); err != nil {
 			return wrap("redirect", err)
 		}
 	}
 	return wrap("redirect", k.pathEdit(r.Path))
-}
-
-// pathEdit checks that there is one edit, and a prefix for a prefix edit.
-func (k *actionCheck) pathEdit(e PathEdit) error {
-	if e.Full != nil && e.Prefix != nil {
-		return fmt.Errorf("a full path and a prefix: want one")
-	}
-	if e.Full != nil {
-		return checkPathText(*e.Full)
-	}
-	if e.Prefix == nil {
-		return nil
-	}
-	for i := range k.rule.Matches {
-		if k.rule.Matches[i].Path.Kind != PathPrefix {
-			return fmt.Errorf("a prefix to replace where match %d is not by prefix", i)
-		}
-	}
-	return checkPathText(*e.Prefix)
-}
-
-// checkPathText says whether text may stand in a request line as a path.
-func checkPathText(text string) error {
-	for i := range len(text) {
-		if c := text[i]; c <= ' ' || c >= 0x7f || c == '?' || c == '#' {
-			return fmt.Errorf("path %q: character %q", text, c)
-		}
-	}
-	return nil
 }
 
 // checkAuthority says whether text may stand in a Host field.
@@ -180,6 +181,12 @@ func checkAuthority(text string) error {
 		}
 	}
 	return nil
+}
+
+// retryConditions are all that RetryOn may be.
+var retryConditions = []RetryOn{
+	RetryOn5xx, RetryOnGatewayError, RetryOnReset, RetryOnResetBefore, RetryOnConnectFailure, RetryOnRefusedStream,
+	RetryOnRetriable4xx, RetryOnCodes, RetryOnCancelled, RetryOnDeadlineExceeded, RetryOnInternal, RetryOnExhausted, RetryOnUnavailable,
 }
 
 func checkRetry(r *Retry) error {
@@ -193,6 +200,31 @@ func checkRetry(r *Retry) error {
 		if code < 100 || code > 599 {
 			return fmt.Errorf("retry on status %d: want 100-599", code)
 		}
+	}
+	for _, on := range r.On {
+		if !slices.Contains(retryConditions, on) {
+			return fmt.Errorf("retry on %q: want one of %q", on, retryConditions)
+		}
+	}
+	return nil
+}
+
+// checkFault takes the statuses that Envoy aborts with.
+func checkFault(f *Fault) error {
+	switch {
+	case f == nil:
+		return nil
+	case f.Delay < 0:
+		return fmt.Errorf("fault: delay of %s: want no negative time", f.Delay)
+	case f.DelayShare.Numerator > f.DelayShare.Denominator || f.AbortShare.Numerator > f.AbortShare.Denominator:
+		return fmt.Errorf("fault: delay of %d/%d, abort of %d/%d: want shares from 0 to 1",
+			f.DelayShare.Numerator, f.DelayShare.Denominator, f.AbortShare.Numerator, f.AbortShare.Denominator)
+	case f.Status != 0 && f.GRPC != 0:
+		return fmt.Errorf("fault: status %d and grpc-status %d: want one", f.Status, f.GRPC)
+	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
+		return fmt.Errorf("fault: status %d: want 200-599", f.Status)
+	case f.GRPC < 0 || f.GRPC > 16:
+		return fmt.Errorf("fault: grpc-status %d: want 0-16", f.GRPC)
 	}
 	return nil
 }
@@ -217,11 +249,13 @@ func checkSession(s *Session) error {
 
 // auth says why a request cannot be asked about. Then none may pass.
 func (k *actionCheck) auth(a *ExternalAuth) error {
-	switch {
-	case a == nil:
+	if a == nil {
 		return nil
-	case !k.clusters(a.Cluster):
-		return fmt.Errorf("no cluster %q to ask who may pass", a.Cluster)
+	}
+	if _, err := k.cluster(a.Cluster); err != nil {
+		return wrap("ask who may pass", err)
+	}
+	switch {
 	case a.MaxBody < 0 || a.MaxBody > 1<<16:
 		return fmt.Errorf("a body of %d bytes to ask with: want up to %d", a.MaxBody, 1<<16)
 	case a.Path != "" && a.Path[0] != '/':
@@ -250,6 +284,14 @@ func checkCORS(c *CORS) error {
 			if !isToken(name) { // "*" is one
 				return fmt.Errorf("name %q: want a token", name)
 			}
+		}
+	}
+	for _, m := range c.AllowOriginTexts {
+		if m.Kind != TextPrefix && m.Kind != TextRegex {
+			return fmt.Errorf("origin %s %q: want a prefix or a regular expression", m.Kind, m.Value)
+		}
+		if _, err := compileText(m.Kind, m.Value); err != nil {
+			return fmt.Errorf("origin %q: %w", m.Value, err)
 		}
 	}
 	if c.MaxAge < 0 {

@@ -196,7 +196,7 @@ type HTTPCheck struct {
 	Method   string // empty: GET
 	Host     string // empty: the cluster's Service
 	Path     string
-	Header   []Header
+	Header   []Header      `dump:"names"`
 	Statuses []StatusRange // none: 200-299
 }
 

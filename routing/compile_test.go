@@ -36,37 +36,58 @@ func text(s string) *string { return &s }
 // Law 1: half of an action may be worse than none.
 func TestInvalidActionClosesItsRule(t *testing.T) {
 	tests := map[string]Action{
-		"2 of status, redirect":              {Status: 404, Redirect: &Redirect{Status: 301}},
-		"status 99":                          {Status: 99},
-		"status 1 of a share":                {Backends: []Backend{{Cluster: "b", Weight: 1, Status: 1}}},
-		`redirect to scheme "ftp"`:           {Redirect: &Redirect{Scheme: "ftp", Status: 301}},
-		"redirect with status 200":           {Redirect: &Redirect{Status: 200}},
-		`redirect: host "a b"`:               {Redirect: &Redirect{Host: "a b", Status: 301}},
-		"rewrite: a full path and a prefix":  {Rewrite: &Rewrite{Path: PathEdit{Full: text("/"), Prefix: text("/")}}},
-		`rewrite: path "/a?b"`:               {Rewrite: &Rewrite{Path: PathEdit{Full: text("/a?b")}}},
-		`rewrite: path "/a\r\nx: y"`:         {Rewrite: &Rewrite{Path: PathEdit{Prefix: text("/a\r\nx: y")}}},
-		`rewrite: host "a/b"`:                {Rewrite: &Rewrite{Host: "a/b"}},
-		`header "a b": want a token`:         {Request: HeaderChange{Set: []Header{{"a b", ""}}}},
-		`header "": want a token`:            {Response: HeaderChange{Remove: []string{""}}},
-		`header "a": a value of more than`:   {Response: HeaderChange{Add: []Header{{"a", "b\r\nc: d"}}}},
-		"retry -1 times":                     {Retry: &Retry{Attempts: -1}},
-		"retry on status 600":                {Retry: &Retry{Codes: []int{503, 600}}},
-		`session name "a;b"`:                 {Session: &Session{Name: "a;b"}},
-		"session for -1s":                    {Session: &Session{Name: "a", Absolute: -time.Second}},
-		`session path "/;x"`:                 {Session: &Session{Name: "a", Path: "/;x"}},
-		`cors: origin "shop.example.com"`:    {CORS: &CORS{AllowOrigins: []string{"shop.example.com"}}},
-		`cors: name "GET,PUT"`:               {CORS: &CORS{AllowMethods: []string{"GET,PUT"}}},
-		"cors: maximum age -1s":              {CORS: &CORS{MaxAge: -time.Second}},
-		`rewrite: path "/a b"`:               {Backends: []Backend{{Cluster: "b", Weight: 1, Rewrite: &Rewrite{Path: PathEdit{Full: text("/a b")}}}}},
-		"redirect with status 0":             {Backends: []Backend{{Weight: 1, Redirect: &Redirect{}}}},
-		`header "x:y": want a token`:         {Backends: []Backend{{Cluster: "b", Weight: 1, Request: HeaderChange{Remove: []string{"x:y"}}}}},
-		`cors: origin "://"`:                 {Backends: []Backend{{Cluster: "b", Weight: 1, CORS: &CORS{AllowOrigins: []string{"://"}}}}},
-		`no cluster "gone" to ask`:           {Auth: &ExternalAuth{Cluster: "gone"}},
-		"a body of 65537 bytes":              {Auth: &ExternalAuth{Cluster: "b", MaxBody: 65537}},
-		`path "auth" to ask at`:              {Auth: &ExternalAuth{Cluster: "b", Path: "auth"}},
-		`external auth: path "/a?b"`:         {Auth: &ExternalAuth{Cluster: "b", Path: "/a?b"}},
-		`external auth: name "a b"`:          {Auth: &ExternalAuth{Cluster: "b", Request: []string{"a b"}}},
-		`cors: origin "https://a b": want "`: {CORS: &CORS{AllowOrigins: []string{"*", "https://*.example.com", "https://a b"}}},
+		"2 of status, redirect":               {Status: 404, Redirect: &Redirect{Status: 301}},
+		"status 99":                           {Status: 99},
+		"status 1 of a share":                 {Backends: []Backend{{Cluster: "b", Weight: 1, Status: 1}}},
+		`redirect to scheme "ftp"`:            {Redirect: &Redirect{Scheme: "ftp", Status: 301}},
+		"redirect with status 200":            {Redirect: &Redirect{Status: 200}},
+		`redirect: host "a b"`:                {Redirect: &Redirect{Host: "a b", Status: 301}},
+		"rewrite: 2 of a full path, a prefix": {Rewrite: &Rewrite{Path: PathEdit{Full: text("/"), Prefix: text("/")}}},
+		`rewrite: path "/a?b"`:                {Rewrite: &Rewrite{Path: PathEdit{Full: text("/a?b")}}},
+		`rewrite: path "/a\r\nx: y"`:          {Rewrite: &Rewrite{Path: PathEdit{Prefix: text("/a\r\nx: y")}}},
+		`rewrite: host "a/b"`:                 {Rewrite: &Rewrite{Host: "a/b"}},
+		`header "a b": want a token`:          {Request: HeaderChange{Set: []Header{{"a b", ""}}}},
+		`header "": want a token`:             {Response: HeaderChange{Remove: []string{""}}},
+		`header "a": a value of more than`:    {Response: HeaderChange{Add: []Header{{"a", "b\r\nc: d"}}}},
+		"retry -1 times":                      {Retry: &Retry{Attempts: -1}},
+		"retry on status 600":                 {Retry: &Retry{Codes: []int{503, 600}}},
+		`session name "a;b"`:                  {Session: &Session{Name: "a;b"}},
+		"session for -1s":                     {Session: &Session{Name: "a", Absolute: -time.Second}},
+		`session path "/;x"`:                  {Session: &Session{Name: "a", Path: "/;x"}},
+		`cors: origin "shop.example.com"`:     {CORS: &CORS{AllowOrigins: []string{"shop.example.com"}}},
+		`cors: name "GET,PUT"`:                {CORS: &CORS{AllowMethods: []string{"GET,PUT"}}},
+		"cors: maximum age -1s":               {CORS: &CORS{MaxAge: -time.Second}},
+		"a body without a status":             {Body: "gone"},
+		"a body of 1048577 bytes":             {Status: 200, Body: strings.Repeat("a", 1<<20+1)},
+		"fault: delay of -1s":                 {Fault: &Fault{Delay: -1 * time.Second}},
+		"fault: delay of 2/1":                 {Fault: &Fault{DelayShare: Share{2, 1}}},
+		"fault: delay of 0/0, abort of 1/0":   {Fault: &Fault{AbortShare: Share{1, 0}}},
+		"fault: status 503 and grpc":          {Fault: &Fault{Status: 503, GRPC: 14}},
+		"fault: status 199":                   {Fault: &Fault{Status: 199}},
+		"fault: grpc-status 17":               {Fault: &Fault{GRPC: 17}},
+		`retry on "moon"`:                     {Retry: &Retry{On: []RetryOn{RetryOn5xx, "moon"}}},
+		"rewrite: 2 of a full path":           {Rewrite: &Rewrite{Path: PathEdit{Matched: text("/"), Regex: &RegexEdit{Pattern: "a"}}}},
+		`rewrite: path "/a#b"`:                {Rewrite: &Rewrite{Path: PathEdit{Matched: text("/a#b")}}},
+		"rewrite: an empty regular":           {Rewrite: &Rewrite{Path: PathEdit{Regex: &RegexEdit{}}}},
+		"rewrite: error parsing regexp":       {Rewrite: &Rewrite{Path: PathEdit{Regex: &RegexEdit{Pattern: "("}}}},
+		"rewrite: regular expression of":      {Rewrite: &Rewrite{Path: PathEdit{Regex: &RegexEdit{Pattern: "(abcdefgh){1000}"}}}},
+		`rewrite: substitution "\\2": group`:  {Rewrite: &Rewrite{Path: PathEdit{Regex: &RegexEdit{"(a)", `\2`}}}},
+		`rewrite: substitution "a\\": a`:      {Rewrite: &Rewrite{Path: PathEdit{Regex: &RegexEdit{"(a)", `a\`}}}},
+		`rewrite: substitution "\\x": 'x'`:    {Rewrite: &Rewrite{Path: PathEdit{Regex: &RegexEdit{"(a)", `\x`}}}},
+		`rewrite: substitution: path "?"`:     {Rewrite: &Rewrite{Path: PathEdit{Regex: &RegexEdit{"(a)", `\1?`}}}},
+		`redirect to the port of "moon"`:      {Redirect: &Redirect{Status: 301, PortFrom: "moon"}},
+		`cors: origin Exact "a"`:              {CORS: &CORS{AllowOriginTexts: []OriginMatch{{TextExact, "a"}}}},
+		`cors: origin "("`:                    {CORS: &CORS{AllowOriginTexts: []OriginMatch{{TextRegex, "("}}}},
+		`rewrite: path "/a b"`:                {Backends: []Backend{{Cluster: "b", Weight: 1, Rewrite: &Rewrite{Path: PathEdit{Full: text("/a b")}}}}},
+		"redirect with status 0":              {Backends: []Backend{{Weight: 1, Redirect: &Redirect{}}}},
+		`header "x:y": want a token`:          {Backends: []Backend{{Cluster: "b", Weight: 1, Request: HeaderChange{Remove: []string{"x:y"}}}}},
+		`cors: origin "://"`:                  {Backends: []Backend{{Cluster: "b", Weight: 1, CORS: &CORS{AllowOrigins: []string{"://"}}}}},
+		`ask who may pass: no cluster "gone"`: {Auth: &ExternalAuth{Cluster: "gone"}},
+		"a body of 65537 bytes":               {Auth: &ExternalAuth{Cluster: "b", MaxBody: 65537}},
+		`path "auth" to ask at`:               {Auth: &ExternalAuth{Cluster: "b", Path: "auth"}},
+		`external auth: path "/a?b"`:          {Auth: &ExternalAuth{Cluster: "b", Path: "/a?b"}},
+		`external auth: name "a b"`:           {Auth: &ExternalAuth{Cluster: "b", Request: []string{"a b"}}},
+		`cors: origin "https://a b": want "`:  {CORS: &CORS{AllowOrigins: []string{"*", "https://*.example.com", "https://a b"}}},
 	}
 	for want, action := range tests {
 		snap, p := oneProblem(t, withAction(action))
@@ -130,7 +151,7 @@ func TestShareWithoutClusterAnswers500(t *testing.T) {
 // What nobody waits for, and what is not the route's to write, is left out.
 func TestPartsThatAreLeftOut(t *testing.T) {
 	tests := map[string]Action{
-		`no cluster "gone" to mirror to`:  {Mirrors: []Mirror{{Cluster: "gone", Numerator: 1, Denominator: 1}}},
+		`mirror: no cluster "gone"`:       {Mirrors: []Mirror{{Cluster: "gone", Numerator: 1, Denominator: 1}}},
 		"mirror of 2/1":                   {Mirrors: []Mirror{{Cluster: "b", Numerator: 2, Denominator: 1}}},
 		"mirror of 0/0":                   {Backends: []Backend{{Cluster: "b", Weight: 1, Mirrors: []Mirror{{Cluster: "b"}}}}},
 		`edit of header "Content-Length"`: {Request: HeaderChange{Set: []Header{{"Content-Length", "0"}}}},
@@ -187,66 +208,6 @@ func TestRuleWithInvalidMatchIsLeftOut(t *testing.T) {
 		a, b := get("h", "/a"), get("h", "/b")
 		if port := snap.Port(port80); port.Match(&a).Target != nil || port.Match(&b).Target == nil {
 			t.Errorf("%s: want the rule left out, and not the other one", want)
-		}
-	}
-}
-
-func TestInvalidListenersAreLeftOut(t *testing.T) {
-	tests := map[string]Listener{
-		"port 0":                      {Protocol: HTTP},
-		"an empty address":            {Port: 80, Protocol: HTTP, Addresses: make([]netip.Addr, 1)},
-		"protocol HTTPS without TLS":  {Port: 80, Protocol: HTTPS},
-		`protocol "SPDY"`:             {Port: 80, Protocol: "SPDY"},
-		`hostname "*": want none`:     {Port: 80, Protocol: HTTP, Hostname: "*"},
-		`host "Shop": character 'S'`:  {Port: 80, Protocol: HTTP, Hostname: "Shop"},
-		`host "a..b": want labels`:    {Port: 80, Protocol: HTTP, Hostname: "a..b"},
-		"host of 260 bytes":           {Port: 80, Protocol: HTTP, Hostname: strings.Repeat("abcd.", 52)},
-		`host "a.*.b": character '*'`: {Port: 80, Protocol: HTTP, Hostname: "*.a.*.b"},
-		"certificates of clients":     {Port: 80, Protocol: TLS, TLS: &ListenerTLS{Passthrough: true, Client: &ClientValidation{Roots: []byte(testRoots)}}},
-	}
-	for want, l := range tests {
-		s := oneListener(route("r", "h", prefix("/")))
-		l.Name = "ns/gw/http"
-		s.Listeners[l.Name] = &l
-		snap, p := oneProblem(t, s)
-		if !strings.HasPrefix(p.Err.Error(), want) || len(snap.Ports()) != 0 {
-			t.Errorf("problem %s, %d ports; want %s and none", p.Err, len(snap.Ports()), want)
-		}
-	}
-}
-
-// testRoots is a certificate; routing does not care whose.
-const testRoots = `-----BEGIN CERTIFICATE-----
-MIIBVzCB/aADAgECAgEBMAoGCCqGSM49BAMCMBoxGDAWBgNVBAMTD3Jvb3RzIG9m
-IGEgdGVzdDAgFw03MDAxMDEwMDAwMDBaGA8yMTAwMDEwMTAwMDAwMFowGjEYMBYG
-A1UEAxMPcm9vdHMgb2YgYSB0ZXN0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE
-uH/82lkXJT463MG+ZutpUmju/GIFJLxz4IiU0Z6zSh7PRNqW565cm1dakX6GQHp5
-sCyJn+shLPIYiI7USNglhaMyMDAwDwYDVR0TAQH/BAUwAwEB/zAdBgNVHQ4EFgQU
-pxmVrQJsJogV4kAC2rSMl8+Dn4QwCgYIKoZIzj0EAwIDSQAwRgIhAMX13SGGkwzk
-OCHH87UaK1YIk91fwzn4EzCHAx+o7BI9AiEAsFUL8z+BUff6wu/UvK+1iMlwifql
-LPd7UJ5hKS0TNsA=
------END CERTIFICATE-----
-`
-
-// A broken security part is never dropped and never opened: the listener keeps
-// what is its own from less specific ones.
-func TestListenerThatCannotCheckItsClientsStays(t *testing.T) {
-	shut := &Listener{Name: "ns/gw/shut", Origin: Origin{Name: "shut"}, Port: 443, Protocol: HTTPS, Hostname: "shop.example", TLS: &ListenerTLS{}}
-	open := &Listener{Name: "ns/gw/open", Origin: Origin{Name: "open"}, Port: 443, Protocol: HTTPS, TLS: &ListenerTLS{}}
-	s := &Spec{Listeners: map[ListenerName]*Listener{shut.Name: shut, open.Name: open}}
-	for _, roots := range []string{"", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"} {
-		shut.TLS.Client = &ClientValidation{Roots: []byte(roots), AllowInsecure: true}
-		snap, p := oneProblem(t, s)
-		if p.Origin != shut.Origin || p.Reason != InvalidListener {
-			t.Errorf("roots %q: problem %v %s, want %s of %v", roots, p, p.Reason, InvalidListener, shut.Origin)
-		}
-		if l := snap.Ports()[0].ListenerFor("shop.example"); l != shut {
-			t.Errorf("roots %q: its hostname belongs to %v", roots, l)
-		}
-		repaired := *shut
-		repaired.TLS = &ListenerTLS{Client: &ClientValidation{Roots: []byte(testRoots)}}
-		if _, problems := snap.Update(&Delta{Listeners: []*Listener{&repaired}}); len(problems) > 0 {
-			t.Errorf("repaired: %v", problems)
 		}
 	}
 }
@@ -311,53 +272,6 @@ func TestListenerOnSeveralAddresses(t *testing.T) {
 	}
 	if want := []string{"10.0.0.1:80", "[::1]:80"}; !slices.Equal(keys, want) {
 		t.Errorf("ports %v, want %v", keys, want)
-	}
-}
-
-func TestInvalidClustersAreLeftOut(t *testing.T) {
-	tests := map[string]Cluster{
-		`protocol "SPDY"`:           {Protocol: "SPDY"},
-		"TLS with protocol UDP":     {Protocol: UpstreamUDP, TLS: &UpstreamTLS{ServerName: "a.example.com"}},
-		"retries for 101 %":         {Retries: &RetryBudget{Percent: 101, Interval: time.Second}},
-		"retries in an interval":    {Retries: &RetryBudget{Percent: 20, Interval: time.Millisecond}},
-		"at least 1 retries in 0s":  {Retries: &RetryBudget{Percent: 20, Interval: time.Second, Least: 1}},
-		"PROXY protocol version 3":  {Protocol: UpstreamTCP, ProxyProtocol: 3},
-		`balance "fair"`:            {Balance: Balance{Kind: "fair"}},
-		`hash on "moon"`:            {Balance: Balance{HashOn: "moon"}},
-		`hash on "header:"`:         {Balance: Balance{HashOn: "header:"}},
-		"ejection after 0 failures": {Ejection: Ejection{MaxPercent: 101}},
-		"server name: host \"a b\"": {TLS: &UpstreamTLS{ServerName: "a b"}},
-		"tls without a name":        {TLS: &UpstreamTLS{}},
-		"roots: no certificate":     {TLS: &UpstreamTLS{ServerName: "a", Roots: []byte("x")}},
-	}
-	for want, c := range tests {
-		s := oneListener()
-		c.Name = "bad"
-		s.Clusters[c.Name] = &c
-		snap, p := oneProblem(t, s)
-		if p.Reason != InvalidCluster || !strings.HasPrefix(p.Err.Error(), want) {
-			t.Errorf("%s: %s, want %s", p.Reason, p.Err, want)
-		}
-		if snap.Cluster("bad") != nil || len(slices.Collect(snap.Clusters())) != 1 {
-			t.Errorf("%s: the cluster is in force", want)
-		}
-	}
-}
-
-func TestValidClusters(t *testing.T) {
-	for i, c := range []Cluster{
-		{Protocol: UpstreamAuto, TLS: &UpstreamTLS{Insecure: true}},
-		{TLS: &UpstreamTLS{SANs: []string{"spiffe://x"}}},
-		{Balance: Balance{Kind: Maglev, HashOn: "query:a b"}},
-		{Balance: Balance{Kind: RingHash, HashOn: "source-ip"}},
-		{Balance: Balance{HashOn: "cookie:c"}, Limits: Limits{Connections: -1}},
-		{Retries: &RetryBudget{Interval: time.Hour}},
-		{Retries: &RetryBudget{Percent: 100, Interval: time.Second, Least: 1, LeastInterval: time.Millisecond}},
-		{Protocol: UpstreamTCP, TLS: &UpstreamTLS{ServerName: "a"}, ProxyProtocol: 2},
-	} {
-		if p := checkCluster(&c); p != nil {
-			t.Errorf("cluster %d: %v, want no problem", i, p)
-		}
 	}
 }
 

@@ -62,7 +62,8 @@ func (r *compiledRoute) dump(w io.Writer) {
 
 // details prints the fields of a part of a Spec that are not zero, by their
 // names, on one line. Bytes show as their number, and a field that stays out of
-// JSON stays out of here: it is a key. Origins are for messages.
+// JSON stays out of here: it is a key. Of headers with the tag dump:"names" the
+// values stay out: they may be passwords. Origins are for messages.
 func details(part any) string {
 	var b strings.Builder
 	writeFields(&b, reflect.ValueOf(part).Elem())
@@ -77,7 +78,11 @@ func writeFields(b *strings.Builder, v reflect.Value) {
 			continue
 		}
 		fmt.Fprintf(b, "%s%s=", separator, field.Name)
-		writeValue(b, v.Field(i))
+		if list, ok := v.Field(i).Interface().([]Header); ok && field.Tag.Get("dump") == "names" {
+			writeNames(b, list)
+		} else {
+			writeValue(b, v.Field(i))
+		}
 		separator = " "
 	}
 }
@@ -100,11 +105,36 @@ func writeValue(b *strings.Builder, v reflect.Value) {
 			return
 		}
 		writeList(b, v)
+	case reflect.Map:
+		writeMap(b, v)
 	case reflect.String:
 		fmt.Fprintf(b, "%q", v.String())
 	default:
 		fmt.Fprint(b, v.Interface())
 	}
+}
+
+// writeMap prints entries in the order of their keys.
+func writeMap(b *strings.Builder, v reflect.Value) {
+	keys := v.MapKeys()
+	slices.SortFunc(keys, func(x, y reflect.Value) int { return strings.Compare(x.String(), y.String()) })
+	b.WriteByte('{')
+	for i, key := range keys {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(b, "%q=", key.String())
+		writeValue(b, v.MapIndex(key))
+	}
+	b.WriteByte('}')
+}
+
+func writeNames(b *strings.Builder, list []Header) {
+	names := make([]string, len(list))
+	for i := range list {
+		names[i] = list[i].Name
+	}
+	writeValue(b, reflect.ValueOf(names))
 }
 
 func writeList(b *strings.Builder, v reflect.Value) {

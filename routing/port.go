@@ -130,6 +130,7 @@ func newPort(key PortKey, wanted []*Listener, s *Snapshot) *Port {
 			continue
 		}
 		_, shut := s.shutListeners.get(l.Name)
+		shut = shut || l.TLS != nil && l.TLS.Closed
 		p.bound = p.bound.with(l.pattern(), &boundListener{l, hostsOf(s.attached, l.Name), shut})
 		p.listeners = append(p.listeners, l)
 	}

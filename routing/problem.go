@@ -44,11 +44,14 @@ const (
 	HostnameConflict Reason = "HostnameConflict" // two listeners want one hostname of a port
 	InvalidAction    Reason = "InvalidAction"
 	InvalidCluster   Reason = "InvalidCluster"
+	InvalidEndpoint  Reason = "InvalidEndpoint"
 	InvalidHostname  Reason = "InvalidHostname"
+	InvalidJWTRule   Reason = "InvalidJWTRule"
 	InvalidListener  Reason = "InvalidListener"
 	InvalidMatch     Reason = "InvalidMatch"
 	NoMatchingParent Reason = "NoMatchingParent" // a listener that is not there
 	ProtocolConflict Reason = "ProtocolConflict" // two listeners want one port for different protocols
+	UnboundedHost    Reason = "UnboundedHost"    // any host may be asked for where requests go to the host they name
 )
 
 // Level is how grave a Problem is.

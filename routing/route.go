@@ -24,8 +24,9 @@ type place struct {
 }
 
 // compileRoute makes targets and candidates of the rules of r. What it returns
-// depends on r and on which of its clusters are in force.
-func compileRoute(r *Route, clusters func(ClusterName) bool) *compiledRoute {
+// depends on r, on which of its clusters are in force, and on which of those
+// resolve the host of each request.
+func compileRoute(r *Route, clusters func(ClusterName) *Cluster) *compiledRoute {
 	c := &compiledRoute{route: r}
 	for i := range r.Rules {
 		c.addRule(i, clusters)
@@ -64,7 +65,7 @@ func (c *compiledRoute) report(o Origin, reason Reason, err error) {
 
 // addRule compiles a rule, or leaves it out as a whole where one of its
 // matches is not valid.
-func (c *compiledRoute) addRule(index int, clusters func(ClusterName) bool) {
+func (c *compiledRoute) addRule(index int, clusters func(ClusterName) *Cluster) {
 	rule := &c.route.Rules[index]
 	t := &Target{Route: c.route, Rule: rule, Index: index}
 	matches := rule.Matches
@@ -83,7 +84,7 @@ func (c *compiledRoute) addRule(index int, clusters func(ClusterName) bool) {
 	if len(candidates) < len(matches) {
 		return
 	}
-	check := actionCheck{rule: rule, clusters: clusters}
+	check := actionCheck{rule: rule, clusters: clusters, unbounded: c.route.unbounded()}
 	t.Action = check.run()
 	c.problems = append(c.problems, check.problems...)
 	c.targets = append(c.targets, t)
@@ -128,6 +129,11 @@ func (a *Action) Clusters() iter.Seq[ClusterName] {
 			}
 		}
 	}
+}
+
+// unbounded reports whether r takes requests for any host.
+func (r *Route) unbounded() bool {
+	return slices.ContainsFunc(r.Attached, func(a Attachment) bool { return slices.Contains(a.Hosts, anyHost) })
 }
 
 // listeners returns the listeners that r is attached to, by name, each once.

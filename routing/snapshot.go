@@ -23,6 +23,9 @@ type Snapshot struct {
 	shutListeners trie[ListenerName, *Problem] // in force, but nobody is let in
 	badClusters   trie[ClusterName, *Problem]
 	badRoutes     trie[RouteName, []*Problem]
+	badNames      trie[ClusterName, error] // of endpoints
+
+	traced trie[ListenerName, *Listener] // that ask for spans
 
 	// Who depends on whom.
 	attached trie[ListenerName, *attachedTo]
@@ -86,15 +89,28 @@ func (s *Snapshot) Spec() *Spec {
 }
 
 // Problems returns why parts are not in force: of listeners, of ports, of
-// clusters, then of routes, each in the order of their names.
+// clusters, of endpoints, then of routes, each in the order of their names.
 func (s *Snapshot) Problems() []*Problem {
 	listeners := maps.Collect(s.badListeners.all())
 	maps.Insert(listeners, s.shutListeners.all()) // none is both
 	list := byName(listeners)
+	for _, l := range byName(maps.Collect(s.traced.all())) {
+		if p := s.tracingProblem(l); p != nil {
+			list = append(list, p)
+		}
+	}
 	for _, p := range s.ports {
 		list = append(list, p.problems...)
 	}
 	list = append(list, byName(maps.Collect(s.badClusters.all()))...)
+	badNames := maps.Collect(s.badNames.all())
+	for _, name := range slices.Sorted(maps.Keys(badNames)) {
+		var of Origin
+		if c, ok := s.clusters.get(name); ok {
+			of = c.Origin
+		}
+		list = append(list, &Problem{Origin: of, Reason: InvalidEndpoint, Err: badNames[name]})
+	}
 	for _, problems := range byName(maps.Collect(s.badRoutes.all())) {
 		list = append(list, problems...)
 	}

@@ -1,5 +1,7 @@
 package routing
 
+import "fmt"
+
 // Telemetry is what is told of the exchanges of a listener (Istio's Telemetry).
 type Telemetry struct {
 	AccessLog *AccessLog // nil: the process's own
@@ -22,7 +24,7 @@ type Tracing struct {
 	Cluster   ClusterName
 	Path      string
 	Authority string   // that the collector is asked under, in HTTP
-	Header    []Header // of each export
+	Header    []Header `dump:"names"` // of each export
 	Service   string   // resource attribute service.name
 	Percent   float64  // of the requests whose caller has not decided
 	Tags      []Tag
@@ -43,4 +45,51 @@ type MetricOverride struct {
 	Metric string
 	Off    bool
 	Remove []string // labels
+}
+
+// check says why no spans can be made.
+func (t *Tracing) check() error {
+	if !(t.Percent >= 0 && t.Percent <= 100) {
+		return fmt.Errorf("spans of %v %% of the requests: want 0-100", t.Percent)
+	}
+	if t.Path != "" && t.Path[0] != '/' {
+		return fmt.Errorf("spans to path %q: want one that begins with /", t.Path)
+	}
+	if err := checkPathText(t.Path); err != nil {
+		return fmt.Errorf("spans: %w", err)
+	}
+	for _, h := range t.Header {
+		if err := checkField(h); err != nil {
+			return fmt.Errorf("spans: %w", err)
+		}
+	}
+	for _, tag := range t.Tags {
+		if tag.Name == "" || tag.Header != "" && !isToken(tag.Header) {
+			return fmt.Errorf("tag %q of header %q: want a name, and a token", tag.Name, tag.Header)
+		}
+	}
+	return nil
+}
+
+// Tracing returns where the spans of a listener's exchanges go; nil where none
+// are made, as nobody asks for any, or as what is asked for cannot work.
+// Requests are served all the same.
+func (s *Snapshot) Tracing(l *Listener) *Tracing {
+	if l.Telemetry == nil || l.Telemetry.Tracing == nil || s.tracingProblem(l) != nil {
+		return nil
+	}
+	return l.Telemetry.Tracing
+}
+
+// tracingProblem says why l, which asks for spans, has none.
+func (s *Snapshot) tracingProblem(l *Listener) *Problem {
+	t := l.Telemetry.Tracing
+	reason, err := InvalidListener, t.check()
+	if err == nil && !t.Silent && s.Cluster(t.Cluster) == nil {
+		reason, err = BackendNotFound, fmt.Errorf("no cluster %q for spans", t.Cluster)
+	}
+	if err == nil {
+		return nil
+	}
+	return &Problem{Origin: l.Origin, Reason: reason, Err: fmt.Errorf("%w; requests are not traced", err), Level: Warning}
 }

@@ -31,7 +31,7 @@ func (s *Snapshot) Update(d *Delta) (*Snapshot, []*Problem) {
 // A change is a Snapshot that is being made of an older one.
 type change struct {
 	s      *Snapshot
-	stale  map[RouteName]bool           // routes one of whose clusters came or went
+	stale  map[RouteName]bool           // routes one of whose clusters came, went or changed its kind
 	moved  map[RouteName]bool           // routes one of whose listeners came or went
 	tables map[ListenerName]*attachedTo // copies that are being changed
 	wanted map[PortKey][]*Listener      // of the ports whose listeners change
@@ -67,19 +67,26 @@ func (c *change) passive(d *Delta) {
 	}
 	for name, part := range edits(d.Removed.Clusters, d.Endpoints, func(p *Endpoints) ClusterName { return p.Cluster }) {
 		c.s.endpoints = set(c.s.endpoints, name, part)
+		c.s.badNames = c.s.badNames.without(name)
+		if part == nil {
+			continue
+		}
+		if err := checkNames(part); err != nil {
+			c.s.badNames = c.s.badNames.with(name, err)
+		}
 	}
 }
 
 func (c *change) clusters(d *Delta) {
 	for name, part := range edits(d.Removed.Clusters, d.Clusters, func(p *Cluster) ClusterName { return p.Name }) {
-		before := c.s.Cluster(name) != nil
+		before := c.s.Cluster(name)
 		c.s.clusters = set(c.s.clusters, name, part)
 		var problem *Problem
 		if part != nil {
 			problem = checkCluster(part)
 		}
 		c.s.badClusters = set(c.s.badClusters, name, problem)
-		if before == (c.s.Cluster(name) != nil) {
+		if alike(before, c.s.Cluster(name)) {
 			continue
 		}
 		users, _ := c.s.users.get(name)
@@ -87,6 +94,12 @@ func (c *change) clusters(d *Delta) {
 			c.stale[route] = true
 		}
 	}
+}
+
+// alike reports whether routes make the same of two clusters in force, or of
+// none.
+func alike(a, b *Cluster) bool {
+	return (a == nil) == (b == nil) && (a == nil || (a.Resolve == ResolveHost) == (b.Resolve == ResolveHost))
 }
 
 func (c *change) listeners(d *Delta) {
@@ -101,11 +114,15 @@ func (c *change) listeners(d *Delta) {
 		var problem, shut *Problem
 		if part != nil {
 			if problem = checkListener(part); problem == nil {
-				shut = checkClients(part)
+				shut = checkSecurity(part)
 			}
 		}
 		c.s.badListeners = set(c.s.badListeners, name, problem)
 		c.s.shutListeners = set(c.s.shutListeners, name, shut)
+		c.s.traced = c.s.traced.without(name)
+		if part != nil && problem == nil && part.Telemetry != nil && part.Telemetry.Tracing != nil {
+			c.s.traced = c.s.traced.with(name, part)
+		}
 		if part != nil && problem == nil {
 			for _, key := range part.keys() {
 				c.want(key, nil, part)
@@ -148,11 +165,10 @@ func (c *change) routes(d *Delta) {
 			edited[name] = old.route
 		}
 	}
-	inForce := func(name ClusterName) bool { return c.s.Cluster(name) != nil }
 	for _, name := range slices.Sorted(maps.Keys(edited)) {
 		var compiled *compiledRoute
 		if r := edited[name]; r != nil {
-			compiled = compileRoute(r, inForce)
+			compiled = compileRoute(r, c.s.Cluster)
 			c.s.fresh = append(c.s.fresh, compiled.targets...)
 		}
 		c.replace(name, compiled)

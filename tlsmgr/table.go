@@ -17,6 +17,13 @@ type Listener struct {
 	Certificates []string
 	// Clients says how certificates of clients are checked; nil asks for none.
 	Clients *ClientValidation
+	// MinVersion and MaxVersion are versions of TLS; 0: 1.2 at least, and no
+	// bound above. CipherSuites are those of TLS 1.2 and before; none:
+	// crypto/tls's.
+	MinVersion, MaxVersion uint16
+	CipherSuites           []uint16
+	// Closed refuses all handshakes.
+	Closed bool
 }
 
 // A Table says which certificate to show on one port. It never changes. The
@@ -26,7 +33,7 @@ type Table struct {
 	suffix map[string]*site // by what follows "*." in a hostname
 	any    *site            // of the listener without a hostname
 	first  *site            // for clients that name nothing
-	asks   bool             // some listener checks its clients
+	varied bool             // some listener has a configuration of its own
 }
 
 // site is what one listener shows.
@@ -35,6 +42,10 @@ type site struct {
 	all      []*tls.Certificate
 	local    *LocalCA
 	clients  *clients // nil: they are not asked
+	closed   bool
+
+	minVersion, maxVersion uint16
+	suites                 []uint16
 
 	// Where there are several: those that cover a name, in order. In covers
 	// the key is a DNS name of one of them, in wild the parent of one that
@@ -57,8 +68,9 @@ func (s *Store) Table(listeners []Listener) *Table {
 			if last == nil || !last.same(v) {
 				last = newClients(v)
 			}
-			site.clients, t.asks = last, true
+			site.clients = last
 		}
+		t.varied = t.varied || site.varied()
 		if t.first == nil {
 			t.first = site
 		}
@@ -82,9 +94,25 @@ func setNew(m map[string]*site, key string, s *site) {
 	}
 }
 
+// varied reports whether the listener's handshakes are not like all others.
+func (s *site) varied() bool {
+	return s.clients != nil || s.minVersion != 0 || s.maxVersion != 0 || len(s.suites) > 0
+}
+
+// limit makes config keep to the versions and suites of the listener.
+func (s *site) limit(config *tls.Config) {
+	if s.minVersion != 0 {
+		config.MinVersion = s.minVersion
+	}
+	config.MaxVersion, config.CipherSuites = s.maxVersion, s.suites
+}
+
 // site collects what l shows. The store is locked.
 func (s *Store) site(l *Listener) *site {
-	st := &site{hostname: l.Hostname}
+	st := &site{hostname: l.Hostname, closed: l.Closed, minVersion: l.MinVersion, maxVersion: l.MaxVersion, suites: l.CipherSuites}
+	if l.Closed {
+		return st
+	}
 	if len(l.Certificates) == 0 {
 		st.local = s.ca
 		return st
@@ -138,7 +166,7 @@ const maxName = 253
 // unrecognized_name (RFC 6066 section 3).
 func (t *Table) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	s := t.siteFor(hello)
-	if s == nil || s.clients != nil && s.clients.pool == nil {
+	if s == nil || s.closed || s.clients != nil && s.clients.pool == nil {
 		return nil, nil
 	}
 	name := strings.ToLower(hello.ServerName)

@@ -18,9 +18,9 @@ import (
 	"sync/atomic"
 )
 
-// A Server is how one port terminates TLS: versions 1.2 and 1.3, forward
-// secrecy only, X25519MLKEM768 first (as crypto/tls has it). For HTTP, HTTP/2
-// and HTTP/1.1 by ALPN.
+// A Server is how one port terminates TLS, unless a listener says otherwise:
+// versions 1.2 and 1.3, forward secrecy only, X25519MLKEM768 first (as
+// crypto/tls has it). For HTTP, HTTP/2 and HTTP/1.1 by ALPN.
 //
 // # Sessions
 //
@@ -28,8 +28,9 @@ import (
 // Server: crypto/tls makes them, renews them each day, and opens tickets for a
 // week. They are in this process's memory alone, so another gateway, another
 // port, and the same one after a restart make a full handshake of a ticket.
-// (Also when the first of a port's listeners begins to ask for certificates,
-// or the last one ends to: that is another configuration, with other keys.)
+// (Also when the first of a port's listeners begins to ask for certificates, or
+// for versions or suites of its own, or the last one ends to: that is another
+// configuration, with other keys.)
 //
 // The listeners of a port share the keys. A session that began with a name of
 // one listener may go on with another's, if the client so wants: by RFC 8446
@@ -42,10 +43,12 @@ import (
 //     It is verified anew then, and the handshake fails where it does not hold.
 //   - A session without a certificate is not resumed where one is required.
 //   - A session with a certificate is not resumed where none is asked for.
+//   - A session is not resumed with a version or suite that the listener does
+//     not have.
 type Server struct {
 	alpn   []string
-	plain  *tls.Config // while no listener of the port checks its clients
-	asking *tls.Config
+	plain  *tls.Config // while no listener of the port has a configuration of its own
+	varied *tls.Config
 	table  atomic.Pointer[Table]
 }
 
@@ -63,8 +66,8 @@ func newServer(alpn []string) *Server {
 	certificate := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return s.table.Load().Certificate(hello)
 	}
-	s.plain, s.asking = s.newConfig(certificate), s.newConfig(certificate)
-	s.asking.GetConfigForClient = s.configFor
+	s.plain, s.varied = s.newConfig(certificate), s.newConfig(certificate)
+	s.varied.GetConfigForClient = s.configFor
 	return s
 }
 
@@ -80,12 +83,12 @@ func (s *Server) newConfig(certificate func(*tls.ClientHelloInfo) (*tls.Certific
 }
 
 // Config returns the configuration of the port's handshakes. It is the same
-// until a Use that changes whether any listener checks its clients: ask again
-// after each. Do not change it, nor clone it: sessions are resumed between
+// until a Use that changes whether any listener has a configuration of its own:
+// ask again after each. Do not change it, nor clone it: sessions are resumed between
 // connections that share it.
 func (s *Server) Config() *tls.Config {
-	if s.table.Load().asks {
-		return s.asking
+	if s.table.Load().varied {
+		return s.varied
 	}
 	return s.plain
 }
@@ -94,15 +97,19 @@ func (s *Server) Config() *tls.Config {
 // that are open stay as they are.
 func (s *Server) Use(t *Table) { s.table.Store(t) }
 
-// configFor returns the configuration of one handshake with a listener that
-// checks its clients; nil with another.
+// configFor returns the configuration of one handshake with a listener that has
+// its own: it checks its clients, or wants other versions or suites; nil with
+// another.
 func (s *Server) configFor(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	t := s.table.Load()
 	site := t.siteFor(hello)
-	if site == nil || site.clients == nil {
+	if site == nil || site.closed || !site.varied() {
 		return nil, nil
 	}
 	config := s.newConfig(t.Certificate)
-	site.clients.ask(config, hello.Conn)
+	site.limit(config)
+	if site.clients != nil {
+		site.clients.ask(config, hello.Conn)
+	}
 	return config, nil
 }

@@ -116,8 +116,9 @@ type Peer struct {
 	RemoteIP string
 	// TLS is nil on a plain connection.
 	TLS *tls.ConnectionState
-	// ClientRoots are the roots (PEM) of the listener that the client's
-	// certificate, the first of TLS.PeerCertificates, was verified against. Nil
+	// ClientRoots is what the client's certificate, the first of
+	// TLS.PeerCertificates, was verified against: the roots (PEM) of the
+	// listener, and what else it asks for (routing.ClientValidation.Proof). Nil
 	// means that it is not verified: nobody may go by what it says.
 	ClientRoots []byte
 	// Listener is the server's own mark for where the connection came in.

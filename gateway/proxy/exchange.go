@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
 
 	"fairway.dev/gateway/loop"
@@ -154,13 +153,20 @@ func (e *exchange) route() bool {
 }
 
 // admitted reports whether the connection has shown what l asks of clients now.
-// One that has not came in before l asked, or had other roots: its client is
-// to make another (RFC 9110 section 15.5.20).
+// One that has not came in before l asked, or asked for something else: its
+// client is to make another (RFC 9110 section 15.5.20).
 func (e *exchange) admitted(l *routing.Listener) bool {
-	if l.TLS == nil || l.TLS.Client == nil || l.TLS.Client.AllowInsecure {
+	switch {
+	case l.TLS == nil:
+		return true
+	case l.TLS.Closed:
+		return false
+	case l.TLS.Client == nil || l.TLS.Client.AllowInsecure:
+		return true
+	case l.TLS.Client.Optional && clientOf(e.peer) == telemetry.NoClientCertificate:
 		return true
 	}
-	return len(e.peer.ClientRoots) > 0 && bytes.Equal(e.peer.ClientRoots, l.TLS.Client.Roots)
+	return l.TLS.Client.ProvedBy(e.peer.ClientRoots)
 }
 
 // unmatched answers a request that no rule takes.

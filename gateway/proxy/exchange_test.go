@@ -417,6 +417,8 @@ func TestConnectionsShowWhatTheirListenerAsksNow(t *testing.T) {
 		{"verified against the roots before", &routing.ClientValidation{Roots: ours}, others, 421},
 		{"not verified, with no roots", &routing.ClientValidation{}, nil, 421},
 		{"not verified, where that is allowed", &routing.ClientValidation{Roots: ours, AllowInsecure: true}, nil, 200},
+		{"none, where it is optional", &routing.ClientValidation{Roots: ours, Optional: true}, nil, 200},
+		{"verified, before names were asked for", &routing.ClientValidation{Roots: ours, SANs: []string{"a"}}, ours, 421},
 	}
 	for _, tt := range tests {
 		s := newTLSStage(t)

@@ -5,9 +5,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -179,6 +181,79 @@ func TestListenersCheckTheirClients(t *testing.T) {
 				t.Errorf("%s, with a certificate: %v: status %d, want %d", tt.host, tt.cert != nil, got, tt.want)
 			}
 		}
+	}
+}
+
+// ServerTLSSettings of Istio: what is asked of clients besides roots, and
+// listeners that are closed.
+func TestListenersAskForMoreThanRoots(t *testing.T) {
+	s := start(t)
+	port, release := freePort(t)
+	release()
+	ours, others := newIssuer(t), newIssuer(t)
+	known := ours.client()
+	hash := sha256.Sum256(known.Certificate[0])
+	d := checking(newIssuer(t), port, map[string]*routing.ClientValidation{
+		"optional.example": {Roots: ours.pem(), Optional: true},
+		"named.example":    {Roots: ours.pem(), SANs: []string{"somebody.example"}},
+		"known.example":    {Roots: ours.pem(), Hashes: []string{hex.EncodeToString(hash[:])}},
+		"closed.example":   nil,
+		"new.example":      nil,
+	})
+	for _, l := range d.Listeners {
+		switch l.Hostname {
+		case "closed.example":
+			l.TLS = &routing.ListenerTLS{Closed: true}
+		case "new.example":
+			l.TLS.MinVersion = tls.VersionTLS13
+		}
+	}
+	if problems := s.Update(d); len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	old := func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 }
+	tests := []struct {
+		host string
+		cert *tls.Certificate
+		edit func(*tls.Config)
+		want int // 0: no connection
+	}{
+		{"optional.example", nil, http1Only, 204},
+		{"optional.example", known, http1Only, 204},
+		{"optional.example", others.client(), http1Only, 0},
+		{"named.example", known, http1Only, 0},
+		{"known.example", known, http1Only, 204},
+		{"known.example", ours.client(), http1Only, 0},
+		{"closed.example", nil, http1Only, 0},
+		{"new.example", nil, http1Only, 204},
+		{"new.example", nil, old, 0},
+	}
+	for _, tt := range tests {
+		if got := newBrowser(t, port, tt.host, tt.cert, tt.edit).status(tt.host); got != tt.want {
+			t.Errorf("%s, with a certificate: %v: status %d, want %d", tt.host, tt.cert != nil, got, tt.want)
+		}
+	}
+	if got := newBrowser(t, port, "", nil).status("closed.example"); got != 421 && got != 0 {
+		t.Errorf("a request for a closed listener, of a client that names none, gets status %d", got)
+	}
+}
+
+// A listener that closes takes no more requests on open connections.
+func TestListenersCloseForOpenConnections(t *testing.T) {
+	s := start(t)
+	port, release := freePort(t)
+	release()
+	d := checking(newIssuer(t), port, map[string]*routing.ClientValidation{"x.example": nil})
+	s.Update(d)
+	b := newBrowser(t, port, "x.example", nil)
+	if got := b.status("x.example"); got != 204 {
+		t.Fatalf("status %d, want 204", got)
+	}
+	closed := *d.Listeners[0]
+	closed.TLS = &routing.ListenerTLS{Closed: true}
+	s.Update(&routing.Delta{Listeners: []*routing.Listener{&closed}})
+	if got := b.status("x.example"); got != 421 {
+		t.Errorf("status %d, want 421", got)
 	}
 }
 

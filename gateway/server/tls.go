@@ -65,9 +65,15 @@ func (c *certificates) table(p *routing.Port, protocol routing.Protocol) *tlsmgr
 		for i, name := range l.TLS.Certificates {
 			names[i] = string(name)
 		}
-		listener := tlsmgr.Listener{Hostname: l.Hostname, Certificates: names}
+		listener := tlsmgr.Listener{
+			Hostname: l.Hostname, Certificates: names, Closed: l.TLS.Closed,
+			MinVersion: l.TLS.MinVersion, MaxVersion: l.TLS.MaxVersion, CipherSuites: l.TLS.CipherSuites,
+		}
 		if v := l.TLS.Client; v != nil {
-			listener.Clients = &tlsmgr.ClientValidation{Roots: v.Roots, AllowInsecure: v.AllowInsecure}
+			listener.Clients = &tlsmgr.ClientValidation{
+				Roots: v.Roots, AllowInsecure: v.AllowInsecure, Optional: v.Optional,
+				SANs: v.SANs, SPKI: v.SPKI, Hashes: v.Hashes, CRL: v.CRL, Proof: v.Proof(),
+			}
 		}
 		listeners = append(listeners, listener)
 	}

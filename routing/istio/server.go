@@ -104,7 +104,7 @@ func (s *server) parsePort(in *networking.Server, reserved func(uint16) string, 
 	case "MONGO":
 		found.note(s.field+".port.protocol", reasonUnsupportedField, "", "MongoDB is passed on as TCP, without metrics of its own")
 	}
-	if port.GetTargetPort() != 0 { //nolint:staticcheck // that it is deprecated is what is told
+	if port.GetTargetPort() != 0 {
 		found.warn(s.field+".port.targetPort", reasonDeprecatedField, "take it out", "targetPort has no effect in a Gateway")
 	}
 	s.classify(in.GetTls(), found)
