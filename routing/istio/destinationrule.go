@@ -59,7 +59,7 @@ func (j *joint) rule(r *reading) dialect.Outcome {
 		}
 		v.subsets = append(v.subsets, subset{s.Name, maps.Clone(s.Labels), p.policy(field+".trafficPolicy", s.TrafficPolicy)})
 	}
-	exportTo := strings.Join(spec.ExportTo, ",")
+	exportTo := exportList(spec.ExportTo, r.mesh().exportDestinationRules)
 	if spec.WorkloadSelector != nil {
 		v.selector = spec.WorkloadSelector.MatchLabels
 		exportTo = "." // "Workload selectors do not apply across namespace boundaries."

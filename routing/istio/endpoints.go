@@ -24,8 +24,8 @@ func targetOf(s gatewayapi.Shaping) target {
 // secures reports whether rules make a cluster of a Service speak TLS, or want
 // it to and cannot have it.
 func (j *joint) secures(r *reading, s gatewayapi.Shaping) bool {
-	t := targetOf(s)
-	word, err := r.tlsFor(r.shapeOf(t.client, j.hostOf(s.Namespace, s.Name), s.Namespace), t, nil)
+	t, host := targetOf(s), j.hostOf(s.Namespace, s.Name)
+	word, err := r.tlsFor(r.shapeOf(t.client, host, s.Namespace), host, t, nil)
 	return err != nil || word.tls != nil
 }
 
@@ -40,9 +40,8 @@ func (j *joint) shapeService(r *reading, s gatewayapi.Shaping, c *routing.Cluste
 			return false
 		}
 	}
-	stream := c.Protocol == routing.UpstreamTCP || c.Protocol == routing.UpstreamUDP
 	if !s.Policy {
-		word, err := r.tlsFor(rules, t, r.decorations(host))
+		word, err := r.tlsFor(rules, host, t, r.decorations(host))
 		switch {
 		case err != nil:
 			return false
@@ -51,12 +50,9 @@ func (j *joint) shapeService(r *reading, s gatewayapi.Shaping, c *routing.Cluste
 			if c.TLS == nil && c.Protocol == routing.UpstreamAuto {
 				c.Protocol = routing.UpstreamHTTP1
 			}
-			if stream {
-				nameStream(c, host)
-			}
 		}
 	}
-	r.finish(c, rules, t, stream, rules.own)
+	r.finish(c, rules, t, rules.own, isHTTPPort(s.ServicePort))
 	return true
 }
 
@@ -70,11 +66,32 @@ func (r *reading) decorations(host string) []string {
 	return nil
 }
 
-// finish gives a cluster what is not TLS.
-func (r *reading) finish(c *routing.Cluster, s *shape, t target, stream, over bool) {
-	p := s.effective(t)
+// useDatagrams is gatewayapi's, and only its.
+const useDatagrams gatewayapi.Use = "#udp"
+
+// isHTTPPort reports whether a port's author says that it speaks HTTP/1.1.
+func isHTTPPort(p *corev1.ServicePort) bool {
+	if p.AppProtocol != nil {
+		return strings.EqualFold(*p.AppProtocol, "http")
+	}
+	return p.Name == "http" || strings.HasPrefix(p.Name, "http-")
+}
+
+// finish gives a cluster what is not TLS: what its rules say, and then what the
+// mesh says of all. http is for ports whose author says that they speak HTTP.
+func (r *reading) finish(c *routing.Cluster, s *shape, t target, over, http bool) {
+	p, mesh := s.effective(t), r.mesh()
+	stream := c.Protocol == routing.UpstreamTCP || c.Protocol == routing.UpstreamUDP
 	p.shape(c, stream, over)
 	c.Balance.Locality = p.prefers(r.meshLocality())
+	set(&c.ConnectTimeout, mesh.connectTimeout, false)
+	if k := mesh.keepAlive; k != nil && c.KeepAlive == nil {
+		var found policyParser // MeshConfig's own Report says what is wrong with it
+		c.KeepAlive = found.keepAlive("", k)
+	}
+	if mesh.upgradeHTTP2 && http && !stream && !p.keepsVersion() && c.Protocol == routing.UpstreamHTTP1 {
+		c.Protocol = routing.UpstreamHTTP2
+	}
 }
 
 // serviceEndpoints adds the WorkloadEntries that a Service's selector picks to

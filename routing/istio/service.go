@@ -185,6 +185,14 @@ func exported(to, ns, client string) bool {
 	return false
 }
 
+// exportList joins an exportTo, or what the mesh has for objects without one.
+func exportList(own, mesh []string) string {
+	if len(own) == 0 {
+		own = mesh
+	}
+	return strings.Join(own, ",")
+}
+
 // birth orders objects by age; one without a creationTimestamp is the youngest.
 func birth(o metav1.Object) int64 {
 	t := o.GetCreationTimestamp()
@@ -244,7 +252,14 @@ func (j *joint) host(r *reading) dialect.Outcome {
 	client, host := r.ID.NS, r.ID.Name
 	if ns, name, ok := j.serviceOf(host); ok {
 		svc := object[corev1.Service](r, "Service", ns, name)
-		if svc != nil && exported(svc.Annotations[exportAnnotation], ns, client) {
+		to, said := "", false
+		if svc != nil {
+			to, said = svc.Annotations[exportAnnotation]
+		}
+		if !said {
+			to = exportList(nil, r.mesh().exportServices)
+		}
+		if svc != nil && exported(to, ns, client) {
 			return dialect.Outcome{Value: service{"Service", ns, name}}
 		}
 	}
@@ -391,7 +406,7 @@ func (r *reading) clusterOfService(host string, svc service, t target) resolutio
 		return bad
 	}
 	to := gatewayapi.Backend{Namespace: svc.ns, Name: svc.name, Port: uint16(port), Use: t.use, Mark: mark(t.subset, t.client)}
-	if _, err := r.tlsFor(s, t, nil); err != nil {
+	if _, err := r.tlsFor(s, host, t, nil); err != nil {
 		return unresolved(reasonInvalidTLSSettings, "host %s: %v", host, err)
 	}
 	name, reason, message := gatewayapi.ClusterOf(r.Reading, to)

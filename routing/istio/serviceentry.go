@@ -49,7 +49,7 @@ func (j *joint) entry(r *reading) dialect.Outcome {
 	p := &policyParser{}
 	v := &entry{name: o.Name, resolution: spec.Resolution, sans: slices.Clone(spec.SubjectAltNames)}
 	out := dialect.Outcome{Value: v}
-	exportTo := strings.Join(spec.ExportTo, ",")
+	exportTo := exportList(spec.ExportTo, r.mesh().exportServices)
 	for i, host := range spec.Hosts {
 		host = strings.ToLower(strings.TrimSuffix(host, "."))
 		if err := checkHostPattern(host); err != nil || host == "*" {
@@ -215,11 +215,14 @@ func (r *reading) clusterOfEntry(host string, svc service, t target) resolution 
 		return bad
 	}
 	t.port = int(port)
+	if t.use != uses[useHTTP] && e.resolve(host) == routing.ResolveHost {
+		return unresolved(reasonUnsupportedField, "host %s with resolution %s: a stream names no host to look up", host, e.resolution)
+	}
 	s, bad := r.shapeFor(host, svc.ns, &t)
 	if bad.reason != "" {
 		return bad
 	}
-	if _, err := r.tlsFor(s, t, e.sans); err != nil {
+	if _, err := r.tlsFor(s, host, t, e.sans); err != nil {
 		return unresolved(reasonInvalidTLSSettings, "host %s: %v", host, err)
 	}
 	id := dialect.ID{Kind: entryClusterCell, NS: svc.ns, Name: host, Part: t.part()}
@@ -246,7 +249,7 @@ func (j *joint) entryCluster(r *reading) dialect.Outcome {
 		return dialect.Outcome{}
 	}
 	s := r.shapeOf(t.client, host, ns)
-	word, err := r.tlsFor(s, t, e.sans)
+	word, err := r.tlsFor(s, host, t, e.sans)
 	if err != nil {
 		return dialect.Outcome{}
 	}
@@ -261,24 +264,11 @@ func (j *joint) entryCluster(r *reading) dialect.Outcome {
 		Namespace: ns,
 		Port:      uint16(port.number),
 	}
-	stream := t.use != uses[useHTTP]
-	if stream {
+	if t.use != uses[useHTTP] {
 		c.Protocol = routing.UpstreamTCP
-		nameStream(c, host)
 	}
-	r.finish(c, s, t, stream, s.own)
+	r.finish(c, s, t, s.own, port.protocol == "HTTP")
 	return dialect.Outcome{Parts: []any{c}}
-}
-
-// nameStream names the server of a stream that TLS is added to: it has no host
-// of a request, so it is the one that it is sent to.
-func nameStream(c *routing.Cluster, host string) {
-	if c.TLS == nil || !c.TLS.NameFromHost || isWild(host) {
-		return
-	}
-	tls := *c.TLS
-	tls.ServerName, tls.NameFromHost = host, false
-	c.TLS = &tls
 }
 
 // resolve says how names of endpoints of a host become addresses.

@@ -16,10 +16,10 @@ import (
 
 // Reasons of what only the others can tell.
 const (
-	reasonDuplicateRule = "DuplicateRule" // an older DestinationRule of the namespace has the host
-	reasonSubsetEmpty   = "SubsetEmpty"   // no endpoint has the labels
+	reasonDuplicateRule = "DuplicateRule"  // an older DestinationRule of the namespace has the host
+	reasonSubsetEmpty   = "SubsetEmpty"    // no endpoint has the labels
 	reasonPlainText     = "PlainTextToTLS" // requests for a port of HTTPS that nobody adds TLS to
-	reasonOverridden    = "Overridden"    // what the Service's author says comes first
+	reasonOverridden    = "Overridden"     // what the Service's author says comes first
 )
 
 func newReport(kind string, o metav1.Object) *dialect.Report {

@@ -37,17 +37,21 @@ func (p *policyParser) pool(field string, s *networking.ConnectionPoolSettings) 
 		out.connectionAge = p.duration(at+".maxConnectionDuration", t.MaxConnectionDuration)
 		out.tcpIdle = p.idle(at+".idleTimeout", t.IdleTimeout)
 		if k := t.TcpKeepalive; k != nil {
-			out.keepAlive = &routing.KeepAlive{
-				Probes:   int(k.Probes),
-				Idle:     p.duration(at+".tcpKeepalive.time", k.Time),
-				Interval: p.duration(at+".tcpKeepalive.interval", k.Interval),
-			}
+			out.keepAlive = p.keepAlive(at+".tcpKeepalive", k)
 		}
 	}
 	if h := s.Http; h != nil {
 		p.http(out, field+".http", h)
 	}
 	return out
+}
+
+func (p *policyParser) keepAlive(field string, k *networking.ConnectionPoolSettings_TCPSettings_TcpKeepalive) *routing.KeepAlive {
+	return &routing.KeepAlive{
+		Probes:   int(k.Probes),
+		Idle:     p.duration(field+".time", k.Time),
+		Interval: p.duration(field+".interval", k.Interval),
+	}
 }
 
 func (p *policyParser) http(out *pool, field string, h *networking.ConnectionPoolSettings_HTTPSettings) {
@@ -107,6 +111,11 @@ func (p *pool) shape(c *routing.Cluster, stream, over bool) {
 	set(&l.Retries, p.limits.Retries, over)
 	set(&l.Streams, p.limits.Streams, over)
 	p.speak(c)
+}
+
+// keepsVersion reports whether the mesh's h2UpgradePolicy has no say.
+func (p *policy) keepsVersion() bool {
+	return p != nil && p.pool != nil && (p.pool.asClient || p.pool.upgrade == networking.ConnectionPoolSettings_HTTPSettings_DO_NOT_UPGRADE)
 }
 
 // speak chooses the version of HTTP: useClientProtocol comes before

@@ -101,9 +101,9 @@ type tlsWord struct {
 // tlsFor says how TLS is spoken to a target, or why it cannot be spoken as its
 // rules want: then nothing is sent. sans are those of its ServiceEntry, which
 // count where the rules have none.
-func (r *reading) tlsFor(s *shape, t target, sans []string) (tlsWord, error) {
+func (r *reading) tlsFor(s *shape, host string, t target, sans []string) (tlsWord, error) {
 	p := s.effective(t)
-	if t.use == uses[useTLS] || p == nil || p.tls == nil || p.tls.mesh {
+	if t.use == uses[useTLS] || t.use == useDatagrams || p == nil || p.tls == nil || p.tls.mesh {
 		return tlsWord{}, nil
 	}
 	want := p.tls
@@ -120,6 +120,11 @@ func (r *reading) tlsFor(s *shape, t target, sans []string) (tlsWord, error) {
 	case len(out.SANs) == 0:
 		out.SANs = sans
 	}
+	if t.use == uses[useTCP] {
+		if err := nameStream(out, host); err != nil {
+			return tlsWord{}, err
+		}
+	}
 	if want.credential == "" {
 		return tlsWord{true, out}, nil
 	}
@@ -132,4 +137,18 @@ func (r *reading) tlsFor(s *shape, t target, sans []string) (tlsWord, error) {
 	}
 	out.Roots, out.CRL, out.Certificate = c.roots, c.crl, c.certificate
 	return tlsWord{true, out}, nil
+}
+
+// nameStream names the server of a stream without sni: it has no host of
+// a request, so it is the one that it is sent to.
+func nameStream(tls *routing.UpstreamTLS, host string) error {
+	tls.NameFromHost = false
+	switch {
+	case tls.ServerName != "":
+	case !isWild(host):
+		tls.ServerName = host
+	case len(tls.SANs) == 0 && !tls.Insecure:
+		return errors.New("a stream names no host to its server: want sni or subjectAltNames")
+	}
+	return nil
 }
