@@ -64,7 +64,7 @@ func TestInvalidActionClosesItsRule(t *testing.T) {
 		"fault: delay of 0/0, abort of 1/0":   {Fault: &Fault{AbortShare: Share{1, 0}}},
 		"fault: status 503 and grpc":          {Fault: &Fault{Status: 503, GRPC: 14}},
 		"fault: status 199":                   {Fault: &Fault{Status: 199}},
-		"fault: grpc-status 17":               {Fault: &Fault{GRPC: 17}},
+		"fault: grpc-status -1":               {Fault: &Fault{GRPC: -1}},
 		`retry on "moon"`:                     {Retry: &Retry{On: []RetryOn{RetryOn5xx, "moon"}}},
 		"rewrite: 2 of a full path":           {Rewrite: &Rewrite{Path: PathEdit{Matched: text("/"), Regex: &RegexEdit{Pattern: "a"}}}},
 		`rewrite: path "/a#b"`:                {Rewrite: &Rewrite{Path: PathEdit{Matched: text("/a#b")}}},
