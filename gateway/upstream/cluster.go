@@ -117,6 +117,7 @@ func (c *Cluster) configure(spec *routing.Cluster) {
 	} else {
 		c.view.Store(c.newView(cfg, old.all))
 	}
+	c.startChecks()
 	if cfg.way != old.config.way {
 		c.warnOfTLS()
 		c.eachPool(old.endpoints(), (*pool).follow)
@@ -159,11 +160,12 @@ func (c *Cluster) setEndpoints(list []routing.Endpoint) {
 	if slow := old.config.slowStart; slow > 0 && len(old.usable) > 0 {
 		for _, m := range next.usable {
 			if !used[m.ep] {
-				m.ep.health.startSlowly(slow)
+				m.ep.health.startSlowly(slow, old.config.slope)
 			}
 		}
 	}
 	c.view.Store(next)
+	c.startChecks()
 	left := make([]*Endpoint, 0, len(known))
 	for _, ep := range known {
 		left = append(left, ep)
@@ -175,6 +177,7 @@ func (c *Cluster) setEndpoints(list []routing.Endpoint) {
 func (c *Cluster) retire(left []*Endpoint) {
 	for _, ep := range left {
 		ep.gone.Store(true)
+		ep.endCheck()
 	}
 	c.eachPool(left, (*pool).drain)
 }

@@ -35,6 +35,7 @@ type config struct {
 	requestsOnConn         int64
 	connectTimeout         time.Duration
 	idleTimeout, slowStart time.Duration
+	slope                  *slope        // of a slow start
 	connectionAge          time.Duration // 0: any
 	keepAlive              *loop.KeepAlive
 	http2                  HTTP2Settings
@@ -57,6 +58,7 @@ func newConfig(c *routing.Cluster, w *way, b *budget) *config {
 		connectTimeout: positive(c.ConnectTimeout, defaultConnectTimeout),
 		idleTimeout:    positive(c.IdleTimeout, defaultIdleTimeout),
 		slowStart:      c.SlowStart,
+		slope:          newSlope(c),
 		outliers:       newOutliers(c.Outliers),
 		ejection: routing.Ejection{
 			Off:         c.Ejection.Off,

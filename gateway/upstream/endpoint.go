@@ -13,9 +13,11 @@ type Endpoint struct {
 	cluster  *Cluster
 	addr     netip.AddrPort
 	identity uint64
-	pools    []*pool     // by loop and use: each is made and used on its loop alone
-	private  []privates  // by loop, the same
-	gone     atomic.Bool // no longer an endpoint of its cluster
+	pools    []*pool                // by loop and use: each is made and used on its loop alone
+	private  []privates             // by loop, the same
+	gone     atomic.Bool            // no longer an endpoint of its cluster
+	check    atomic.Pointer[check]  // nil: nobody asks how it is
+	checkErr atomic.Pointer[string] // of the last check, if it failed
 
 	health health
 	places places // of connections

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fairway.dev/gateway/loop"
+	"fairway.dev/routing"
 )
 
 const (
@@ -36,12 +37,14 @@ const (
 // health is whether, and how much, an endpoint is used. Picks read atomics;
 // what changes them holds mu.
 type health struct {
-	unsteady atomic.Int64  // until this instant one has to look at the rest
-	outUntil atomic.Int64  // forever while it refuses
-	from     atomic.Int64  // its slow return began or will begin; forever: with the first look
-	length   atomic.Int64  // of the slow return, in nanoseconds
-	streaks  atomic.Uint64 // failures in a row: see streaks
-	total    atomic.Int64  // ejections since it came
+	unsteady atomic.Int64          // until this instant one has to look at the rest
+	outUntil atomic.Int64          // forever while it refuses
+	from     atomic.Int64          // its slow return began or will begin; forever: with the first look
+	length   atomic.Int64          // of the slow return, in nanoseconds
+	streaks  atomic.Uint64         // failures in a row: see streaks
+	total    atomic.Int64          // ejections since it came
+	sick     atomic.Bool           // by its health checks
+	slope    atomic.Pointer[slope] // of the slow return; nil: a straight one from leastShare
 
 	mu   sync.Mutex
 	row  int // ejections for failures, each soon after the one before
@@ -65,18 +68,48 @@ func (h *health) share(now instant) int64 {
 }
 
 func (h *health) unsteadyShare(now instant) int64 {
-	if h.outUntil.Load() > now {
+	if h.outUntil.Load() > now || h.sick.Load() {
 		return 0
 	}
+	s := h.slope.Load()
 	from, length := h.from.Load(), h.length.Load()
 	if from == forever {
 		h.beginReturn(now)
-		return leastShare
+		return s.at(0)
 	}
 	if length <= 0 || now-from >= length {
 		return wholeShare
 	}
-	return max(leastShare, int64(wholeShare*(float64(now-from)/float64(length))))
+	return s.at(float64(now-from) / float64(length))
+}
+
+// A slope is how the share of an endpoint grows with time (WarmupConfiguration).
+type slope struct {
+	least int64
+	bend  float64 // what the part of the time that has passed is raised to
+}
+
+// newSlope returns nil for a straight one from leastShare.
+func newSlope(c *routing.Cluster) *slope {
+	if c.SlowStartLeast <= 0 && c.SlowStartAggression <= 0 {
+		return nil
+	}
+	s := &slope{leastShare, 1}
+	if c.SlowStartLeast > 0 {
+		s.least = max(1, int64(min(c.SlowStartLeast, 100)*wholeShare/100))
+	}
+	if c.SlowStartAggression > 0 {
+		s.bend = 1 / c.SlowStartAggression
+	}
+	return s
+}
+
+// at returns the share after a part of the time.
+func (s *slope) at(part float64) int64 {
+	if s == nil {
+		return max(leastShare, int64(wholeShare*part))
+	}
+	return max(s.least, int64(wholeShare*math.Pow(part, s.bend)))
 }
 
 // beginReturn begins a new endpoint's slow start, with the first request that
@@ -86,14 +119,15 @@ func (h *health) beginReturn(now instant) {
 	defer h.mu.Unlock()
 	if h.from.Load() == forever {
 		h.from.Store(now)
-		h.unsteady.Store(now + h.length.Load())
+		h.settle()
 	}
 }
 
 // startSlowly makes a new endpoint take its share little by little.
-func (h *health) startSlowly(d time.Duration) {
+func (h *health) startSlowly(d time.Duration, s *slope) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.slope.Store(s)
 	h.length.Store(int64(d))
 	h.from.Store(forever)
 	h.unsteady.Store(forever)
@@ -112,6 +146,7 @@ func (h *health) leave(until instant) {
 // is held.
 func (h *health) comeBack(from instant, d time.Duration) {
 	length := int64(min(max(d, minReturn), maxReturn))
+	h.slope.Store(nil)
 	h.length.Store(length)
 	h.from.Store(from)
 	h.settle()
@@ -120,7 +155,7 @@ func (h *health) comeBack(from instant, d time.Duration) {
 // settle says from when on nobody has to look closer. mu is held.
 func (h *health) settle() {
 	out, from := h.outUntil.Load(), h.from.Load()
-	if out == forever || from == forever {
+	if out == forever || from == forever || h.sick.Load() {
 		h.unsteady.Store(forever)
 		return
 	}

@@ -16,6 +16,7 @@ type Set struct {
 	o     Options
 	epoch time.Time // what instants count from
 	picks []chooser // by loop
+	desks []desk    // the same
 
 	mu       sync.Mutex // guards changes; no loop takes it
 	at       *Place     // never changes: another takes its place
@@ -35,7 +36,7 @@ func NewSet(o Options) *Set {
 		o.Now = time.Now
 	}
 	s := &Set{
-		o: o, epoch: o.Now(), at: &o.Place, picks: make([]chooser, len(o.Loops)),
+		o: o, epoch: o.Now(), at: &o.Place, picks: make([]chooser, len(o.Loops)), desks: make([]desk, len(o.Loops)),
 		clusters: map[routing.ClusterName]*Cluster{},
 		early:    map[routing.ClusterName]*routing.Endpoints{},
 	}

@@ -14,6 +14,7 @@ const (
 	Returning Health = "returning" // takes less than its share, more with time
 	Ejected   Health = "ejected"   // left out after failures, for a while
 	Refusing  Health = "refusing"  // left out until a connection succeeds
+	Unhealthy Health = "unhealthy" // left out until its health checks pass
 )
 
 // ClusterStats tell how a cluster does, for /debug and metrics.
@@ -33,9 +34,10 @@ type EndpointStats struct {
 	Near        Nearness // comes before those that are less near
 	Used        bool     // requests go to it while it is healthy
 	Health      Health
-	InFlight    int // tries under way
-	Connections int // open or being opened
-	Ejections   int // since it came
+	InFlight    int    // tries under way
+	Connections int    // open or being opened
+	Ejections   int    // since it came
+	Check       string // why its last health check failed; empty: it did not
 }
 
 // Stats returns the state of all clusters, in the order of their names. It
@@ -65,12 +67,20 @@ func (c *Cluster) stats(now instant) ClusterStats {
 			InFlight:    int(m.ep.inFlight.Load()),
 			Connections: int(m.ep.places.taken.Load()),
 			Ejections:   int(m.ep.health.total.Load()),
+			Check:       m.ep.lastCheck(),
 		}
 	}
 	return ClusterStats{
 		Name: c.name, Active: int(c.active.Load()), Pending: int(c.pending.Load()),
 		Err: v.config.way.err, Endpoints: list,
 	}
+}
+
+func (ep *Endpoint) lastCheck() string {
+	if text := ep.checkErr.Load(); text != nil {
+		return *text
+	}
+	return ""
 }
 
 // state is share in words. It changes nothing.
@@ -81,6 +91,8 @@ func (h *health) state(now instant) Health {
 		return Refusing
 	case out > now:
 		return Ejected
+	case h.sick.Load():
+		return Unhealthy
 	case h.steady(now):
 		return Healthy
 	}

@@ -186,8 +186,9 @@ type Options struct {
 	Now func() time.Time
 
 	// OnOverflow counts each time that a limit was reached, OnEject endpoints
-	// that are left out. Nil ones are skipped. They are called on loops and
+	// that are left out, OnCheck health checks. Nil ones are skipped. They are called on loops and
 	// must not block.
 	OnOverflow func(*Cluster, Limit)
 	OnEject    func(*Cluster, *Endpoint, Cause)
+	OnCheck    func(*Cluster, *Endpoint, CheckOutcome)
 }

@@ -45,6 +45,19 @@ func (w *way) of(u Use) *way {
 	return w
 }
 
+// ofHTTP2 returns a way that is surely HTTP/2.
+func (w *way) ofHTTP2() *way {
+	switch {
+	case w.err != nil || w.protocol == routing.UpstreamHTTP2:
+		return w
+	case w.second != nil:
+		return w.second
+	case w.tls != nil:
+		return w.speaking(routing.UpstreamHTTP2, nextProtos(routing.UpstreamHTTP2))
+	}
+	return &way{protocol: routing.UpstreamHTTP2, proxy: w.proxy}
+}
+
 // newWay returns the way that c asks for: old where it is the same.
 func (s *Set) newWay(c *routing.Cluster, old *way) *way {
 	if old != nil && old.protocol == c.Protocol && old.proxy == c.ProxyProtocol && sameTLS(old.spec, c.TLS) {
