@@ -67,12 +67,20 @@ func (s *Server) newClusters() *upstream.Set {
 		upstream.CauseFailures: telemetry.EjectedConsecutive,
 		upstream.CauseOutlier:  telemetry.EjectedOutlier,
 	}
+	checks := [...]telemetry.CheckOutcome{
+		upstream.CheckPassed:  telemetry.CheckPassed,
+		upstream.CheckFailed:  telemetry.CheckFailed,
+		upstream.CheckTimeout: telemetry.CheckTimeout,
+	}
 	return upstream.NewSet(upstream.Options{
 		Loops: s.loops, Place: upstream.Place{Node: s.options.Node, Zone: s.options.Zone}, Log: s.options.Log, HTTP1: s.http1Limits("backend_http1"), HTTP2: s.http2Limits("backend_http2"),
 		Certificate: func(name routing.CertificateName) *tls.Certificate { return s.certs.pair(name) },
 		OnOverflow:  func(_ *upstream.Cluster, l upstream.Limit) { m.Limits.Count(0, limits[l]) },
 		OnEject: func(_ *upstream.Cluster, _ *upstream.Endpoint, c upstream.Cause) {
 			m.Upstream.Ejections.Count(0, causes[c])
+		},
+		OnCheck: func(_ *upstream.Cluster, _ *upstream.Endpoint, o upstream.CheckOutcome) {
+			m.Upstream.Checks.Count(0, checks[o])
 		},
 	})
 }
@@ -86,8 +94,11 @@ func (s *Server) upstreamState() telemetry.UpstreamState {
 		sum.Endpoints += len(c.Endpoints)
 		for _, e := range c.Endpoints {
 			sum.Connections += e.Connections
-			if e.Health == upstream.Ejected || e.Health == upstream.Refusing {
+			switch e.Health {
+			case upstream.Ejected, upstream.Refusing:
 				sum.Ejected++
+			case upstream.Unhealthy:
+				sum.Unhealthy++
 			}
 		}
 	}

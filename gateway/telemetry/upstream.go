@@ -11,8 +11,9 @@ import (
 // shows each one's state, and istio_requests_total tells failures by
 // destination and flags.
 type Upstream struct {
-	Ejections *Tally[Ejection]   // endpoints ejected, by why
-	Retries   *Tally[RetryCause] // tries after the first, by what the one before died of
+	Ejections *Tally[Ejection]     // endpoints ejected, by why
+	Retries   *Tally[RetryCause]   // tries after the first, by what the one before died of
+	Checks    *Tally[CheckOutcome] // health checks, by what they found
 
 	state atomic.Pointer[func() UpstreamState]
 }
@@ -24,7 +25,20 @@ type UpstreamState struct {
 	Connections int // open, or being opened
 	Endpoints   int
 	Ejected     int // of the endpoints, left out for failing
+	Unhealthy   int // of the endpoints, left out as their health checks fail
 }
+
+// A CheckOutcome is what a health check of an endpoint found.
+type CheckOutcome uint8
+
+const (
+	CheckPassed CheckOutcome = iota
+	CheckFailed
+	CheckTimeout
+	numCheckOutcomes
+)
+
+var checkText = [numCheckOutcomes]string{CheckPassed: "passed", CheckFailed: "failed", CheckTimeout: "timeout"}
 
 // A RetryCause is what the try before a retry died of.
 type RetryCause uint8
@@ -50,6 +64,8 @@ func newUpstream(m *Metrics) *Upstream {
 			"Endpoints ejected, by why.", "reason", ejectionText[:]),
 		Retries: newTally[RetryCause](m, "fairway_upstream_retries_total",
 			"Tries after the first, by what the one before died of.", "cause", retryText[:]),
+		Checks: newTally[CheckOutcome](m, "fairway_upstream_health_checks_total",
+			"Health checks of endpoints, by what they found.", "outcome", checkText[:]),
 	}
 	m.registry.MustRegister(u)
 	return u
@@ -73,6 +89,8 @@ var upstreamGauges = [...]struct {
 		func(s *UpstreamState) int { return s.Endpoints }},
 	{prometheus.NewDesc("fairway_upstream_endpoints_ejected", "Endpoints that are left out for failing.", nil, nil),
 		func(s *UpstreamState) int { return s.Ejected }},
+	{prometheus.NewDesc("fairway_upstream_endpoints_unhealthy", "Endpoints that are left out as their health checks fail.", nil, nil),
+		func(s *UpstreamState) int { return s.Unhealthy }},
 }
 
 // Describe and Collect make Upstream a prometheus.Collector.
