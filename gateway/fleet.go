@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"fairway.dev/discovery/feed"
+	"fairway.dev/gateway/upstream"
 	"fairway.dev/routing"
 	"fairway.dev/tlsmgr/identity"
 )
@@ -70,7 +71,7 @@ func newMember(o *fleetFlags, state string, log *slog.Logger) (*member, error) {
 }
 
 // run serves the last good configuration, and what the control plane sends.
-// That knows in which zone the pod's node is, too.
+// That knows where the pod is, too.
 func (m *member) run(ctx context.Context, g *gateway) {
 	issuer := &identity.Client{Address: m.options.control, TokenFile: m.options.token, Roots: m.roots.Bundle, Server: m.control}
 	keeper := identity.NewKeeper(issuer.Issue, m.log)
@@ -79,10 +80,13 @@ func (m *member) run(ctx context.Context, g *gateway) {
 		Control:     m.options.control,
 		Credentials: credentials.NewTLS(identity.ClientConfig(keeper.Certificate, m.roots.Bundle, m.control)),
 		Gateway:     m.options.gateway, Pod: m.pod, Node: m.node,
-		Apply: func(d *routing.Delta) []*routing.Problem { return g.apply(change{d, describe(d)}) },
-		Zone:  g.server.SetZone,
-		Dir:   filepath.Clean(m.state),
-		Log:   m.log,
+		Apply:   func(d *routing.Delta) []*routing.Problem { return g.apply(change{d, describe(d)}) },
+		Program: version,
+		Place: func(p feed.Place) {
+			g.server.SetPlace(upstream.Place{Region: p.Region, Zone: p.Zone, SubZone: p.SubZone, Labels: p.Labels})
+		},
+		Dir: filepath.Clean(m.state),
+		Log: m.log,
 	})
 	m.client.Store(client)
 	var tasks sync.WaitGroup

@@ -20,7 +20,7 @@ func (r *replica) fleetPage() *fleetPage {
 }
 
 func stateOf(pod *feed.PodState, wanted map[routing.ListenerName]string) podState {
-	state := podState{Pod: pod.Pod, Node: pod.Node, Replica: pod.Replica, Connected: pod.Connected, Problems: statesOf(pod.Problems)}
+	state := podState{Pod: pod.Pod, Node: pod.Node, Program: pod.Program, Replica: pod.Replica, Connected: pod.Connected, Problems: statesOf(pod.Problems)}
 	for name, version := range wanted {
 		if pod.Listeners[name] == version {
 			state.Listeners++

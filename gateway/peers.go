@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 
 	"fairway.dev/routing"
 )
@@ -68,17 +67,4 @@ func (r *replica) meetPeers(k routing.ObjectKey) {
 	if r.peers.put(k, slice, port, r.name) {
 		r.feed.SetPeers(r.peers.all())
 	}
-}
-
-// zone returns the zone of a node, or nothing.
-func (r *replica) zone(node string) string {
-	object := r.source.Get(routing.ObjectKey{Kind: "Node", Name: node})
-	if object == nil {
-		return ""
-	}
-	accessor, err := meta.Accessor(object)
-	if err != nil {
-		return ""
-	}
-	return accessor.GetLabels()["topology.kubernetes.io/zone"]
 }

@@ -74,7 +74,7 @@ func newReplica(o *controlFlags, config *rest.Config, log *slog.Logger) (*replic
 	}
 	r.fleets.trustDomain = o.trustDomain
 	r.feed = feed.NewServer(feed.Options{
-		Replica: r.name, Control: o.id(), Authorize: r.fleets.authorize, Zone: r.zone,
+		Replica: r.name, Control: o.id(), Authorize: r.fleets.authorize, Place: r.whereabouts,
 		PeerCredentials: credentials.NewTLS(identity.ClientConfig(r.keeper.Certificate, r.trust.Bundle, identity.Only(o.id()))),
 		OnFleet:         func(gateway string) { r.status.FleetChanged(gateway) },
 		Log:             log,

@@ -35,9 +35,11 @@ type ClientOptions struct {
 	Apply func(*routing.Delta) []*routing.Problem
 	// Dir, if set, is where the last good state is kept. It holds keys.
 	Dir string
-	// Zone, if set, is called with the zone of the pod's node when control
-	// says another than before, ahead of Apply, by the goroutine of Run.
-	Zone func(zone string)
+	// Program is the version of the program, for people. It may be empty.
+	Program string
+	// Place, if set, is called with where the pod is when control says another
+	// place than before, ahead of Apply, by the goroutine of Run.
+	Place func(Place)
 	// Changed, if set, is called when the Status has changed, by the goroutine
 	// of Run.
 	Changed func(Status)
@@ -151,7 +153,7 @@ func (c *Client) restore() {
 		return
 	}
 	began := time.Now()
-	parts, zone, err := c.file.load()
+	parts, place, err := c.file.load()
 	if err != nil {
 		c.options.Log.Warn("last good state not usable, starting from nothing", "err", err)
 		return
@@ -159,16 +161,16 @@ func (c *Client) restore() {
 	if parts == nil {
 		return
 	}
-	c.state.restore(parts, zone)
-	c.setZone(zone)
+	c.state.restore(parts, place)
+	c.setPlace(place)
 	c.apply(c.state.everything())
 	c.loaded(false)
 	c.options.Log.Info("last good state in force", "took", time.Since(began))
 }
 
-func (c *Client) setZone(zone string) {
-	if c.options.Zone != nil && zone != "" {
-		c.options.Zone(zone)
+func (c *Client) setPlace(p Place) {
+	if c.options.Place != nil && !p.Equal(Place{}) {
+		c.options.Place(p)
 	}
 }
 
@@ -269,6 +271,7 @@ func (c *Client) node() *corev3.Node {
 	n.Id = c.options.Pod
 	n.Metadata.Fields[gatewayField] = text(c.options.Gateway)
 	n.Metadata.Fields[nodeField] = text(c.options.Node)
+	n.Metadata.Fields[programField] = text(c.options.Program)
 	return n
 }
 
@@ -291,9 +294,9 @@ func (c *Client) take(r *discoveryv3.DeltaDiscoveryResponse) (*discoveryv3.Delta
 	if end == nil {
 		return answer, nil
 	}
-	if end.Zone != c.state.zone {
-		c.state.zone = end.Zone
-		c.setZone(end.Zone)
+	if at := end.place(); !at.Equal(c.state.place) {
+		c.state.place = at
+		c.setPlace(at)
 	}
 	delta := c.state.close()
 	if delta == nil && !c.Status().Loaded {

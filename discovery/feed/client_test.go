@@ -138,20 +138,25 @@ func startWatched(t testing.TB, m *mesh, change func(*Options)) (*control, chan 
 }
 
 func TestPodGetsItsGatewayAndSaysSo(t *testing.T) {
-	zones := make(chan string, 10)
+	places := make(chan Place, 10)
 	c, fleets := startWatched(t, newMesh(t), func(o *Options) {
-		o.Zone = func(node string) string { return "zone of " + node }
+		o.Place = func(gateway, node string) Place {
+			return Place{Zone: "zone of " + node, Labels: map[string]string{"gateway": gateway}}
+		}
 	})
 	c.Update(shop())
 	c.Open()
-	p := startPod(t, c, func(o *ClientOptions) { o.Zone = func(z string) { zones <- z } })
+	p := startPod(t, c, func(o *ClientOptions) { o.Place, o.Program = func(p Place) { places <- p }, "v1.2.3" })
 	wantDelta(t, "at first", p.next(t), 1, 1, 1, 1, 0)
-	if zone := <-zones; zone != "zone of node-a" {
-		t.Errorf("zone %q, want the node's", zone)
+	if place := <-places; place.Zone != "zone of node-a" || place.Labels["gateway"] != "shop/edge" {
+		t.Errorf("place %+v, want that of the node, with the Gateway's labels", place)
 	}
 	f := until(t, fleets, "acknowledged", c.inForce("shop/edge"))
-	if s := f.Pods[0]; len(f.Pods) != 1 || s.Pod != "shop/edge-1" || s.Node != "node-a" || s.Replica != "control-a" || s.Gateway != "shop/edge" {
+	if s := f.Pods[0]; len(f.Pods) != 1 || s.Pod != "shop/edge-1" || s.Node != "node-a" || s.Program != "v1.2.3" || s.Replica != "control-a" || s.Gateway != "shop/edge" {
 		t.Errorf("fleet %+v, want the pod", f)
+	}
+	if got, want := f.Pods[0].Version, c.Version("shop/edge"); got != want || want == "" || c.Version("shop/other") != "" {
+		t.Errorf("version %q is in force, want %q", got, want)
 	}
 	edit(c, "10.0.0.2:80")
 	wantDelta(t, "endpoints", p.next(t), 0, 0, 0, 1, 0)

@@ -25,7 +25,7 @@ type clientState struct {
 	parts       map[string]held
 	refused     map[string]refusal // the last ones of their names; parts may have an older one
 	digest      digest             // over what was received last of each name
-	zone        string
+	place       Place
 	run         map[string]arrival
 	unconfirmed map[string]struct{} // that the server was not told of: gone, unless a run has them
 	distrusted  bool                // the server is to be told of nothing
@@ -63,8 +63,8 @@ func newClientState() *clientState {
 }
 
 // restore takes the parts of the last good state.
-func (s *clientState) restore(parts map[string]held, zone string) {
-	s.parts, s.zone = parts, zone
+func (s *clientState) restore(parts map[string]held, place Place) {
+	s.parts, s.place = parts, place
 	for name, h := range parts {
 		s.digest = s.digest.plus(digestOf(name, h.version))
 	}

@@ -57,7 +57,7 @@ func (f *fleet) set(stream uint64, p PodState, set *listenerSet) {
 	f.pods.mu.Lock()
 	f.use(set)
 	f.pods.put(newResource(PodStateType, podName(p.Pod, stream), &podState{
-		Pod: p.Pod, Node: p.Node, Replica: p.Replica, Gateway: p.Gateway, Version: p.Version, Connected: p.Connected,
+		Pod: p.Pod, Node: p.Node, Program: p.Program, Replica: p.Replica, Gateway: p.Gateway, Version: p.Version, Connected: p.Connected,
 		Listeners: set.digest.String(), Problems: wireProblems(p.Problems),
 	}))
 	if before != nil {

@@ -21,6 +21,7 @@ type Fleet struct {
 type PodState struct {
 	Pod       string // "namespace/name"
 	Node      string // of Kubernetes
+	Program   string // its version
 	Replica   string // of control, that the pod is connected to
 	Gateway   string // "namespace/name"
 	Version   string // of the view in force; "" before the first acknowledgement
@@ -59,6 +60,7 @@ const (
 type podState struct {
 	Pod       string
 	Node      string
+	Program   string
 	Replica   string
 	Gateway   string
 	Version   string

@@ -14,6 +14,7 @@ import (
 const (
 	gatewayField  = "gateway"  // "namespace/name"
 	nodeField     = "node"     // of Kubernetes
+	programField  = "program"  // its version
 	problemsField = "problems" // all that stand; in acknowledgements
 	refusedField  = "refused"  // names of resources that could not be read; beside problems; "*" is too many
 )

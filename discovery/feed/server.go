@@ -36,9 +36,10 @@ type Options struct {
 	// PeerCredentials open connections to the other replicas. Without them
 	// SetPeers has no effect.
 	PeerCredentials credentials.TransportCredentials
-	// Zone, if set, returns the zone of a Kubernetes node, "" if unknown.
-	// Called from any goroutine.
-	Zone func(node string) string
+	// Place, if set, returns where a pod of the Gateway "namespace/name" on a
+	// Kubernetes node is, which may be "" or one that nobody knows. Called
+	// from any goroutine.
+	Place func(gateway, node string) Place
 	// OnFleet, if set, is called after Fleet(gateway) has changed; calls are
 	// one at a time, and several changes may make one.
 	OnFleet func(gateway string)
@@ -160,6 +161,18 @@ func (s *Server) Wanted(gateway string) map[routing.ListenerName]string {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	return v.wanted.versions
+}
+
+// Version returns that of all that a Gateway's pods should have in force, as
+// PodState.Version; "" where there is nothing for them.
+func (s *Server) Version(gateway string) string {
+	v := s.views.of(gateway)
+	if v == nil {
+		return ""
+	}
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.digest.String()
 }
 
 // Fleet returns what is known of a Gateway's pods, by all replicas.

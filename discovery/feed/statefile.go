@@ -39,7 +39,7 @@ const (
 // A stateFile is where the last good state is kept:
 //
 //	magic, then for each segment its length (uint32, big endian)
-//	the zone of the pod's node, after its length (uint16)
+//	where the pod is, as JSON, after its length (uint16)
 //	the segments: deflate of entries, each name, version, and JSON after their lengths (uvarint)
 //	SHA-256 of all that
 //
@@ -62,21 +62,21 @@ var errDamaged = errors.New("the file is damaged")
 
 // load returns what was saved; nil if nothing was. A part that cannot be read,
 // as it was written by another version of Fairway, is left out.
-func (f *stateFile) load() (parts map[string]held, zone string, err error) {
+func (f *stateFile) load() (parts map[string]held, at Place, err error) {
 	f.tidy()
 	info, err := os.Stat(f.path())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", nil
+		return nil, Place{}, nil
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, Place{}, err
 	}
 	if info.Size() > maxState {
-		return nil, "", fmt.Errorf("%w: %d bytes, want at most %d", errDamaged, info.Size(), maxState)
+		return nil, Place{}, fmt.Errorf("%w: %d bytes, want at most %d", errDamaged, info.Size(), maxState)
 	}
 	text, err := os.ReadFile(f.path())
 	if err != nil {
-		return nil, "", err
+		return nil, Place{}, err
 	}
 	return f.parse(text)
 }
@@ -95,36 +95,36 @@ func (f *stateFile) tidy() {
 	}
 }
 
-func (f *stateFile) parse(text []byte) (parts map[string]held, zone string, err error) {
+func (f *stateFile) parse(text []byte) (parts map[string]held, at Place, err error) {
 	body, sum := text[:max(0, len(text)-sha256.Size)], text[max(0, len(text)-sha256.Size):]
 	if want := sha256.Sum256(body); !bytes.Equal(want[:], sum) {
-		return nil, "", fmt.Errorf("%w: another checksum", errDamaged)
+		return nil, Place{}, fmt.Errorf("%w: another checksum", errDamaged)
 	}
 	rest, ok := bytes.CutPrefix(body, []byte(stateMagic))
 	if !ok || len(rest) < 4*segments+2 {
-		return nil, "", fmt.Errorf("%w: no header", errDamaged)
+		return nil, Place{}, fmt.Errorf("%w: no header", errDamaged)
 	}
 	lengths := rest[:4*segments]
 	rest = rest[4*segments:]
 	n := int(binary.BigEndian.Uint16(rest))
 	if rest = rest[2:]; len(rest) < n {
-		return nil, "", fmt.Errorf("%w: no zone", errDamaged)
+		return nil, Place{}, fmt.Errorf("%w: no place", errDamaged)
 	}
-	zone, rest = string(rest[:n]), rest[n:]
+	at, rest = placeOf(rest[:n]), rest[n:]
 	parts = map[string]held{}
 	for i := range segments {
 		length := int(binary.BigEndian.Uint32(lengths[4*i:]))
 		if length > len(rest) {
-			return nil, "", fmt.Errorf("%w: segment %d ends too early", errDamaged, i)
+			return nil, Place{}, fmt.Errorf("%w: segment %d ends too early", errDamaged, i)
 		}
 		f.places[i] = place{int64(len(body) - len(rest)), int64(length)}
 		if err := readSegment(rest[:length], parts); err != nil {
-			return nil, "", fmt.Errorf("%w: segment %d: %w", errDamaged, i, err)
+			return nil, Place{}, fmt.Errorf("%w: segment %d: %w", errDamaged, i, err)
 		}
 		rest = rest[length:]
 	}
 	f.whole = true
-	return parts, zone, nil
+	return parts, at, nil
 }
 
 func readSegment(packed []byte, parts map[string]held) error {
@@ -204,7 +204,8 @@ func writeState(file, old *os.File, at [segments]place, s *clientState) (places 
 	if err != nil {
 		return places, err
 	}
-	offset := int64(len(stateMagic) + 4*segments + 2 + len(s.zone))
+	where := s.place.text()
+	offset := int64(len(stateMagic) + 4*segments + 2 + len(where))
 	header := []byte(stateMagic)
 	for i := range segments {
 		length := int64(len(packed[i]))
@@ -215,8 +216,8 @@ func writeState(file, old *os.File, at [segments]place, s *clientState) (places 
 		offset += length
 		header = binary.BigEndian.AppendUint32(header, uint32(length))
 	}
-	header = binary.BigEndian.AppendUint16(header, uint16(len(s.zone)))
-	header = append(header, s.zone...)
+	header = binary.BigEndian.AppendUint16(header, uint16(len(where)))
+	header = append(header, where...)
 
 	sum := sha256.New()
 	w := io.MultiWriter(file, sum)

@@ -14,10 +14,12 @@ import (
 	"fairway.dev/routing"
 )
 
+var atHome = Place{Region: "region-1", Zone: "zone-a", SubZone: "rack-7", Labels: map[string]string{"istio": "ingressgateway"}}
+
 // someState returns a state with parts of all kinds, all of them new to a file.
 func someState(n int) *clientState {
 	s := newClientState()
-	s.zone = "zone-a"
+	s.place = atHome
 	for i := range n {
 		s.edit(fmt.Sprint("cluster/c", i), &routing.Cluster{Name: routing.ClusterName(fmt.Sprint("c", i))})
 		s.edit(fmt.Sprint("certificate/t", i), pair(routing.CertificateName(fmt.Sprint("t", i)), fmt.Sprint("key", i)))
@@ -30,13 +32,13 @@ func (s *clientState) edit(name string, part any) {
 }
 
 // load reads a directory as a process that has just begun.
-func load(t *testing.T, dir string) (map[string]held, string) {
+func load(t *testing.T, dir string) (map[string]held, Place) {
 	t.Helper()
-	parts, zone, err := newStateFile(dir).load()
+	parts, place, err := newStateFile(dir).load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return parts, zone
+	return parts, place
 }
 
 // However a state changes between saves, the file has it as it is.
@@ -71,9 +73,9 @@ func TestStateFileFollowsTheState(t *testing.T) {
 		if s.changed() {
 			t.Fatal("changed after it was saved")
 		}
-		parts, zone := load(t, dir)
-		if zone != "zone-a" || !reflect.DeepEqual(parts, s.parts) {
-			t.Fatalf("step %d: %d parts of %q, want %d", step, len(parts), zone, len(s.parts))
+		parts, place := load(t, dir)
+		if !place.Equal(atHome) || !reflect.DeepEqual(parts, s.parts) {
+			t.Fatalf("step %d: %d parts of %v, want %d", step, len(parts), place, len(s.parts))
 		}
 		if r.IntN(3) == 0 {
 			again := newStateFile(dir)
@@ -188,6 +190,29 @@ func TestStateFileOfAnotherVersion(t *testing.T) {
 	}
 }
 
+func TestPlaceInAFile(t *testing.T) {
+	many := map[string]string{}
+	for i := range 10_000 {
+		many[fmt.Sprint("label-", i)] = "value"
+	}
+	tests := []struct {
+		text []byte
+		want Place
+	}{
+		{atHome.text(), atHome},
+		{Place{}.text(), Place{}},
+		{[]byte("zone-a"), Place{Zone: "zone-a"}}, // as files had it before
+		{nil, Place{}},
+		{[]byte(`{"Zone":`), Place{}},
+		{Place{Zone: "zone-a", Labels: many}.text(), Place{Zone: "zone-a"}}, // no room
+	}
+	for _, tt := range tests {
+		if got := placeOf(tt.text); !got.Equal(tt.want) {
+			t.Errorf("placeOf(%.100s) = %+v, want %+v", tt.text, got, tt.want)
+		}
+	}
+}
+
 func FuzzStateFile(f *testing.F) {
 	dir := f.TempDir()
 	file := newStateFile(dir)
@@ -202,8 +227,8 @@ func FuzzStateFile(f *testing.F) {
 	f.Add([]byte(stateMagic))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		sum := sha256.Sum256(body)
-		parts, zone, err := newStateFile("").parse(append(bytes.Clone(body), sum[:]...))
-		if err != nil && (parts != nil || zone != "") {
+		parts, place, err := newStateFile("").parse(append(bytes.Clone(body), sum[:]...))
+		if err != nil && (parts != nil || !place.Equal(Place{})) {
 			t.Error("both parts and an error")
 		}
 	})

@@ -52,7 +52,7 @@ type podStream struct {
 	subs    map[string]*subscription // by type
 	view    *view                    // of a pod
 	state   PodState                 // of a pod
-	zone    string                   // of a pod
+	place   Place                    // of a pod
 	inForce *listenerSet             // by its last acknowledgement
 	refused []string                 // resources that it could not read
 	begun   bool                     // the fleet knows the pod
@@ -197,7 +197,7 @@ func (p *podStream) send() error {
 }
 
 func (p *podStream) next() (*subscription, *discoveryv3.DeltaDiscoveryResponse) {
-	p.findZone()
+	p.findPlace()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, sub := range p.subs {
@@ -209,18 +209,18 @@ func (p *podStream) next() (*subscription, *discoveryv3.DeltaDiscoveryResponse) 
 	return nil, nil
 }
 
-// findZone asks for the zone of the pod's node. No lock is held, as whoever
-// knows may be waiting for one in Update.
-func (p *podStream) findZone() {
+// findPlace asks where the pod is. No lock is held, as whoever knows may be
+// waiting for one in Update.
+func (p *podStream) findPlace() {
 	p.mu.Lock()
-	node := p.state.Node
+	gateway, node := p.state.Gateway, p.state.Node
 	p.mu.Unlock()
-	if p.server.options.Zone == nil || node == "" {
+	if p.server.options.Place == nil || gateway == "" {
 		return
 	}
-	zone := p.server.options.Zone(node)
+	place := p.server.options.Place(gateway, node)
 	p.mu.Lock()
-	p.zone = zone
+	p.place = place
 	p.mu.Unlock()
 }
 
@@ -278,9 +278,9 @@ func (p *podStream) meet(node *corev3.Node) error {
 	fields := node.GetMetadata().GetFields()
 	p.state = PodState{
 		Pod: node.GetId(), Node: fields[nodeField].GetStringValue(), Gateway: fields[gatewayField].GetStringValue(),
-		Replica: p.server.options.Replica, Connected: time.Now().UTC(),
+		Program: fields[programField].GetStringValue(), Replica: p.server.options.Replica, Connected: time.Now().UTC(),
 	}
-	if s := p.state; len(s.Pod) > maxName || len(s.Node) > maxName || len(s.Gateway) > maxName {
+	if s := p.state; len(s.Pod) > maxName || len(s.Node) > maxName || len(s.Gateway) > maxName || len(s.Program) > maxName {
 		return status.Errorf(codes.InvalidArgument, "pod %.100q on %.100q of %.100q: want names of Kubernetes", s.Pod, s.Node, s.Gateway)
 	}
 	p.known = true
@@ -370,7 +370,8 @@ func (p *podStream) add(sub *subscription, r *discoveryv3.DeltaDiscoveryRequest)
 // means. It is called with the lock held, and the view's for reading.
 func (p *podStream) closing() (*resource, mark) {
 	version := p.view.digest.String()
-	g := &generation{Version: version, Number: p.view.number, Zone: p.zone}
+	at := p.place
+	g := &generation{Version: version, Number: p.view.number, Region: at.Region, Zone: at.Zone, SubZone: at.SubZone, Labels: at.Labels}
 	return makeResource(PartType, generationName, version, marshal(g)), mark{version, p.view.wanted}
 }
 

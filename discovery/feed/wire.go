@@ -92,8 +92,12 @@ func (d digest) String() string {
 type generation struct {
 	Version string // of the view: the digest of all its parts
 	Number  uint64 // of the view's changes in this replica, for people
-	Zone    string // of the pod's node
+	// Where the pod is: Place.
+	Region, Zone, SubZone string
+	Labels                map[string]string
 }
+
+func (g *generation) place() Place { return Place{g.Region, g.Zone, g.SubZone, g.Labels} }
 
 // certificate is routing.Certificate with its key, which has no JSON there.
 type certificate struct {

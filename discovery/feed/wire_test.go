@@ -193,9 +193,9 @@ func TestGoldenWire(t *testing.T) {
 		b.WriteByte('\n')
 	}
 	for _, body := range []any{
-		&generation{Version: "v", Number: 7, Zone: "zone-a"},
+		&generation{Version: "v", Number: 7, Region: "region-1", Zone: "zone-a", SubZone: "rack-7", Labels: atHome.Labels},
 		&podState{
-			Pod: "shop/edge-1", Node: "node-a", Replica: "control-a", Gateway: "shop/edge", Version: "v", Connected: time.Unix(0, 0), Listeners: "d",
+			Pod: "shop/edge-1", Node: "node-a", Program: "v1.2.3", Replica: "control-a", Gateway: "shop/edge", Version: "v", Connected: time.Unix(0, 0), Listeners: "d",
 			Problems: []problem{{routing.Origin{Kind: "Gateway", Namespace: "shop", Name: "edge", Field: "spec.listeners[0]"}, "PortUnavailable", "bind: in use"}},
 		},
 		&listenerSetWire{[]listenerVersion{{"shop/edge/http", "v"}}},
