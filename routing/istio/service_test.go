@@ -86,7 +86,9 @@ func TestDestinationsGolden(t *testing.T) {
 			}
 			w := dialecttest.World{}
 			keys := load(t, w, string(text))
-			got := dialecttest.NewResult().Apply(newSender(w, inCluster).Update(w.Keys())).Dump()
+			result := dialecttest.NewResult().Apply(newSender(w, inCluster).Update(w.Keys()))
+			checkClusters(t, result)
+			got := result.Dump()
 			checkSenderGrowth(t, w, keys, got)
 			golden := file + ".golden"
 			if *update {
@@ -124,5 +126,17 @@ func checkSenderGrowth(t *testing.T, w dialecttest.World, keys []routing.ObjectK
 	}
 	if cells := tr.Sheet().Cells(); r.Dump() != "" || len(cells) > 0 {
 		t.Errorf("of nothing there are %d cells, %v, and\n%s", len(cells), cells, r.Dump())
+	}
+}
+
+// checkClusters holds that clusters are what Compile takes: what cannot be in
+// force was found before.
+func checkClusters(t *testing.T, result *dialecttest.Result) {
+	t.Helper()
+	_, problems := routing.Compile(&result.Spec)
+	for _, p := range problems {
+		if p.Reason == routing.InvalidCluster {
+			t.Errorf("Compile: %v", p)
+		}
 	}
 }
