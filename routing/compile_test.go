@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"net/netip"
 	"reflect"
@@ -309,7 +310,45 @@ func fullSpec() *Spec {
 	s.Clusters["c"] = &Cluster{Name: "c", TLS: &UpstreamTLS{ServerName: "c", Roots: nil, Insecure: true}, Service: "c", Namespace: "ns", Port: 8080}
 	s.Endpoints = map[ClusterName]*Endpoints{"c": {Cluster: "c", List: []Endpoint{{Addr: netip.MustParseAddrPort("10.0.0.1:8080"), Ready: true, Workload: "c-1"}}}}
 	s.Certificates = map[CertificateName]*Certificate{"ns/tls": {Name: "ns/tls", Chain: []byte("chain")}}
+	addIstio(s)
 	return s
+}
+
+// addIstio adds to s what only Istio's API has words for.
+func addIstio(s *Spec) {
+	v := ordered("v", "x.example.com",
+		Match{
+			Path:    PathMatch{PathTextPrefix, "/V", true},
+			Headers: []ValueMatch{{Name: ":scheme", Value: "https"}, {Name: "x-a", Kind: TextPrefix, Value: "b", Not: true}, {Name: "x-c", Kind: TextPresent, Not: true}},
+			Query:   []ValueMatch{{Name: "q", Kind: TextPresent}}, Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+			Destinations: []netip.Prefix{netip.MustParsePrefix("::/0"), netip.MustParsePrefix("192.0.2.1/32")},
+			Claims:       []ClaimMatch{{Path: []string{"realm", "role"}, Kind: TextRegex, Value: "a.*", Not: true}},
+		}, Match{})
+	v.Name = "VirtualService/ns/v"
+	v.Rules[0].Action.Fault = &Fault{Delay: time.Second, DelayShare: Share{1, 100}, GRPC: 14, AbortShare: Share{1, 2}}
+	v.Rules[0].Action.Rewrite = &Rewrite{Host: "v", Path: PathEdit{Regex: &RegexEdit{"/(a)", `/\1`}}}
+	v.Rules[0].Action.Retry = &Retry{Attempts: 2, On: []RetryOn{RetryOnConnectFailure, RetryOnUnavailable}}
+	v.Rules[0].Action.CORS = &CORS{AllowOriginTexts: []OriginMatch{{TextPrefix, "https://a"}}, ForwardUnmatched: true}
+	v.Rules[1].Action = Action{Status: 200, Body: "ok"}
+	r := ordered("redirect", "x.example.com", textPrefix("/old"))
+	r.Rules[0].Action = Action{Redirect: &Redirect{Status: 301, PortFrom: RedirectPortListener, Path: PathEdit{Matched: text("/new")}}}
+	s.Routes[v.Name], s.Routes[r.Name] = v, r
+	l := s.Listeners["ns/gw/https"]
+	l.Group, l.TLS.MinVersion, l.TLS.CipherSuites = "server", tls.VersionTLS12, []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}
+	l.TLS.Client = &ClientValidation{Roots: []byte(testRoots), SANs: []string{"a*"}}
+	l.JWT = []JWTRule{{Issuer: "i", Keys: []byte(`{"keys":[]}`), Claims: []ClaimHeader{{"x-sub", "sub"}}}}
+	l.Telemetry = &Telemetry{
+		AccessLog: &AccessLog{Filter: "response.code >= 400"},
+		Tracing:   &Tracing{Cluster: "c", Percent: 1.5, Header: []Header{{"authorization", "secret"}}, Tags: []Tag{{Name: "a", Literal: "b"}}},
+	}
+	c := s.Clusters["c"]
+	c.Outliers, c.Resolve, c.KeepAlive = &OutlierDetection{Consecutive5xx: -1}, ResolveOne, &KeepAlive{Probes: 3}
+	c.Health = &HealthCheck{HTTP: &HTTPCheck{Path: "/", Header: []Header{{"x-key", "secret"}}, Statuses: []StatusRange{{200, 204}}}}
+	c.Balance = Balance{Kind: RingHash, HashOn: "cookie:a", Cookie: &HashCookie{TTL: time.Hour}, Locality: &Locality{
+		Distribute: []Distribution{{"a/*", map[string]uint32{"a/x": 80, "b": 20}}}, Priority: []string{"zone"},
+	}}
+	e := s.Endpoints["c"]
+	e.List = append(e.List, Endpoint{Host: "c.example", Addr: netip.MustParseAddrPort("0.0.0.0:80"), Labels: map[string]string{"zone": "x", "a": "b"}})
 }
 
 func TestPartsByName(t *testing.T) {
@@ -347,6 +386,7 @@ func TestJSONIsLossless(t *testing.T) {
 func TestKeysDoNotPrint(t *testing.T) {
 	s := fullSpec()
 	s.Certificates["ns/tls"].Key = []byte("secret")
+	s.Listeners["ns/gw/https"].Telemetry.Tracing.Header, s.Clusters["c"].Health.HTTP.Header = nil, nil
 	snap, _ := Compile(s)
 	data, _ := json.Marshal(s)
 	for _, text := range []string{dump(snap), string(data), details(s.Certificates["ns/tls"])} {
@@ -356,8 +396,34 @@ func TestKeysDoNotPrint(t *testing.T) {
 	}
 }
 
+// Headers that the gateway sends of its own may be passwords; they are on the
+// wire between control and fleet, and in no dump.
+func TestHeadersOfItsOwnDoNotPrint(t *testing.T) {
+	snap, _ := Compile(fullSpec())
+	if text := dump(snap); strings.Contains(text, "secret") || !strings.Contains(text, "x-key") {
+		t.Errorf("want the names of headers and no values in %s", text)
+	}
+}
+
+func TestTextKindText(t *testing.T) {
+	for _, k := range []TextKind{TextExact, TextPrefix, TextRegex, TextPresent} {
+		data, _ := k.MarshalText()
+		var got TextKind = 9
+		if err := got.UnmarshalText(data); err != nil || got != k || string(data) != k.String() {
+			t.Errorf("%v: text %s, back %v, %v", k, data, got, err)
+		}
+	}
+	if _, err := TextKind(9).MarshalText(); err == nil || TextKind(9).String() != "TextKind(9)" {
+		t.Error("TextKind(9) has a text")
+	}
+	var k TextKind
+	if err := k.UnmarshalText([]byte("Suffix")); err == nil {
+		t.Error(`"Suffix" is a TextKind`)
+	}
+}
+
 func TestPathKindText(t *testing.T) {
-	for _, k := range []PathKind{PathPrefix, PathExact, PathRegex, PathMethod} {
+	for _, k := range []PathKind{PathPrefix, PathExact, PathRegex, PathMethod, PathTextPrefix} {
 		data, _ := k.MarshalText()
 		var got PathKind = 9
 		if err := got.UnmarshalText(data); err != nil || got != k || string(data) != k.String() {

@@ -3,6 +3,7 @@ package routing
 import (
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,6 +75,29 @@ func TestExplain(t *testing.T) {
 		fmt.Fprintf(&b, "%s\n", gone.Port(port80).Explain(&r))
 	}
 	golden(t, "explain.golden", b.String())
+}
+
+// What has no place among Gateway API's matches is told in the same form.
+func TestExplainOrdered(t *testing.T) {
+	s := oneListener(route("first", "x.example.com", exact("/api")), route("hidden", "*.example.com", prefix("/")))
+	v := ordered("v", "x.example.com",
+		Match{Path: PathMatch{PathTextPrefix, "/API", true}, Headers: []ValueMatch{{Name: ":authority", Kind: TextPrefix, Value: "y"}}},
+		Match{Path: textPrefix("/api").Path, Headers: []ValueMatch{{Name: "x-a", Kind: TextPresent, Not: true}}},
+		Match{Path: textPrefix("/api").Path, Query: []ValueMatch{{Name: "q", Kind: TextPresent}}},
+		Match{Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}},
+		Match{Destinations: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+		Match{Claims: []ClaimMatch{{Path: []string{"realm", "role"}, Value: "admin"}}},
+		Match{Claims: []ClaimMatch{{Path: []string{"sub"}, Kind: TextRegex, Value: "a.*", Not: true}}},
+		textPrefix("/last"))
+	s.Routes[v.Name] = v
+	snap, _ := Compile(s)
+	r := Request{
+		Method: "GET", Host: "x.example.com", Authority: "x.example.com", Path: "/api/v1", Header: fields{"x-a": "1"},
+		Source: netip.MustParseAddr("192.168.0.1"), Destination: netip.MustParseAddr("192.168.0.2"), Claims: claims{"sub": {"ann"}},
+	}
+	text := snap.Port(port80).Explain(&r).String() + "\n"
+	r.Path = "/lasting"
+	golden(t, "explain-ordered.golden", text+snap.Port(port80).Explain(&r).String())
 }
 
 // With thousands of routes people want those that come near.
