@@ -195,3 +195,35 @@ func TestPodsRefused(t *testing.T) {
 	a.set(func() { delete(a.refuses, "pods") })
 	o.wait(func(keys []string) bool { return slices.Contains(keys, "Pod shop/reviews-1") })
 }
+
+// What Istio's agents say of a workload's health is read; what else its status
+// says is not.
+func TestHealthOfAWorkload(t *testing.T) {
+	const vm = `
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm, namespace: shop, annotations: {proxy.istio.io/health-checks-enabled: "true"}}
+spec: {address: 192.0.2.7}
+status: {conditions: [{type: Healthy, status: "True", lastProbeTime: "2026-01-02T03:04:05Z"}, {type: fairway.dev/Accepted, status: "True"}]}
+`
+	a := newAPIServer(t)
+	a.apply(vm)
+	o := observe(t, a, Options{})
+	o.start()
+	k := key("WorkloadEntry", "shop", "vm")
+	e := get[networkingv1.WorkloadEntry](t, o, k)
+	if len(e.Status.Conditions) != 1 || e.Status.Conditions[0].Status != "True" || e.Annotations["proxy.istio.io/health-checks-enabled"] != "true" {
+		t.Errorf("WorkloadEntry %v, annotations %v: want its health", &e.Status, e.Annotations)
+	}
+	a.apply(strings.Replace(vm, `lastProbeTime: "2026-01-02T03:04:05Z"`, `lastProbeTime: "2026-01-02T03:04:15Z"`, 1))
+	for c := o.next(); !slices.Contains(c.Statuses, k); c = o.next() {
+		if slices.Contains(c.Keys, k) {
+			t.Error("another probe with the same result is a change for a translation")
+		}
+	}
+	a.apply(strings.Replace(vm, `type: Healthy, status: "True"`, `type: Healthy, status: "False"`, 1))
+	o.wait(func(keys []string) bool { return slices.Contains(keys, k.String()) })
+	if e := get[networkingv1.WorkloadEntry](t, o, k); e.Status.Conditions[0].Status != "False" {
+		t.Errorf("status %v, want it unhealthy", &e.Status)
+	}
+}

@@ -57,8 +57,8 @@ type kind struct {
 	onDemand bool
 	// demands says whether an object can be read only with Pods.
 	demands func(object) bool
-	// apart says that the status is not read into the type, which is
-	// protobuf's and would say it in other words, but kept as it came.
+	// apart says that the status is kept as it came: the type, which is
+	// protobuf's, would say it in other words.
 	apart bool
 }
 
@@ -87,7 +87,7 @@ var kinds = []*kind{
 	},
 	{
 		name: istio.KindDestinationRule, group: istioGroup, plural: "destinationrules", versions: networkingVersions,
-		empty: func() object { return new(networkingv1.DestinationRule) }, trim: trimCustom, apart: true,
+		empty: func() object { return new(networkingv1.DestinationRule) }, trim: trimIstio, apart: true,
 		demands: func(o object) bool { return len(o.(*networkingv1.DestinationRule).Spec.Subsets) > 0 },
 	},
 	{
@@ -108,7 +108,7 @@ var kinds = []*kind{
 	},
 	{
 		name: istio.KindGateway, api: "Gateway", group: istioGroup, plural: "gateways", versions: networkingVersions,
-		empty: func() object { return new(networkingv1.Gateway) }, trim: trimCustom, apart: true,
+		empty: func() object { return new(networkingv1.Gateway) }, trim: trimIstio, apart: true,
 	},
 	{
 		name: "GatewayClass", group: gatewayGroup, plural: "gatewayclasses", versions: []string{"v1", "v1beta1"},
@@ -138,7 +138,7 @@ var kinds = []*kind{
 	},
 	{
 		name: istio.KindAuthentication, group: "security.istio.io", plural: "requestauthentications", versions: []string{"v1", "v1beta1"},
-		empty: func() object { return new(securityv1.RequestAuthentication) }, trim: trimCustom, apart: true,
+		empty: func() object { return new(securityv1.RequestAuthentication) }, trim: trimIstio, apart: true,
 	},
 	{
 		name: "Secret", plural: "secrets", versions: []string{"v1"}, metadata: true,
@@ -147,7 +147,7 @@ var kinds = []*kind{
 	{name: "Service", plural: "services", versions: []string{"v1"}, trim: trimService},
 	{
 		name: istio.KindServiceEntry, group: istioGroup, plural: "serviceentries", versions: networkingVersions,
-		empty: func() object { return new(networkingv1.ServiceEntry) }, trim: trimCustom, apart: true,
+		empty: func() object { return new(networkingv1.ServiceEntry) }, trim: trimIstio, apart: true,
 		demands: func(o object) bool { return o.(*networkingv1.ServiceEntry).Spec.WorkloadSelector != nil },
 	},
 	{
@@ -164,7 +164,7 @@ var kinds = []*kind{
 	},
 	{
 		name: istio.KindTelemetry, group: "telemetry.istio.io", plural: "telemetries", versions: []string{"v1", "v1alpha1"}, spare: true,
-		empty: func() object { return new(telemetryv1.Telemetry) }, trim: trimCustom, apart: true,
+		empty: func() object { return new(telemetryv1.Telemetry) }, trim: trimIstio, apart: true,
 	},
 	{
 		name: "UDPRoute", group: gatewayGroup, plural: "udproutes", versions: []string{"v1", "v1alpha2"},
@@ -172,7 +172,7 @@ var kinds = []*kind{
 	},
 	{
 		name: istio.KindVirtualService, group: istioGroup, plural: "virtualservices", versions: networkingVersions,
-		empty: func() object { return new(networkingv1.VirtualService) }, trim: trimCustom, apart: true,
+		empty: func() object { return new(networkingv1.VirtualService) }, trim: trimIstio, apart: true,
 	},
 	{
 		name: istio.KindWasmPlugin, group: "extensions.istio.io", plural: "wasmplugins", versions: []string{"v1alpha1"}, spare: true,
@@ -180,7 +180,7 @@ var kinds = []*kind{
 	},
 	{
 		name: istio.KindWorkloadEntry, group: istioGroup, plural: "workloadentries", versions: networkingVersions,
-		empty: func() object { return new(networkingv1.WorkloadEntry) }, trim: trimCustom, apart: true,
+		empty: func() object { return new(networkingv1.WorkloadEntry) }, trim: trimWorkloadEntry, apart: true,
 	},
 	{
 		name: "XBackendTrafficPolicy", group: gatewayxv1alpha1.GroupName, plural: "xbackendtrafficpolicies",

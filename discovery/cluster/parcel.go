@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"reflect"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -62,7 +61,6 @@ func (p *parcel) UnmarshalJSON(data []byte) error {
 	o := k.empty()
 	if p.err = kjson.UnmarshalCaseSensitivePreserveInts(data, o); p.err == nil {
 		if k.apart {
-			reflect.ValueOf(o).Elem().FieldByName("Status").SetZero()
 			p.status = bytes.Clone(h.Status)
 		}
 		k.tidy(o)

@@ -148,8 +148,9 @@ func New(config *rest.Config, opts Options) (*Source, error) {
 //
 // Objects have no TypeMeta, and of their metadata what identifies and selects
 // them; annotations only of fairway.dev, gateway.networking.k8s.io,
-// service.kubernetes.io, istio.io and networking.istio.io. Istio's have no
-// status: see Status.
+// service.kubernetes.io, istio.io, networking.istio.io and proxy.istio.io. Of
+// the status of Istio's objects only a WorkloadEntry's condition Healthy is
+// there: see Status.
 func (s *Source) Get(k routing.ObjectKey) any {
 	s.mu.RLock()
 	o := s.world.Get(k)

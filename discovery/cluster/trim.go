@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+	metav1alpha1 "istio.io/api/meta/v1alpha1"
 	extensionsv1alpha1 "istio.io/client-go/pkg/apis/extensions/v1alpha1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
@@ -25,15 +27,41 @@ func trimCustom(o object) {
 	o.SetAnnotations(annotationsRead(o))
 }
 
+// trimIstio leaves an object of Istio's its spec, and no status.
+func trimIstio(o object) {
+	trimCustom(o)
+	reflect.ValueOf(o).Elem().FieldByName("Status").SetZero()
+}
+
+// trimWorkloadEntry leaves of the status what Istio's agents say of the
+// workload's health.
+func trimWorkloadEntry(o object) {
+	entry := o.(*networkingv1.WorkloadEntry)
+	var said []*metav1alpha1.IstioCondition
+	for _, c := range entry.Status.Conditions {
+		if c.Type == "Healthy" {
+			said = append(said, &metav1alpha1.IstioCondition{Type: c.Type, Status: c.Status})
+		}
+	}
+	trimIstio(o)
+	entry.Status.Conditions = said
+}
+
 // alike reports whether a translation reads two custom resources of one key
 // alike: the API server counts the versions of a spec.
 func alike(a, b object) bool {
 	return a.GetUID() == b.GetUID() && a.GetGeneration() == b.GetGeneration() &&
 		a.GetDeletionTimestamp().Equal(b.GetDeletionTimestamp()) &&
-		maps.Equal(a.GetLabels(), b.GetLabels()) && maps.Equal(a.GetAnnotations(), b.GetAnnotations())
+		maps.Equal(a.GetLabels(), b.GetLabels()) && maps.Equal(a.GetAnnotations(), b.GetAnnotations()) && alikeHealth(a, b)
 }
 
-var domainsRead = []string{"fairway.dev", gatewayGroup, "service.kubernetes.io", "istio.io", istioGroup}
+func alikeHealth(a, b object) bool {
+	x, ok := a.(*networkingv1.WorkloadEntry)
+	y, same := b.(*networkingv1.WorkloadEntry)
+	return !ok || !same || proto.Equal(&x.Status, &y.Status)
+}
+
+var domainsRead = []string{"fairway.dev", gatewayGroup, "service.kubernetes.io", "istio.io", istioGroup, "proxy.istio.io"}
 
 // annotationsRead returns the annotations that anything here may read. Those
 // of other tools come and go without a meaning for us, and kubectl's hold the
@@ -99,18 +127,18 @@ func trimPod(o object) {
 // What follows is refused whatever it says: how much it says is not held.
 
 func trimEnvoyFilter(o object) {
-	trimCustom(o)
+	trimIstio(o)
 	o.(*networkingv1alpha3.EnvoyFilter).Spec.ConfigPatches = nil
 }
 
 func trimSidecar(o object) {
-	trimCustom(o)
+	trimIstio(o)
 	spec := &o.(*networkingv1.Sidecar).Spec
 	spec.Ingress, spec.Egress = nil, nil
 }
 
 func trimWasmPlugin(o object) {
-	trimCustom(o)
+	trimIstio(o)
 	spec := &o.(*extensionsv1alpha1.WasmPlugin).Spec
 	spec.PluginConfig, spec.VmConfig = nil, nil
 }
