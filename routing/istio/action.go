@@ -60,13 +60,19 @@ func (a *actionTranslation) at(field string) routing.Origin {
 	if field == "" {
 		return a.s.at
 	}
-	of := a.s.at
 	name, _, _ := strings.Cut(field, ".")
 	name, _, _ = strings.Cut(name, "[")
-	if set := inheritable[name]; set != nil && a.s.root != nil && !set(a.s.route) {
-		of = a.s.rootAt
-	}
+	of := a.s.ownerOf(name)
 	return of.At(of.Field + "." + field)
+}
+
+// ownerOf is the rule that says what is said of a field: the root's, where
+// a delegate's leaves it open.
+func (s *httpSource) ownerOf(name string) routing.Origin {
+	if set := inheritable[name]; set != nil && s.root != nil && !set(s.route) {
+		return s.rootAt
+	}
+	return s.at
 }
 
 // inheritable are the fields that a delegate's rule has of its root's, and

@@ -21,8 +21,8 @@ import (
 func (a *actionTranslation) backends() {
 	route := a.s.route.Route
 	a.weights(len(route), func(i int) int32 { return route[i].GetWeight() })
-	// A destination's words about headers come before the route's where there
-	// are several, and after them where it is the only one, as in Istio.
+	// What a destination says of headers comes before what the route does where
+	// there are several, and is one with it where there is one, as in Istio.
 	ofRoute := a.headers("headers", a.routeHeaders())
 	shared := !slices.ContainsFunc(route, func(d *networking.HTTPRouteDestination) bool { return d.GetHeaders() != nil })
 	if shared {
@@ -34,12 +34,12 @@ func (a *actionTranslation) backends() {
 		b := a.backend(field+".destination", d.GetDestination(), shareOf(len(route), d.GetWeight()))
 		if !shared {
 			own := a.headers(field+".headers", d.GetHeaders())
-			first, second := own, ofRoute
+			b.Request = own.request.then(ofRoute.request).change()
+			b.Response = own.response.then(ofRoute.response).change()
 			if len(route) == 1 {
-				first, second = ofRoute, own
+				b.Request = ofRoute.request.beside(own.request).change()
+				b.Response = ofRoute.response.beside(own.response).change()
 			}
-			b.Request = first.request.then(second.request).change()
-			b.Response = first.response.then(second.response).change()
 			if own.authority != "" && (a.out.Rewrite == nil || a.out.Rewrite.Host == "") {
 				a.breaks(field+".headers", analysis.InvalidHost, "write HOST, or HOST:PORT", checkAuthority(own.authority))
 				b.Rewrite = &routing.Rewrite{Host: own.authority}
@@ -120,17 +120,18 @@ func fixDestination(reason routing.Reason) string {
 
 // A mirrorSource is a mirror of a rule.
 type mirrorSource struct {
-	field   string
-	to      *networking.Destination
-	percent *networking.Percent
-	whole   *uint32 // mirrorPercent, deprecated
+	field     string
+	to        *networking.Destination
+	namespace string // of the object that says so
+	percent   *networking.Percent
+	whole     *uint32 // mirrorPercent, deprecated
 }
 
 // mirrors are all mirrors of a rule: mirror, and mirrors.
 func (s *httpSource) mirrors() []mirrorSource {
 	var list []mirrorSource
 	if to := inherit(s, func(r *networking.HTTPRoute) *networking.Destination { return r.Mirror }); to != nil {
-		m := mirrorSource{field: "mirror", to: to}
+		m := mirrorSource{field: "mirror", to: to, namespace: s.ownerOf("mirror").Namespace}
 		m.percent = inherit(s, func(r *networking.HTTPRoute) *networking.Percent { return r.MirrorPercentage })
 		m.whole = inherit(s, func(r *networking.HTTPRoute) *uint32 {
 			if r.MirrorPercent == nil {
@@ -145,7 +146,9 @@ func (s *httpSource) mirrors() []mirrorSource {
 		mirrors = s.root.Mirrors
 	}
 	for i, m := range mirrors {
-		list = append(list, mirrorSource{field: "mirrors[" + itoa(i) + "]", to: m.GetDestination(), percent: m.GetPercentage()})
+		list = append(list, mirrorSource{
+			field: "mirrors[" + itoa(i) + "]", to: m.GetDestination(), namespace: s.ownerOf("mirrors").Namespace, percent: m.GetPercentage(),
+		})
 	}
 	return list
 }
@@ -165,7 +168,7 @@ func (a *actionTranslation) mirror(m mirrorSource) {
 		a.lacks(m.field, analysis.InvalidPercentage, fixPercentage, err)
 		return
 	}
-	to := a.t.b.resolve(m.to, a.s.at.Namespace, a.t.door, useHTTP)
+	to := a.t.b.resolve(m.to, m.namespace, a.t.door, useHTTP)
 	if to.cluster == "" {
 		a.lacks(m.field, to.reason, fixDestination(to.reason), errors.New(to.message))
 		return

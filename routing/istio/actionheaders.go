@@ -45,6 +45,18 @@ func (e fieldEdits) then(next fieldEdits) fieldEdits {
 	return out
 }
 
+// beside are edits and others that come after them, but for what either removes,
+// which is removed before anything is set.
+func (e fieldEdits) beside(next fieldEdits) fieldEdits {
+	later := maps.Clone(next)
+	for name, n := range later {
+		if was, ok := e[name]; ok && n.drop && len(n.values) == 0 {
+			later[name] = fieldEdit{was.name, true, was.values}
+		}
+	}
+	return e.then(later)
+}
+
 // change is the edits as the Spec has them, in the order of names.
 func (e fieldEdits) change() routing.HeaderChange {
 	var out routing.HeaderChange

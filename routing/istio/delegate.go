@@ -51,6 +51,7 @@ func (b *virtualServiceBuilder) delegated(root *httpSource) []httpSource {
 		b.remarks.wrong(at, reasonDelegateNotExported, "add the namespace to its exportTo", "%s is not exported to namespace %s", key, b.key.Namespace)
 		return nil
 	}
+	b.uses = append(b.uses, key)
 	if root.route.Redirect != nil || len(root.route.Route) > 0 {
 		b.remarks.warn(root.at, reasonInvalidDelegate, "keep delegate alone", "redirect and route have no effect beside delegate")
 	}

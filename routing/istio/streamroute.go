@@ -33,6 +33,9 @@ func (b *virtualServiceBuilder) tls() {
 		return
 	}
 	doors := b.doorsFor("tls", "TLS or HTTPS with mode PASSTHROUGH", func(d door) bool { return d.passthrough })
+	if len(doors) == 0 {
+		return
+	}
 	for i, r := range b.o.Spec.Tls {
 		rule := b.origin("spec.tls[" + itoa(i) + "]")
 		if len(r.GetMatch()) == 0 {

@@ -48,7 +48,8 @@ type routed struct {
 	delegate   bool // it has no hosts: others name it
 	refused    refusal
 	claims     []hostClaim
-	problems   []*routing.Problem // its own, and those of its delegates
+	uses       []routing.ObjectKey // its delegates
+	problems   []*routing.Problem  // its own, and theirs
 }
 
 // A hostClaim is a host that a VirtualService has on a listener.
@@ -68,6 +69,7 @@ type virtualServiceBuilder struct {
 	doors   []door
 	out     dialect.Outcome
 	claims  []hostClaim
+	uses    []routing.ObjectKey
 }
 
 // virtualService translates a VirtualService: a route for its http rules, one
@@ -88,7 +90,7 @@ func (j *joint) virtualService(r *reading) dialect.Outcome {
 	b.reached.report(&b.remarks)
 	b.static()
 	v.problems = b.remarks.list
-	v.claims = b.claims
+	v.claims, v.uses = b.claims, b.uses
 	b.rivals()
 	b.out.Value = v
 	return b.out
@@ -121,13 +123,23 @@ func (v view) compare(w view) int {
 	return cmp.Or(strings.Compare(v.gateway, w.gateway), cmp.Compare(v.port, w.port), strings.Compare(v.client, w.client))
 }
 
-// mark tells parts of one VirtualService apart. No name of an object has '#'.
-func (v view) mark() string {
-	s := "#" + v.gateway
-	if v.port != 0 {
-		s += ":" + strconv.FormatUint(uint64(v.port), 10)
+// mark tells the part of a group from those of others, by what they differ in.
+// No name of an object has '#'.
+func (g *group) mark(among []*group) string {
+	differ := func(is func(view) bool) bool {
+		return slices.ContainsFunc(among, func(o *group) bool { return !is(o.view) })
 	}
-	return s + "@" + v.client
+	s := "#"
+	if v := g.view.gateway; differ(func(o view) bool { return o.gateway == v }) {
+		s += v
+	}
+	if v := g.view.port; differ(func(o view) bool { return o.port == v }) {
+		s += ":" + itoa(int(v))
+	}
+	if v := g.view.client; differ(func(o view) bool { return o.client == v }) {
+		s += "@" + v
+	}
+	return s
 }
 
 // A group is doors at which the rules are the same.
@@ -171,7 +183,7 @@ func (b *virtualServiceBuilder) add(mark string, list []*group, hosts func(door)
 	for _, g := range list {
 		name := string(b.key.Kind) + "/" + b.key.Namespace + "/" + b.key.Name + mark
 		if len(list) > 1 {
-			name += g.view.mark()
+			name += g.mark(list)
 		}
 		attached := attachments(g.doors, hosts)
 		if len(attached) == 0 {

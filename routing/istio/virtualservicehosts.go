@@ -3,6 +3,7 @@ package istio
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -123,7 +124,7 @@ func hostFlaw(host string) string {
 	}
 	for label := range strings.SplitSeq(rest, ".") {
 		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
-			return "the label " + label + " is not one of a DNS name"
+			return "the label " + strconv.Quote(label) + " is not one of a DNS name"
 		}
 	}
 	return ""

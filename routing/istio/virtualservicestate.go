@@ -119,13 +119,13 @@ func (r *reading) delegateState(key routing.ObjectKey, found *remarks) refusal {
 		keys = append(keys, k.(routing.ObjectKey))
 	}
 	slices.SortFunc(keys, routing.ObjectKey.Compare)
-	refused := refusal{reasonDelegateUnused, "no VirtualService that names it is in force"}
+	refused := refusal{reasonDelegateUnused, "none of the VirtualServices that name it is in force with it"}
 	for _, k := range keys {
 		root, _ := r.Value(serviceID(virtualServiceCell, k)).(*routed)
 		if root == nil {
 			continue
 		}
-		if root.refused == (refusal{}) {
+		if root.refused == (refusal{}) && slices.Contains(root.uses, key) {
 			refused = refusal{}
 		}
 		for _, p := range ofObject(root.problems, key) {
