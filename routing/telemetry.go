@@ -6,7 +6,6 @@ import "fmt"
 type Telemetry struct {
 	AccessLog *AccessLog // nil: the process's own
 	Tracing   *Tracing   // nil: none
-	Metrics   *Metrics   // nil: all, as they are
 }
 
 // An AccessLog says which exchanges are logged.
@@ -33,19 +32,6 @@ type Tracing struct {
 
 // A Tag is an attribute of each span: a literal, or a header's value.
 type Tag struct{ Name, Literal, Header, Default string }
-
-// Metrics says what is different about the metrics of a listener.
-type Metrics struct {
-	Overrides []MetricOverride
-}
-
-// A MetricOverride is of one metric, by Istio's name ("REQUEST_COUNT"), or of
-// all where the name is empty.
-type MetricOverride struct {
-	Metric string
-	Off    bool
-	Remove []string // labels
-}
 
 // check says why no spans can be made.
 func (t *Tracing) check() error {

@@ -17,7 +17,6 @@ type gateway struct {
 	frame
 	roster
 	parameters *v1alpha1.GatewayParameters // nil: not to be had
-	labels     map[string]string           // of its pods
 	problems   []note
 }
 

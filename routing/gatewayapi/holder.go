@@ -82,6 +82,7 @@ type frame struct {
 	frontend  *gatewayv1.FrontendTLSConfig
 	client    *gatewayv1.SecretObjectReference // spec.tls.backend.clientCertificateRef
 	proxy     *v1alpha1.ProxyProtocol
+	labels    map[string]string // of the pods
 }
 
 // frame takes the frame out of a Gateway. Where there is no Gateway its value
@@ -141,7 +142,11 @@ func (t *Translator) listeners(r *reading) outcome {
 	for i, l := range o.listeners {
 		states[i] = t.listenerState(r, h, f, l, places[i])
 		if states[i].programmed.ok() {
-			out.Parts = append(out.Parts, l.part(h, o.created, f, &states[i]))
+			part := l.part(h, o.created, f, &states[i])
+			if t.shaper.Listener != nil {
+				t.shaper.Listener(r.Reading, f.gateway.ns, f.gateway.name, f.labels, part)
+			}
+			out.Parts = append(out.Parts, part)
 		}
 	}
 	out.Value = states

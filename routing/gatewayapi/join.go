@@ -54,6 +54,11 @@ type Shaper struct {
 	// Endpoints returns those of a cluster, of what the EndpointSlices have
 	// for it. They come in any order.
 	Endpoints func(*dialect.Reading, Shaping, []routing.Endpoint) []routing.Endpoint
+
+	// Listener edits a listener in force of a Gateway, whose pods have those
+	// labels, or of its ListenerSets. It is called by formulas of the stage
+	// Listeners.
+	Listener func(r *dialect.Reading, ns, name string, labels map[string]string, l *routing.Listener)
 }
 
 // Join gives another dialect its say, before the first Update.

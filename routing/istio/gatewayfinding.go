@@ -33,6 +33,7 @@ const (
 	reasonPortUnavailable     = "PortUnavailable"     // the gateway needs the port itself
 	reasonProtocolConflict    = "ProtocolConflict"    // the port speaks another protocol
 	reasonUnboundGateway      = "UnboundGateway"      // the selector matches no pods
+	reasonUnknownProvider     = "UnknownProvider"     // MeshConfig has none of that name
 	reasonUnsupportedField    = "UnsupportedField"
 	reasonUnsupportedKind     = "UnsupportedKind"
 )

@@ -27,6 +27,8 @@ const (
 	gatewayKinds = dialect.IstioKinds      // Gateways, fleets, MeshConfig
 	serviceKinds = dialect.IstioKinds + 32 // what can be sent to
 	routeKinds   = dialect.IstioKinds + 64 // VirtualServices
+
+	telemetryKinds = dialect.IstioKinds + 96 // Telemetry
 )
 
 // Options are what the dialect may be told. The zero Options are ready to use.
@@ -68,6 +70,7 @@ func Join(t *gatewayapi.Translator, opts Options) {
 	j.joinGateways(t.Sheet())
 	j.joinServices(t.Sheet())
 	j.joinRoutes(t.Sheet())
+	j.joinTelemetry(t.Sheet())
 }
 
 // reading is one run of a formula.

@@ -35,12 +35,17 @@ type mesh struct {
 	upgradeHTTP2   bool                                    // h2UpgradePolicy: UPGRADE
 	// Whom objects are exported to that do not say it; empty: all.
 	exportServices, exportVirtualServices, exportDestinationRules []string
+
+	collectors      map[string]collector // extensionProviders that take spans
+	tracingProvider string               // defaultProviders.tracing
+	sampling        *float64             // defaultConfig.tracing.sampling, in percent; nil: Istio's own
 }
 
 // honoured are the fields of MeshConfig that a mesh has.
 var honoured = []string{
 	"defaultHttpRetryPolicy", "connectTimeout", "tcpKeepalive", "localityLbSetting", "h2UpgradePolicy",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
+	"extensionProviders", "defaultProviders", "defaultConfig",
 }
 
 // harmless are fields of MeshConfig that say nothing to gateways: they are
@@ -99,6 +104,7 @@ func (j *joint) meshConfig(r *reading) dialect.Outcome {
 		exportVirtualServices:  config.GetDefaultVirtualServiceExportTo(),
 		exportDestinationRules: config.GetDefaultDestinationRuleExportTo(),
 	}
+	state.readProviders(config, &state.found)
 	for _, f := range setFields(config, append([]string{"rootNamespace"}, slices.Concat(honoured, harmless)...)...) {
 		state.found.note("data."+meshKey+"."+f, reasonUnsupportedField, "", "%s is not honoured by gateways of Fairway", f)
 	}

@@ -139,6 +139,9 @@ func (j *joint) joinServices(s *dialect.Sheet) {
 		Endpoints: func(r *dialect.Reading, s gatewayapi.Shaping, list []routing.Endpoint) []routing.Endpoint {
 			return j.serviceEndpoints(&reading{r, j}, s, list)
 		},
+		Listener: func(r *dialect.Reading, ns, name string, labels map[string]string, l *routing.Listener) {
+			j.tell(&reading{r, j}, fleetName{ns, name}, labels, l)
+		},
 	})
 }
 
