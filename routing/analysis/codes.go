@@ -1,6 +1,11 @@
 package analysis
 
-import "fairway.dev/routing"
+import (
+	"fmt"
+	"io"
+
+	"fairway.dev/routing"
+)
 
 // The codes of what [Validate] finds.
 const (
@@ -28,3 +33,24 @@ const (
 	UnsupportedOperator routing.Reason = "UnsupportedOperator"
 	WeightsNotHundred   routing.Reason = "WeightsNotHundred"
 )
+
+// Kinds are those that [Validate] knows, in order.
+var Kinds = []string{"DestinationRule", "Gateway.networking.istio.io", "ServiceEntry", "VirtualService", "WorkloadEntry"}
+
+// A Code is one of a finding.
+type Code struct {
+	Reason routing.Reason
+	// About says what was found. The level depends on where: what is not in force
+	// is an error, what is but is hardly meant a warning.
+	About string
+}
+
+// WriteCodes prints [Codes] as a table of Markdown.
+func WriteCodes(out io.Writer) error {
+	text := "| code | what was found |\n|---|---|\n"
+	for _, c := range Codes {
+		text += fmt.Sprintf("| `%s` | %s |\n", c.Reason, c.About)
+	}
+	_, err := io.WriteString(out, text)
+	return err
+}

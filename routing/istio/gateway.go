@@ -58,7 +58,7 @@ type gateway struct {
 	created  time.Time
 	fleets   []fleetName
 	servers  []*server
-	found    complaints
+	found    complaints // but for those of its servers
 }
 
 func (g *gateway) key() routing.ObjectKey {
@@ -82,12 +82,12 @@ func (j *joint) parseGateway(r *reading) dialect.Outcome {
 	}
 	names := map[string]bool{}
 	for i, in := range o.Spec.GetServers() {
-		s, found := parseServer(in, i, r.ID.NS, j.gateway.Reserved)
+		s := parseServer(in, i, r.ID.NS, j.gateway.Reserved)
 		if in.GetName() != "" && names[in.GetName()] {
-			found.warn(s.field+".name", reasonDuplicateName, "rename one of them", "a second server is named %s", s.name)
+			s.found.warn(s.field+".name", reasonDuplicateName, "rename one of them", "a second server is named %s", s.name)
 		}
 		names[in.GetName()] = true
-		g.servers, g.found = append(g.servers, s), append(g.found, found...)
+		g.servers = append(g.servers, s)
 	}
 	return dialect.Outcome{Value: g, Gifts: g.bids()}
 }

@@ -14,7 +14,7 @@ import (
 
 // reportGateway reports a Gateway. Its conditions are Accepted, whether all of
 // it is in order, or some where the reason says so, and Programmed, whether some
-// of its listeners can be served.
+// of its listeners can be served: a closed one is not.
 func (j *joint) reportGateway(r *reading) dialect.Outcome {
 	o := object[networkingv1.Gateway](r, KindGateway, r.ID.NS, r.ID.Name)
 	g, _ := r.Value(dialect.ID{Kind: gatewayCell, NS: r.ID.NS, Name: r.ID.Name}).(*gateway)
@@ -24,6 +24,7 @@ func (j *joint) reportGateway(r *reading) dialect.Outcome {
 	report := &dialect.Report{Object: g.key()}
 	found := slices.Clone(g.found)
 	for i, s := range g.servers {
+		found = append(found, s.found...)
 		for _, at := range g.fleets {
 			if !s.broken {
 				report.Names = r.judge(at, g, s, i, report.Names, &found)
@@ -67,20 +68,26 @@ func (r *reading) judge(at fleetName, g *gateway, s *server, i int, names []rout
 			s.port, at, who, port.class)
 		return names
 	}
+	closed := false
 	if s.class == classTLS {
-		for _, c := range r.serverTLS(by, at).found {
+		state := r.serverTLS(by, at)
+		for _, c := range state.found {
 			found.add(c)
 		}
+		closed = state.tls.Closed
 	}
 	for k, h := range s.hosts {
-		field := fmt.Sprintf("%s.hosts[%d]", s.field, k)
-		names = r.judgeHost(at, s, by, h, field, names, found)
+		name := r.judgeHost(at, s, by, h, fmt.Sprintf("%s.hosts[%d]", s.field, k), found)
+		if name != "" && !closed {
+			names = append(names, name)
+		}
 	}
 	return names
 }
 
-// judgeHost says what becomes of a host of a server.
-func (r *reading) judgeHost(at fleetName, s *server, by bid, h serverHost, field string, names []routing.ListenerName, found *complaints) []routing.ListenerName {
+// judgeHost says what becomes of a host of a server: the listener that serves
+// it, or none.
+func (r *reading) judgeHost(at fleetName, s *server, by bid, h serverHost, field string, found *complaints) routing.ListenerName {
 	host := s.pattern(h)
 	if s.class == classHTTP {
 		host = r.place(at, s.socket(), host)
@@ -88,7 +95,7 @@ func (r *reading) judgeHost(at fleetName, s *server, by bid, h serverHost, field
 	state := r.listener(at, s.socket(), host)
 	switch {
 	case state.name != "" && (s.class != classTLS || state.by == by):
-		return append(names, state.name)
+		return state.name
 	case s.class == classTLS && state.guest != "":
 		found.wrong(field, reasonHostConflict, "name another host, or take the listener away", "host %s on port %d of %s: listener %s of Gateway API has it",
 			h.pattern, s.port, at, state.guest)
@@ -98,11 +105,11 @@ func (r *reading) judgeHost(at fleetName, s *server, by bid, h serverHost, field
 	case state.guest != "" && s.redirect:
 		found.warn(field, reasonHostConflict, "redirect by an HTTPRoute", "host %s on port %d of %s: listener %s of Gateway API has it, and does not redirect",
 			h.pattern, s.port, at, state.guest)
-		return append(names, state.guest)
+		return state.guest
 	case state.guest != "":
-		return append(names, state.guest)
+		return state.guest
 	}
-	return names
+	return ""
 }
 
 // who names the server of a bid to people.

@@ -45,7 +45,15 @@ type mesh struct {
 var honoured = []string{
 	"defaultHttpRetryPolicy", "connectTimeout", "tcpKeepalive", "localityLbSetting", "h2UpgradePolicy",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
-	"extensionProviders", "defaultProviders", "defaultConfig",
+	"extensionProviders", "defaultProviders",
+	"rootNamespace", // which is looked at, not honoured
+	"defaultConfig", // of Envoy's process, but for gatewayTopology
+}
+
+// missed are fields whose absence matters, and what is done in their place.
+var missed = map[string]string{
+	"pathNormalization": "paths are matched as they were sent",
+	"tlsDefaults":       "versions and suites are those of each server",
 }
 
 // harmless are fields of MeshConfig that say nothing to gateways: they are
@@ -105,8 +113,17 @@ func (j *joint) meshConfig(r *reading) dialect.Outcome {
 		exportDestinationRules: config.GetDefaultDestinationRuleExportTo(),
 	}
 	state.readProviders(config, &state.found)
-	for _, f := range setFields(config, append([]string{"rootNamespace"}, slices.Concat(honoured, harmless)...)...) {
-		state.found.note("data."+meshKey+"."+f, reasonUnsupportedField, "", "%s is not honoured by gateways of Fairway", f)
+	for _, f := range setFields(config, slices.Concat(honoured, harmless)...) {
+		field := "data." + meshKey + "." + f
+		if why := missed[f]; why != "" {
+			state.found.warn(field, reasonUnsupportedField, "", "%s is not honoured: %s", f, why)
+		} else {
+			state.found.note(field, reasonUnsupportedField, "", "%s is not honoured", f)
+		}
+	}
+	if config.GetDefaultConfig().GetGatewayTopology() != nil {
+		state.found.warn("data."+meshKey+".defaultConfig.gatewayTopology", reasonUnsupportedField, "use the PROXY protocol in front of the gateway",
+			"gatewayTopology is not honoured: what clients say of themselves in X-Forwarded-For is not believed")
 	}
 	return dialect.Outcome{Value: state}
 }

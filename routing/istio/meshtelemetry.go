@@ -44,7 +44,7 @@ func (m *mesh) readProviders(config *meshv1alpha1.MeshConfig, found *complaints)
 			found.note("data."+meshKey+".defaultConfig.tracing."+f, reasonUnsupportedField, "say it by a Telemetry", "%s is not honoured by gateways of Fairway", f)
 		}
 	}
-	for _, f := range setFields(config.GetDefaultConfig(), "tracing") {
+	for _, f := range setFields(config.GetDefaultConfig(), "tracing", "gatewayTopology") {
 		found.note("data."+meshKey+".defaultConfig."+f, reasonUnsupportedField, "", "%s is not honoured by gateways of Fairway", f)
 	}
 }

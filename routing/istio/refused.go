@@ -9,12 +9,15 @@ import (
 
 // refused are kinds of the API that are not for gateways of ours: why, and what
 // does the same.
-var refused = map[string]struct{ why, instead string }{
-	KindEnvoyFilter: {"it edits the configuration of Envoy, which does not run here",
+var refused = map[string]struct {
+	level        routing.Level
+	why, instead string
+}{
+	KindEnvoyFilter: {routing.Error, "it edits the configuration of Envoy, which does not run here",
 		"say it by a VirtualService, a DestinationRule or GatewayParameters"},
-	KindSidecar: {"it is for sidecars, and there are none: gateways see all that is exported to them",
+	KindSidecar: {routing.Warning, "it is for sidecars, and there are none: gateways see all that is exported to them",
 		"say by exportTo who may use a host"},
-	KindWasmPlugin: {"it is a filter of Envoy, which does not run here",
+	KindWasmPlugin: {routing.Error, "it is a filter of Envoy, which does not run here",
 		"ask a server about requests by the filter ExternalAuth of an HTTPRoute"},
 }
 
@@ -29,6 +32,6 @@ func refuse(r *reading) dialect.Outcome {
 	report := &dialect.Report{Object: k, Conditions: []metav1.Condition{{
 		Type: "Accepted", Status: metav1.ConditionFalse, Reason: reasonUnsupportedKind, Message: why.why, ObservedGeneration: o.GetGeneration(),
 	}}}
-	report.Find(routing.Error, "", reasonUnsupportedKind, why.why, why.instead)
+	report.Find(why.level, "", reasonUnsupportedKind, why.why, why.instead)
 	return dialect.Outcome{Report: report}
 }

@@ -44,6 +44,7 @@ type server struct {
 	redirect bool
 	tls      *networking.ServerTLSSettings // of classTLS
 	broken   bool                          // nothing of it is in force
+	found    complaints
 }
 
 // A serverHost is a host that a server lets in, and the namespace whose
@@ -61,23 +62,23 @@ var serverProtocols = map[string]routing.Protocol{
 
 // parseServer parses the server of a Gateway of a namespace that has a place in
 // the list.
-func parseServer(in *networking.Server, i int, ns string, reserved func(uint16) string) (*server, complaints) {
+func parseServer(in *networking.Server, i int, ns string, reserved func(uint16) string) *server {
 	s := &server{field: fmt.Sprintf("spec.servers[%d]", i), name: in.GetName(), redirect: in.GetTls().GetHttpsRedirect()}
 	if s.name == "" {
 		s.name = strconv.Itoa(i)
 	}
-	var found complaints
-	s.parsePort(in, reserved, &found)
-	s.parseBind(in.GetBind(), &found)
+	found := &s.found
+	s.parsePort(in, reserved, found)
+	s.parseBind(in.GetBind(), found)
 	_, s.broken = found.worst()
-	if s.parseHosts(in.GetHosts(), ns, &found); len(s.hosts) == 0 {
+	if s.parseHosts(in.GetHosts(), ns, found); len(s.hosts) == 0 {
 		s.broken = true
 	}
 	if in.GetDefaultEndpoint() != "" {
 		found.warn(s.field+".defaultEndpoint", reasonUnsupportedField, "send to it by a VirtualService",
 			"defaultEndpoint is not implemented, nor is it by Istio")
 	}
-	return s, found
+	return s
 }
 
 func (s *server) parsePort(in *networking.Server, reserved func(uint16) string, found *complaints) {

@@ -62,7 +62,7 @@ func (e *ending) run() {
 	switch mode := e.in.GetMode(); mode {
 	case networking.ServerTLSSettings_PASSTHROUGH, networking.ServerTLSSettings_AUTO_PASSTHROUGH:
 		e.tls.Passthrough = true
-		e.ineffective("leave TLS to the backend", "mode", "httpsRedirect")
+		e.ineffective("leaves TLS to the backend", "mode", "httpsRedirect")
 		return
 	case networking.ServerTLSSettings_SIMPLE:
 		e.ineffective("asks for no certificates of clients", "mode", "httpsRedirect", "serverCertificate", "privateKey", "tlsCertificates",
@@ -85,20 +85,22 @@ func (e *ending) run() {
 // ineffective tells of fields that are set besides those that matter.
 func (e *ending) ineffective(why string, matter ...string) {
 	for _, f := range setFields(e.in, matter...) {
-		e.found.warn(e.field+"."+f, reasonIneffectiveField, "take it out", "mode %v: %s: %s has no effect", e.in.GetMode(), why, f)
+		e.found.warn(e.field+"."+f, reasonIneffectiveField, "take it out", "mode %v %s: %s has no effect", e.in.GetMode(), why, f)
 	}
 }
 
-// files tells of fields that name files.
-func (e *ending) files(fields ...string) {
+// files tells of fields that name files, and reports whether any does.
+func (e *ending) files(fields ...string) (found bool) {
 	for _, f := range fields {
 		for _, set := range setFields(e.in) {
 			if f == set {
+				found = true
 				e.found.wrong(e.field+"."+f, reasonUnsupportedField, "put it in a Secret, and name that in credentialName",
 					"%s is a file, and gateway pods have none of yours", f)
 			}
 		}
 	}
+	return found
 }
 
 // credentials are the names of the Secrets with key pairs.
@@ -116,7 +118,7 @@ func (e *ending) credentials() (field string, names []string) {
 func (e *ending) certificates() {
 	field, names := e.credentials()
 	if names == nil {
-		if e.files("serverCertificate", "privateKey", "tlsCertificates"); len(e.found) == 0 {
+		if !e.files("serverCertificate", "privateKey", "tlsCertificates") {
 			e.found.wrong(field, reasonMissingField, "name a Secret", "no certificate to show")
 		}
 		return
@@ -182,7 +184,9 @@ func (e *ending) clients() {
 	}
 	e.hashes(v)
 	e.tls.Client = v
-	e.files("caCrl")
+	if _, names := e.credentials(); e.files("caCertificates", "caCrl") && names == nil {
+		return // no Secret is named for what the files are for
+	}
 	a, field, err := e.authority()
 	if err != nil {
 		e.found.wrong(field, reasonInvalidCredential, "put ca.crt in the Secret, or in one named like it with -cacert at the end",
@@ -215,7 +219,6 @@ func (e *ending) authority() (authority, string, error) {
 	}
 	field, names := e.credentials()
 	if names == nil {
-		e.files("caCertificates")
 		return authority{}, field, fmt.Errorf("no credentialName")
 	}
 	kind, name, err := e.reference(names[0])
