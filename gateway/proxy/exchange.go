@@ -7,6 +7,7 @@ import (
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/policy"
 	"fairway.dev/gateway/telemetry"
+	"fairway.dev/gateway/tracing"
 	"fairway.dev/gateway/upstream"
 	"fairway.dev/routing"
 )
@@ -75,6 +76,10 @@ type life struct {
 	owed       int            // bytes taken from the client, not yet Consumed
 
 	mirrors []*mirror
+
+	watched *watch          // nil: nobody asks for anything of its own
+	trace   tracing.Context // of none, unless the listener's exchanges are traced
+	state   string          // tracestate, as it came
 }
 
 // begin takes a request through all that is decided before it is sent.
@@ -134,6 +139,9 @@ func (e *exchange) route() bool {
 		m.SNI = e.lower(e.peer.TLS.ServerName)
 	}
 	res := port.Match(m)
+	if res.Listener != nil {
+		e.watch(res.Listener)
+	}
 	if res.Listener != nil && !e.admitted(res.Listener) {
 		res.Misdirected, res.Target = true, nil
 	}
@@ -251,6 +259,7 @@ func (e *exchange) forward() {
 	if e.req.Authority != e.rec.Authority && !e.req.Fields.Has(message.XForwardedHost) {
 		e.req.Fields.Add(message.XForwardedHost, e.rec.Authority)
 	}
+	e.passTrace()
 	if !s.cluster.Begin() {
 		e.answer(&overflowed)
 		return
@@ -438,7 +447,7 @@ func (e *exchange) conclude() {
 	e.settleGRPC()
 	e.rec.Duration = l.loop.Now().Sub(e.rec.Start)
 	e.tell.Observe(l.index, &e.rec)
-	l.proxy.o.AccessLog.Append(l.index, e.tell, &e.rec)
+	e.log()
 	l.loop.Disarm(&e.deadline)
 	l.loop.Disarm(&e.idle)
 	l.loop.Disarm(&e.pause)

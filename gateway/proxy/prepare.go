@@ -60,6 +60,7 @@ func (p *Proxy) Prepare(snap *routing.Snapshot) {
 		t.Prepared = p.prepare(t)
 	}
 	p.prepareLost(snap)
+	p.prepareWatches(snap)
 }
 
 // byListener is who hears of the requests of listeners that no rule takes. It

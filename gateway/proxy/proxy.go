@@ -10,6 +10,7 @@ import (
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/telemetry"
+	"fairway.dev/gateway/tracing"
 	"fairway.dev/gateway/upstream"
 	"fairway.dev/routing"
 )
@@ -26,6 +27,9 @@ type Options struct {
 	// Metrics and AccessLog hear of each exchange. If nil, nobody does.
 	Metrics   *telemetry.Metrics
 	AccessLog *telemetry.AccessLog
+
+	// Spans takes the spans of listeners that are traced. If nil, there are none.
+	Spans *tracing.Exporter
 
 	// TrustedHops is the number of proxies in front of the gateway whose word
 	// about the client is believed, as Envoy's xff_num_trusted_hops: the last
@@ -90,6 +94,7 @@ type Proxy struct {
 	most      int                  // exchanges on one loop; 0 is no bound
 	unmatched *telemetry.Exchanges // hears of requests that came to no listener
 	lost      atomic.Pointer[byListener]
+	watches   atomic.Pointer[watches]
 	snap      atomic.Pointer[routing.Snapshot]
 	locals    []atomic.Pointer[local]
 }
@@ -109,6 +114,7 @@ func New(o Options) *Proxy {
 		locals:    make([]atomic.Pointer[local], o.Loops),
 	}
 	p.lost.Store(&byListener{})
+	p.watches.Store(&watches{})
 	return p
 }
 

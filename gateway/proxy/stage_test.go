@@ -45,7 +45,7 @@ type stage struct {
 	tls   bool             // of clients
 	conns []*conn
 	spoke []message.Proto // on connections
-	calls []*call // in the order of Open
+	calls []*call         // in the order of Open
 }
 
 var start = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
