@@ -339,7 +339,8 @@ func checkNames(e *Endpoints) error {
 		if ep.Host == "" {
 			continue
 		}
-		if err := checkHost(strings.TrimSuffix(ep.Host, ".")); err != nil {
+		// A pattern is for ResolveHost; elsewhere DNS has no address for it.
+		if err := checkHost(strings.TrimPrefix(strings.TrimSuffix(ep.Host, "."), "*.")); err != nil {
 			return fmt.Errorf("endpoint %d of %s: %w", i, e.Cluster, err)
 		}
 		if !ep.Addr.IsValid() || ep.Addr.Port() == 0 {

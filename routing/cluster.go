@@ -91,8 +91,10 @@ const (
 	// ResolveOne is one address of the name at a time, a new one for a new
 	// connection: for names with many addresses that change (DNS_ROUND_ROBIN).
 	ResolveOne Resolution = "one"
-	// ResolveHost is the host of each request, in place of any endpoints
-	// (DYNAMIC_DNS): only for clusters that rules with bounded hosts send to.
+	// ResolveHost is the host of each request, if one of the endpoints is for it
+	// (DYNAMIC_DNS): their Hosts may be patterns, "*.example.com", and the port of
+	// the one that covers the host is where it is. Only for clusters that rules
+	// with bounded hosts send to.
 	ResolveHost Resolution = "host"
 )
 
