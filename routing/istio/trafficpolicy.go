@@ -230,7 +230,7 @@ func (p *policyParser) retryBudget(field string, b *networking.TrafficPolicy_Ret
 	}
 	out := &routing.RetryBudget{Percent: 20, Interval: time.Second, Least: 3, LeastInterval: time.Second}
 	if v := b.Percent; v != nil {
-		if v.Value < 0 || v.Value > 100 {
+		if !(v.Value >= 0 && v.Value <= 100) {
 			p.refuse(field+".percent", reasonInvalidPercent, "%v %%: want 0-100", v.Value)
 		} else {
 			out.Percent = int(v.Value + 0.5)

@@ -28,10 +28,11 @@ type localitySetting struct {
 	rules routing.Locality
 }
 
-// Bounds of tables for hashing, as Envoy's.
+// Bounds of tables for hashing, as Envoy's, and of how far a warmup is bent.
 const (
-	maxRing   = 8 << 20
-	maxMaglev = 5000011
+	maxRing       = 8 << 20
+	maxMaglev     = 5000011
+	maxAggression = 1 << 20
 )
 
 func (p *policyParser) balance(field string, s *networking.LoadBalancerSettings, outliers bool) *balance {
@@ -155,14 +156,24 @@ func (p *policyParser) cookie(field string, c *networking.LoadBalancerSettings_C
 		return true
 	}
 	b.Cookie = &routing.HashCookie{TTL: max(c.Ttl.AsDuration(), 0), Path: c.Path}
+	if !isCookieText(c.Path) {
+		p.refuse(field+".path", reasonInvalidValue, "%q: want printable characters but ';'", c.Path)
+		b.Cookie.Path = ""
+	}
 	for i, a := range c.Attributes {
-		if !isToken(a.GetName()) || strings.ContainsAny(a.Value, ";\r\n\x00") {
+		if !isToken(a.GetName()) || !isCookieText(a.GetValue()) {
 			p.refuse(fmt.Sprintf("%s.attributes[%d]", field, i), reasonInvalidValue, "%q=%q: want the name of an attribute, and a value without ';'", a.GetName(), a.GetValue())
 			continue
 		}
 		b.Cookie.Attributes = append(b.Cookie.Attributes, routing.Header{Name: a.Name, Value: a.Value})
 	}
 	return true
+}
+
+// isCookieText reports whether a text may stand behind an attribute of a cookie
+// (RFC 6265, section 4.1.1).
+func isCookieText(text string) bool {
+	return !strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c >= 0x7f || c == ';' })
 }
 
 // isToken reports whether a text is a token of RFC 9110, section 5.6.2.
@@ -199,14 +210,18 @@ func (p *policyParser) locality(field string, l *networking.LocalityLoadBalancer
 		p.find(routing.Warning, field, reasonIneffectiveField, "add outlierDetection", "without outlierDetection no endpoint is ever found unhealthy, and failover has no effect")
 	}
 	for i, f := range l.Failover {
-		if f.From == "" || f.To == "" || f.From == f.To || strings.ContainsAny(f.From+f.To, "*/") {
-			p.refuse(fmt.Sprintf("%s.failover[%d]", field, i), reasonInvalidValue, "from %q to %q: want two regions", f.From, f.To)
+		if from, to := f.GetFrom(), f.GetTo(); from == "" || to == "" || from == to || strings.ContainsAny(from+to, "*/") {
+			p.refuse(fmt.Sprintf("%s.failover[%d]", field, i), reasonInvalidValue, "from %q to %q: want two regions", from, to)
 			continue
 		}
 		out.rules.Failover = append(out.rules.Failover, routing.Failover{From: f.From, To: f.To})
 	}
-	if len(l.Failover) == 0 {
-		out.rules.Priority = slices.Clone(l.FailoverPriority)
+	for i, label := range l.FailoverPriority {
+		if label == "" || label[0] == '=' {
+			p.refuse(fmt.Sprintf("%s.failoverPriority[%d]", field, i), reasonInvalidValue, "%q: want KEY or KEY=VALUE", label)
+		} else if len(l.Failover) == 0 {
+			out.rules.Priority = append(out.rules.Priority, label)
+		}
 	}
 	return out
 }
@@ -253,14 +268,14 @@ func (p *policyParser) warmup(field string, s *networking.LoadBalancerSettings, 
 			p.refuse(field+".warmup.duration", reasonMissingField, "want a duration")
 		}
 		if m := w.MinimumPercent; m != nil {
-			if out.least = m.Value; m.Value < 0 || m.Value > 100 {
+			if out.least = m.Value; !(m.Value >= 0 && m.Value <= 100) {
 				p.refuse(field+".warmup.minimumPercent", reasonInvalidPercent, "%v %%: want 0-100", m.Value)
 				out.least = 0
 			}
 		}
 		if a := w.Aggression; a != nil {
-			if out.aggression = a.Value; !(a.Value > 0) {
-				p.refuse(field+".warmup.aggression", reasonInvalidValue, "%v: want more than 0", a.Value)
+			if out.aggression = a.Value; !(a.Value > 0 && a.Value <= maxAggression) {
+				p.refuse(field+".warmup.aggression", reasonInvalidValue, "%v: want more than 0, and at most %d", a.Value, maxAggression)
 				out.aggression = 0
 			}
 		}

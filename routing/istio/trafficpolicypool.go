@@ -25,6 +25,12 @@ type pool struct {
 // never is a time that no connection reaches: an idleTimeout of 0s.
 const never = 10 * 365 * 24 * time.Hour
 
+// The most that Linux takes for keep-alive (tcp(7)).
+const (
+	maxProbes  = 127
+	maxProbing = 32767 * time.Second
+)
+
 func (p *policyParser) pool(field string, s *networking.ConnectionPoolSettings) *pool {
 	if s == nil {
 		return nil
@@ -47,11 +53,20 @@ func (p *policyParser) pool(field string, s *networking.ConnectionPoolSettings) 
 }
 
 func (p *policyParser) keepAlive(field string, k *networking.ConnectionPoolSettings_TCPSettings_TcpKeepalive) *routing.KeepAlive {
-	return &routing.KeepAlive{
-		Probes:   int(k.Probes),
-		Idle:     p.duration(field+".time", k.Time),
-		Interval: p.duration(field+".interval", k.Interval),
+	out := &routing.KeepAlive{
+		Probes:   int(k.GetProbes()),
+		Idle:     p.duration(field+".time", k.GetTime()),
+		Interval: p.duration(field+".interval", k.GetInterval()),
 	}
+	if out.Probes > maxProbes {
+		p.refuse(field+".probes", reasonInvalidValue, "%d: want at most %d; it is that", out.Probes, maxProbes)
+		out.Probes = maxProbes
+	}
+	if longest := max(out.Idle, out.Interval); longest > maxProbing {
+		p.refuse(field, reasonInvalidDuration, "duration %s: want at most %s; it is that", longest, maxProbing)
+		out.Idle, out.Interval = min(out.Idle, maxProbing), min(out.Interval, maxProbing)
+	}
+	return out
 }
 
 func (p *policyParser) http(out *pool, field string, h *networking.ConnectionPoolSettings_HTTPSettings) {
