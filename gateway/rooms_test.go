@@ -33,6 +33,7 @@ var rooms = []room{
 		"dialects turn API objects into a Spec: no client, no data plane"},
 	{"tlsmgr/identity", []string{"google.golang.org/grpc", "istio.io/api/security/v1alpha1"}, "it proves who peers are to gRPC; Kubernetes is somebody else's matter"},
 	{"tlsmgr/...", []string{module + "/tlsmgr", "github.com/caddyserver/certmagic"}, "certificates know nothing of routes and clusters"},
+	{"gateway/policy/jwt", []string{module + "/gateway/message", module + "/gateway/policy", module + "/routing", "github.com/go-jose/go-jose/v4"}, "tokens, and nobody else reads them"},
 	{"gateway/resolve", []string{"golang.org/x/net/dns/dnsmessage"}, "names into addresses, for whoever needs them"},
 	{"gateway/...", []string{module + "/gateway/", module + "/routing", module + "/tlsmgr",
 		"github.com/prometheus/", "github.com/google/cel-go/", "google.golang.org/protobuf/proto", "google.golang.org/protobuf/encoding/protowire", "golang.org/x/net/http2", "golang.org/x/sys/unix"},
