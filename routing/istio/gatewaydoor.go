@@ -43,7 +43,7 @@ type entrance struct {
 func (j *joint) entrances(r *reading) dialect.Outcome {
 	g, _ := r.Value(dialect.ID{Kind: gatewayCell, NS: r.ID.NS, Name: r.ID.Name}).(*gateway)
 	if g == nil {
-		return dialect.Outcome{}
+		return dialect.Outcome{Gone: true}
 	}
 	e := &entrances{served: len(g.fleets) > 0, at: map[string][]int{}}
 	for i, s := range g.servers {
@@ -64,7 +64,7 @@ func (j *joint) entrances(r *reading) dialect.Outcome {
 			}
 		}
 	}
-	return dialect.Outcome{Value: e}
+	return dialect.Outcome{Value: e, Gifts: r.automaticDoors(g)}
 }
 
 // enter returns the doors for a host of a server on a fleet: its listener, if

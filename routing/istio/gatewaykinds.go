@@ -9,6 +9,7 @@ const (
 	stakesIn                                         // the servers that want a socket of a fleet, in order of age
 	bidsFor                                          // the servers that want a host on a socket, in order of age
 	redirectsAt                                      // those of them that redirect to https
+	automaticOn                                      // the listeners that pass TLS on to any Service
 )
 
 // What is read of objects by themselves.
@@ -28,6 +29,9 @@ const (
 	listenerCell                                            // of a fleet: a listener
 	entrancesCell                                           // of a Gateway: where VirtualServices come in
 )
+
+// What becomes of Services without routes of their own.
+const automaticCell = dialect.Routes + gatewayKinds // Service: its routes where TLS is passed on to any
 
 // What is reported.
 const (
