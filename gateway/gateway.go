@@ -88,7 +88,7 @@ func newGateway(o *serveFlags, log *slog.Logger) (*gateway, error) {
 	}
 	if g.server, err = server.New(server.Options{
 		Loops: loops, Bind: bind, Node: os.Getenv("NODE_NAME"), Zone: o.zone, Metrics: g.metrics, AccessLog: g.accessLog, LocalCA: ca,
-		MaxConnections: g.maxConnections(), MaxExchanges: o.maxRequests, TrustedHops: o.trustedHops, Rebound: g.rebound, Log: log,
+		MaxConnections: g.maxConnections(), MaxExchanges: o.maxRequests, TrustedHops: o.trustedHops, Rebound: g.rebound, Version: version, Log: log,
 	}); err != nil {
 		return nil, err
 	}

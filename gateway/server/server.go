@@ -61,6 +61,9 @@ type Options struct {
 	// were tried again, and Unbound may have changed.
 	Rebound func()
 
+	// Version of the program, for collectors of spans.
+	Version string
+
 	Log *slog.Logger
 }
 
@@ -81,6 +84,7 @@ type Server struct {
 	draining   atomic.Bool
 	unbound    atomic.Pointer[[]*routing.Problem]
 	retryBinds *time.Timer
+	endSpans   func() // sends the spans that are left
 
 	mu    sync.Mutex // guards Update and what follows
 	binds map[routing.PortKey]*proxy.Bind
@@ -109,8 +113,9 @@ func New(o Options) (*Server, error) {
 	s.certs = newCertificates(o.LocalCA)
 	s.clusters = s.newClusters()
 	o.Metrics.Upstream.Watch(s.upstreamState)
+	spans := s.exportSpans()
 	s.proxy = proxy.New(proxy.Options{
-		Clusters: s.clusters, Loops: o.Loops, Metrics: o.Metrics, AccessLog: o.AccessLog,
+		Clusters: s.clusters, Loops: o.Loops, Metrics: o.Metrics, AccessLog: o.AccessLog, Spans: spans,
 		TrustedHops: o.TrustedHops, MaxExchanges: o.MaxExchanges,
 	})
 	for _, l := range s.loops {
@@ -147,11 +152,13 @@ func (s *Server) Snapshot() *routing.Snapshot { return s.inForce.Load().snapshot
 func (s *Server) Generation() uint64 { return s.inForce.Load().number }
 
 // problems returns why parts of what was asked for are not in force: those of
-// compiling, then ports that could not be bound, then certificates. It is
+// compiling, then ports that could not be bound, what is not told of exchanges,
+// then certificates. It is
 // called with s.mu held.
 func (s *Server) problems() []*routing.Problem {
 	all := append([]*routing.Problem(nil), s.inForce.Load().problems...)
 	all = append(all, *s.unbound.Load()...)
+	all = append(all, s.proxy.Problems()...)
 	return append(all, s.certs.problems()...)
 }
 
@@ -230,4 +237,5 @@ func (s *Server) Close() {
 	for _, l := range s.loops {
 		l.Stop() // with what was posted
 	}
+	s.endSpans()
 }
