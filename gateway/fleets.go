@@ -156,6 +156,13 @@ func (f *fleets) of(k routing.ObjectKey) (gatewayapi.Report, []provision.Port, b
 	return g.report, slices.Compact(ports), g.ours
 }
 
+// gatewayWith returns the Gateway of a listener.
+func (f *fleets) gatewayWith(l routing.ListenerName) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.gatewayOf[l]
+}
+
 // names returns the Gateways that are ours, in order.
 func (f *fleets) names() []string {
 	f.mu.Lock()

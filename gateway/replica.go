@@ -133,8 +133,8 @@ func (r *replica) write(config *rest.Config) error {
 	}
 	controller := gatewayv1.GatewayController(r.options.controllerName)
 	if r.status, err = status.New(status.Options{
-		Config: config, ControllerName: controller, Resource: r.source.Resource, Object: r.source.Get,
-		Wanted: r.feed.Wanted, Fleet: r.feed.Fleet, Log: r.log,
+		Config: config, ControllerName: controller, Resource: r.source.Resource, Object: r.source.Get, Status: r.source.Status,
+		GatewayOf: r.fleets.gatewayWith, Wanted: r.feed.Wanted, Version: r.feed.Version, Fleet: r.feed.Fleet, Log: r.log,
 	}); err != nil {
 		return err
 	}

@@ -56,6 +56,8 @@ var kinds = []kind{
 	of("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes").withStatus(),
 	of("gateway.networking.k8s.io", "v1", "GRPCRoute", "grpcroutes").withStatus(),
 	of("gateway.networking.k8s.io", "v1", "BackendTLSPolicy", "backendtlspolicies").withStatus(),
+	of("networking.istio.io", "v1", "VirtualService", "virtualservices").withStatus(),
+	of("admissionregistration.k8s.io", "v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations").ofCluster(),
 }
 
 func of(group, version, name, resource string) kind {

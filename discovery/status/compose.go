@@ -58,6 +58,8 @@ func compose(r *gatewayapi.Report, f *facts, k *known, controller gatewayv1.Gate
 			break
 		}
 		n = d.gateway(r, f)
+	case meshShape:
+		n = d.mesh(r, f.crews)
 	}
 	if d.err != nil || n.stale {
 		return n, d.err
@@ -76,6 +78,7 @@ const (
 	classShape
 	routeShape  // parents
 	policyShape // ancestors
+	meshShape   // conditions and validationMessages: Istio's
 )
 
 func shapeOf(kind string) shape {
@@ -86,6 +89,9 @@ func shapeOf(kind string) shape {
 		return classShape
 	case "BackendTLSPolicy", "XBackendTrafficPolicy":
 		return policyShape
+	}
+	if _, ok := meshKinds[kind]; ok {
+		return meshShape
 	}
 	return routeShape
 }

@@ -38,6 +38,18 @@
 // NoResources, NameTaken) is its reason otherwise. A ListenerSet's Programmed is
 // False, ParentNotProgrammed, as long as its Gateway's is for such a reason.
 //
+// # Istio's objects
+//
+// They have conditions of our domain, beside istiod's: fairway.dev/Accepted says
+// whether the object is in order, with all that was found in its message, and
+// fairway.dev/Programmed whether pods have it in force: those of the Gateways
+// that a Gateway of Istio's is served by, and of all for other objects. A pod
+// acknowledges all that it has at once, so it is True when every ready Gateway's
+// pods have had, at one moment, all that there was for them; then it stays for
+// that generation. Codes of what was found are in status.validationMessages
+// ("fairway.dev/HostNotFound"). status.observedGeneration is written where nobody
+// else has conditions there.
+//
 // # Pace
 //
 // An object is written 20 ms after it changes. While it changes on, its writes

@@ -21,6 +21,7 @@ type facts struct {
 	infra   *provision.State  // nil: not known yet
 	wanted  map[routing.ListenerName]string
 	fleet   feed.Fleet
+	crews   []crew // of Gateways with pods that are ready; for Istio's objects
 }
 
 // ready reports whether any pod can take traffic.

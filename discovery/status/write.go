@@ -1,10 +1,12 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -84,6 +86,9 @@ func (w *Writer) work(ctx context.Context, o *object) {
 	defer w.mu.Unlock()
 	o.busy = false
 	o.settled = did.settled
+	if o.settled {
+		delete(w.unsettled, o.key)
+	}
 	if did.wrote {
 		o.written(time.Now(), saidBy(did.status))
 	}
@@ -117,7 +122,28 @@ func (w *Writer) facts(r *gatewayapi.Report) *facts {
 	if g := w.gateways[f.gateway]; g != nil {
 		f.infra = g.infra
 	}
+	if shapeOf(r.Object.Kind) == meshShape {
+		f.crews = w.crews(r)
+	}
 	return f
+}
+
+// crews are those that an object of Istio's concerns: of the Gateways that its
+// listeners are on; of all where the Report names none. The lock is held.
+func (w *Writer) crews(r *gatewayapi.Report) []crew {
+	on := map[string]bool{}
+	for _, name := range r.Names {
+		on[w.o.GatewayOf(name)] = true
+	}
+	var list []crew
+	for key, g := range w.gateways {
+		name := key.Namespace + "/" + key.Name
+		if g.infra != nil && g.infra.Ready > 0 && (len(r.Names) == 0 || on[name]) {
+			list = append(list, crew{gateway: name})
+		}
+	}
+	slices.SortFunc(list, func(a, b crew) int { return cmp.Compare(a.gateway, b.gateway) })
+	return list
 }
 
 // What was done, and when to look again; 0 means when something changes.
@@ -136,6 +162,10 @@ func (w *Writer) write(ctx context.Context, o *object, r *gatewayapi.Report, f *
 	resource, ok := w.o.Resource(o.key.Kind)
 	if !ok || !w.refresh(o) {
 		return d, nil // it is gone, or its kind is
+	}
+	for i := range f.crews {
+		c := &f.crews[i]
+		c.version, c.pods = w.o.Version(c.gateway), w.o.Fleet(c.gateway).Pods
 	}
 	if f.gateway.Name != "" {
 		name := f.gateway.Namespace + "/" + f.gateway.Name
@@ -228,6 +258,12 @@ func (w *Writer) refresh(o *object) bool {
 		}
 	}
 	o.known = known{version: v, generation: object.GetGeneration(), loaded: true}
+	if w.o.Status != nil {
+		if status, apart := w.o.Status(o.key); apart {
+			o.known.status = status
+			return true
+		}
+	}
 	if status := reflect.Indirect(reflect.ValueOf(object)).FieldByName("Status"); status.IsValid() && !status.IsZero() {
 		data, err := json.Marshal(status.Interface())
 		o.known.status, o.known.loaded = data, err == nil

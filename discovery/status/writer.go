@@ -3,6 +3,7 @@ package status
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -34,9 +35,17 @@ type Options struct {
 	// type with status, or nil. If Object is nil, objects are asked for.
 	Object func(routing.ObjectKey) any
 
-	// Wanted and Fleet are the feed's, of the Gateway "namespace/name".
-	Wanted func(gateway string) map[routing.ListenerName]string
-	Fleet  func(gateway string) feed.Fleet
+	// Status returns the status of an object as it was last watched, and
+	// whether Object's types do not hold it. It may be nil.
+	Status func(routing.ObjectKey) (status json.RawMessage, apart bool)
+
+	// Wanted, Version and Fleet are the feed's, of the Gateway "namespace/name".
+	Wanted  func(gateway string) map[routing.ListenerName]string
+	Version func(gateway string) string
+	Fleet   func(gateway string) feed.Fleet
+	// GatewayOf returns the Gateway "namespace/name" of a listener; "" where
+	// there is none.
+	GatewayOf func(routing.ListenerName) string
 
 	// Patience is how long a change waits for the fleet's acknowledgement
 	// before it is written that it is pending. If zero, 1.5 seconds.
@@ -69,11 +78,12 @@ type Writer struct {
 	client *rest.RESTClient
 	wake   chan struct{} // room for one: something may be due
 
-	mu       sync.Mutex
-	objects  map[routing.ObjectKey]*object
-	gateways map[routing.ObjectKey]*gateway
-	queues   [2]queue // Gateways, ListenerSets and classes; the rest
-	running  bool
+	mu        sync.Mutex
+	objects   map[routing.ObjectKey]*object
+	unsettled map[routing.ObjectKey]*object // Istio's, that pods are to acknowledge
+	gateways  map[routing.ObjectKey]*gateway
+	queues    [2]queue // Gateways, ListenerSets and classes; the rest
+	running   bool
 }
 
 // A gateway is what concerns a Gateway besides its Report.
@@ -94,7 +104,7 @@ func New(o Options) (*Writer, error) {
 	o.Patience = cmp.Or(o.Patience, 1500*time.Millisecond)
 	return &Writer{
 		o: o, client: client, wake: make(chan struct{}, 1),
-		objects: map[routing.ObjectKey]*object{}, gateways: map[routing.ObjectKey]*gateway{},
+		objects: map[routing.ObjectKey]*object{}, unsettled: map[routing.ObjectKey]*object{}, gateways: map[routing.ObjectKey]*gateway{},
 	}, nil
 }
 
@@ -123,9 +133,13 @@ func (w *Writer) Report(r gatewayapi.Report) {
 		g.infra = nil
 		w.tidy(r.Object)
 	}
+	delete(w.unsettled, r.Object)
 	if r.Gone && !w.running {
 		delete(w.objects, r.Object) // who leads takes out what is ours
 		return
+	}
+	if shapeOf(r.Object.Kind) == meshShape && !r.Gone {
+		w.unsettled[r.Object] = o
 	}
 	w.touch(o)
 }
@@ -178,6 +192,14 @@ func (w *Writer) FleetChanged(name string) {
 	// Pods that acknowledge what is Programmed already make no difference: with
 	// thousands of ListenerSets that is worth knowing.
 	w.touchGateway(key, func(o *object) bool { return troubled || !o.settled })
+	w.touchUnsettled()
+}
+
+// touchUnsettled has Istio's objects looked at that pods are to acknowledge.
+func (w *Writer) touchUnsettled() {
+	for _, o := range w.unsettled {
+		w.touch(o)
+	}
 }
 
 // Provisioned takes what provisioning knows of a Gateway.
@@ -187,6 +209,9 @@ func (w *Writer) Provisioned(s provision.State) {
 	g := w.gateway(s.Gateway)
 	all := g.infra == nil || (g.infra.Ready > 0) != (s.Ready > 0) || !reflect.DeepEqual(g.infra.Trouble, s.Trouble)
 	g.infra = &s
+	if all {
+		w.touchUnsettled()
+	}
 	w.touchGateway(s.Gateway, func(o *object) bool { return all || o.key == s.Gateway })
 }
 
@@ -212,6 +237,9 @@ func (w *Writer) Run(ctx context.Context) {
 	w.running = true
 	for _, o := range w.objects {
 		o.restart() // who led before has written, too
+		if shapeOf(o.key.Kind) == meshShape && !o.report.Gone {
+			w.unsettled[o.key] = o
+		}
 		w.touch(o)
 	}
 	w.mu.Unlock()

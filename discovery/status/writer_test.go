@@ -30,9 +30,10 @@ type rig struct {
 	writer *Writer
 	stop   func()
 
-	mu     sync.Mutex
-	wanted map[routing.ListenerName]string
-	pods   []feed.PodState
+	mu      sync.Mutex
+	wanted  map[routing.ListenerName]string
+	version string // of all that pods should have
+	pods    []feed.PodState
 }
 
 // bubble runs a test with a Writer that leads. With watch it sees objects as
@@ -55,10 +56,16 @@ func bubble(t *testing.T, watch bool, test func(*rig)) {
 				defer r.mu.Unlock()
 				return feed.Fleet{Pods: r.pods}
 			},
-			Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+			Version: func(string) string {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				return r.version
+			},
+			GatewayOf: func(l routing.ListenerName) string { return string(l[:strings.LastIndexByte(string(l), '/')]) },
+			Log:       slog.New(slog.NewTextHandler(t.Output(), nil)),
 		}
 		if watch {
-			o.Object = r.watched
+			o.Object, o.Status = r.watched, r.apart
 		}
 		var err error
 		if r.writer, err = New(o); err != nil {
@@ -94,6 +101,8 @@ func (r *rig) watched(key routing.ObjectKey) any {
 		out = &gatewayv1.GatewayClass{}
 	case "BackendTLSPolicy":
 		out = &gatewayv1.BackendTLSPolicy{}
+	case "VirtualService":
+		out = &metav1.PartialObjectMetadata{}
 	default:
 		out = &gatewayv1.HTTPRoute{}
 	}
@@ -105,6 +114,22 @@ func (r *rig) watched(key routing.ObjectKey) any {
 		r.Error(err)
 	}
 	return out
+}
+
+// apart is the status of Istio's objects.
+func (r *rig) apart(key routing.ObjectKey) (json.RawMessage, bool) {
+	if shapeOf(key.Kind) != meshShape {
+		return nil, false
+	}
+	status, ok := r.server.Object(key.Kind, key.Namespace, key.Name)["status"]
+	if !ok {
+		return nil, true
+	}
+	data, err := json.Marshal(status)
+	if err != nil {
+		r.Error(err)
+	}
+	return data, true
 }
 
 // settle lets everything happen that happens soon.
