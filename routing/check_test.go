@@ -219,6 +219,11 @@ func TestListenerWithoutTracingStaysInForce(t *testing.T) {
 	if snap, problems = snap.Update(&Delta{Clusters: []*Cluster{{Name: "b"}}}); len(problems) != 0 || snap.Tracing(l) == nil {
 		t.Errorf("the cluster came: tracing %v, problems %v", snap.Tracing(l), problems)
 	}
+	lost := listener(func(t *Tracing) { t.Cluster = "gone" })
+	warned, _ := snap.Update(&Delta{Listeners: []*Listener{lost}})
+	if _, problems := warned.Update(&Delta{Listeners: []*Listener{{Name: lost.Name, Port: 80, Protocol: HTTP}}}); len(problems) > 0 {
+		t.Errorf("nobody asks for spans any longer: %v", problems)
+	}
 	silent := listener(func(t *Tracing) { t.Silent, t.Cluster = true, "" })
 	if _, problems := snap.Update(&Delta{Listeners: []*Listener{silent}}); len(problems) > 0 {
 		t.Errorf("without spans there is a problem with where they go: %v", problems)
