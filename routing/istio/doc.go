@@ -6,4 +6,53 @@
 //
 // A field that is not honoured is a Problem of its object, never silently
 // ignored.
+//
+// # Destinations
+//
+// A host is a Service (NAME.NAMESPACE.svc.DOMAIN, or NAME in its namespace), or
+// one that a ServiceEntry has. A Service comes before any ServiceEntry, so that
+// nobody takes its name; a ServiceEntry of the gateway pods' namespace before
+// others, and then the oldest. exportTo, and Istio's annotation of Services, are
+// about the namespace of the gateway pods, which is the client here.
+//
+// A Service's port without marks is the cluster that routes of Gateway API send
+// to: "shop/reviews:9080". They share its connections and its health. A subset
+// has one of its own, "shop/reviews:9080|v1", of the endpoints whose pods, or
+// WorkloadEntries, have its labels. A host of a ServiceEntry has
+// "ServiceEntry/egress/api.example.com:443".
+//
+// DestinationRules count by Istio's order: those of the client's namespace, else
+// of the host's, else of the root namespace, by the most specific host. Those
+// that are exported to everybody shape the cluster that all gateways share, and
+// so hold for HTTPRoutes too. Where a client's are others, or need a Secret of
+// the client (credentialName), it has a variant, "shop/reviews:9080~edge".
+//
+// What a Service's own author says there is no other word for comes first: a
+// BackendTLSPolicy decides alone about TLS, so that nobody weakens it;
+// an XBackendTrafficPolicy and annotations (fairway.dev/...) come before what
+// the rules of the host's and the root namespace say of the same thing, and
+// after those of a client's. The rule's Report says what is overridden.
+//
+// What is decided here, besides:
+//
+//   - TLS that cannot be had as a rule wants it (a missing Secret, files, which
+//     gateway pods have not) closes the cluster: nothing is sent in plain text
+//     where TLS was asked for. HTTPRoutes have no client, so their requests to a
+//     host whose rule has credentialName are answered with 500.
+//   - SIMPLE and MUTUAL verify against the roots of the system unless there is
+//     a credential. A stream has no host of a request: without sni its server is
+//     verified by the host that it is sent to.
+//   - The gateways of a namespace share their clusters: a rule with
+//     a workloadSelector is for all of them as soon as it picks one.
+//   - ISTIO_MUTUAL says nothing to gateways until there are waypoints.
+//   - A RetryBudget bounds how many retries are begun in an interval, not how
+//     many are under way at once.
+//   - Limits that a rule does not set have our defaults (see package upstream):
+//     they keep a gateway alive, where Istio has none.
+//   - Resolution NONE, and DYNAMIC_DNS, send to where DNS says that the host of
+//     the request is, if the entry has that host. Streams name none.
+//   - A workloadSelector finds pods by EndpointSlices, which have their
+//     addresses: one that no Service picks is not found.
+//   - Places of pods are read from labels: the topology labels that newer
+//     clusters copy from nodes, and istio-locality.
 package istio

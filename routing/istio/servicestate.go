@@ -41,6 +41,7 @@ func (j *joint) ruleState(r *reading) dialect.Outcome {
 	}
 	p := &policyParser{found: slices.Clone(v.found)}
 	r.checkRivals(p, v)
+	r.checkSelector(p, v)
 	if !isWild(v.host) {
 		r.checkRuleHost(p, v)
 	}
@@ -76,6 +77,27 @@ func (r *reading) checkRivals(p *policyParser, v *rule) {
 			p.find(routing.Error, "spec.trafficPolicy", reasonDuplicateRule, "make one rule of them",
 				"that of DestinationRule %s/%s counts", r.ID.NS, c.name)
 		}
+	}
+}
+
+// checkSelector says which gateways a rule is for. Those of a namespace share
+// their clusters, so it is for all of them or for none.
+func (r *reading) checkSelector(p *policyParser, v *rule) {
+	if v.selector == nil || r.j.opts.AnySelector {
+		return
+	}
+	picked, all := 0, r.Bag(dialect.ID{Kind: podsIn, NS: r.ID.NS})
+	for name := range all {
+		labels, _ := r.Value(dialect.ID{Kind: fleetLabelsCell, NS: r.ID.NS, Name: name.(string)}).(map[string]string)
+		picked += truth(within(v.selector, labels))
+	}
+	switch {
+	case picked == 0:
+		p.find(routing.Warning, "spec.workloadSelector", reasonIneffectiveField, "check the labels of the gateway pods",
+			"picks the pods of no Gateway of namespace %s", r.ID.NS)
+	case picked < len(all):
+		p.find(routing.Warning, "spec.workloadSelector", reasonIneffectiveField, "move the other Gateways to another namespace",
+			"picks the pods of %d of %d Gateways of namespace %s: the rule counts for all of them", picked, len(all), r.ID.NS)
 	}
 }
 
