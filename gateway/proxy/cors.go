@@ -155,7 +155,7 @@ func (e *exchange) crossOrigin(c *cors) {
 	if !ok {
 		return
 	}
-	preflight := e.req.Method == "OPTIONS" && e.req.Fields.Has(message.AccessControlRequestMethod)
+	preflight := e.isPreflight()
 	// Without allowCredentials nothing is shared with a request that carries
 	// them. A cookie says so; an Authorization field does not: scripts send
 	// bearer tokens in requests that the Fetch standard calls uncredentialed.

@@ -17,7 +17,10 @@
 //  3. The path's dot segments are resolved, the host is put in lower case and
 //     without its port, and the Snapshot that is loaded now says which rule
 //     takes the request. A listener with RedirectHTTPS answers here, whatever
-//     its rules.
+//     its rules. On one with rules for tokens (JWT) the fields that only those
+//     may write are taken out, the token is proved, and the request is matched
+//     once more, now with what the token claims and what it is in fields for the
+//     backend. A request without a token goes on, and so does a preflight.
 //  4. A share of the rule is drawn by weight, unless the request's session
 //     names one.
 //  5. Who may pass is found out, but for preflights of CORS; then the rule's
@@ -59,6 +62,7 @@
 // deadline of the whole exchange: that is DEADLINE_EXCEEDED.
 //
 //	400 DPE  the path has an encoded NUL
+//	401 UAEX the token does not hold, or there are no keys to prove it with
 //	404 NR   no rule takes the request, or no listener has the host
 //	403 UAEX nobody could be asked whether the request may pass
 //	408 SI   the client sent nothing for StreamIdle

@@ -6,6 +6,7 @@ import (
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/policy"
+	"fairway.dev/gateway/policy/jwt"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/tracing"
 	"fairway.dev/gateway/upstream"
@@ -77,6 +78,11 @@ type life struct {
 
 	mirrors []*mirror
 
+	tokens *jwt.Rules    // nil: none are asked for
+	port   *routing.Port // of a request that may have a token
+	proof  *proof        // waits for keys
+	waits  int           // that are left
+
 	watched *watch          // nil: nobody asks for anything of its own
 	trace   tracing.Context // of none, unless the listener's exchanges are traced
 	state   string          // tracestate, as it came
@@ -100,9 +106,7 @@ func (e *exchange) begin(s message.ServerStream, req *message.Request, last bool
 		e.answer(&badPath)
 	default:
 		e.moved()
-		if e.route() {
-			e.act()
-		}
+		e.route()
 	}
 }
 
@@ -117,20 +121,46 @@ func clientOf(p *message.Peer) telemetry.ClientCertificate {
 	return telemetry.VerifiedClient
 }
 
-// route finds the rule of the request, or answers.
-func (e *exchange) route() bool {
-	l := e.on
-	snap := l.proxy.snap.Load()
+// route finds the listener of the request and the rule, and does what that
+// says, or answers.
+func (e *exchange) route() {
+	snap := e.on.proxy.snap.Load()
 	if snap == nil {
 		e.answer(&noRoute)
-		return false
+		return
 	}
 	port := e.peer.Listener.(*Bind).in(snap)
 	if port == nil {
 		e.answer(&noRoute)
-		return false
+		return
 	}
-	m := &l.match
+	res := port.Match(e.question())
+	l := res.Listener
+	if l == nil {
+		e.unmatched(&res)
+		return
+	}
+	e.watch(l)
+	if !e.admitted(l) {
+		res.Misdirected, res.Target = true, nil
+	}
+	switch {
+	case res.Misdirected || res.Shut:
+		e.unmatched(&res)
+	case l.RedirectHTTPS && e.scheme != "https":
+		e.listener = l
+		e.tellLost(l)
+		e.redirect(toHTTPS)
+	case len(l.JWT) > 0:
+		e.authenticate(port, l)
+	default:
+		e.arrive(&res)
+	}
+}
+
+// question is what matching is to look at, but for the claims of a token.
+func (e *exchange) question() *routing.Request {
+	m := &e.on.match
 	m.Host, m.Path, m.Query, m.Method = e.lower(hostOf(e.req.Authority)), e.req.Path, e.req.Query, e.req.Method
 	m.Header, m.SNI = &e.req.Fields, ""
 	m.Scheme, m.Authority = e.scheme, e.req.Authority
@@ -138,26 +168,18 @@ func (e *exchange) route() bool {
 	if e.peer.TLS != nil {
 		m.SNI = e.lower(e.peer.TLS.ServerName)
 	}
-	res := port.Match(m)
-	if res.Listener != nil {
-		e.watch(res.Listener)
-	}
-	if res.Listener != nil && !e.admitted(res.Listener) {
-		res.Misdirected, res.Target = true, nil
-	}
-	if l := res.Listener; l != nil && l.RedirectHTTPS && e.scheme != "https" && !res.Misdirected {
-		e.listener = l
-		e.tellLost(l)
-		e.redirect(toHTTPS)
-		return false
-	}
+	return m
+}
+
+// arrive does what the rule says that takes the request.
+func (e *exchange) arrive(res *routing.Result) {
 	if res.Target == nil {
-		e.unmatched(&res)
-		return false
+		e.unmatched(res)
+		return
 	}
 	e.listener, e.rule = res.Listener, res.Target.Prepared.(*rule)
 	e.took = took{res.Prefix, res.Matched}
-	return true
+	e.act()
 }
 
 // admitted reports whether the connection has shown what l asks of clients now.
@@ -302,6 +324,9 @@ func (e *exchange) End(trailers message.Fields) {
 	e.moved()
 	e.requestEnded = true
 	trailers = honest(trailers)
+	if e.tokens != nil {
+		trailers = e.tokens.Clean(trailers)
+	}
 	for _, m := range e.mirrors {
 		m.end(trailers)
 	}
@@ -454,6 +479,9 @@ func (e *exchange) conclude() {
 	e.dropBody()
 	if e.inquiry != nil {
 		e.inquiry.cancel()
+	}
+	if e.proof != nil {
+		e.proof.e = nil
 	}
 	for i, m := range e.mirrors {
 		m.leave(e.requestEnded)

@@ -61,6 +61,7 @@ func (p *Proxy) Prepare(snap *routing.Snapshot) {
 	}
 	p.prepareLost(snap)
 	p.prepareWatches(snap)
+	p.prepareTokens(snap)
 }
 
 // byListener is who hears of the requests of listeners that no rule takes. It

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/policy/jwt"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/tracing"
 	"fairway.dev/gateway/upstream"
@@ -30,6 +32,10 @@ type Options struct {
 
 	// Spans takes the spans of listeners that are traced. If nil, there are none.
 	Spans *tracing.Exporter
+
+	// Tokens proves those that listeners' rules ask for. If nil, one of the
+	// Proxy's own does.
+	Tokens *jwt.Store
 
 	// TrustedHops is the number of proxies in front of the gateway whose word
 	// about the client is believed, as Envoy's xff_num_trusted_hops: the last
@@ -95,6 +101,7 @@ type Proxy struct {
 	unmatched *telemetry.Exchanges // hears of requests that came to no listener
 	lost      atomic.Pointer[byListener]
 	watches   atomic.Pointer[watches]
+	tokens    sync.Map // of *routing.Listener: its *jwt.Rules
 	snap      atomic.Pointer[routing.Snapshot]
 	locals    []atomic.Pointer[local]
 }
@@ -106,6 +113,9 @@ func New(o Options) *Proxy {
 	o.TunnelIdle = cmp.Or(o.TunnelIdle, time.Hour)
 	if o.Metrics == nil {
 		o.Metrics = telemetry.New(telemetry.Options{Loops: o.Loops})
+	}
+	if o.Tokens == nil {
+		o.Tokens = jwt.NewStore(jwt.Options{})
 	}
 	p := &Proxy{
 		o:         o,

@@ -71,8 +71,8 @@ func usable(k *jose.JSONWebKey) bool {
 // errNoKey says that the token's key may be one that is not in the set.
 var errNoKey = errors.New("no key for the token")
 
-// verify returns the payload of a token that one of the keys has signed.
-func (s *keySet) verify(t *jose.JSONWebSignature) ([]byte, error) {
+// verify says why none of the keys has signed t; nil: one has.
+func (s *keySet) verify(t *jose.JSONWebSignature) error {
 	head := &t.Signatures[0].Protected
 	err := errNoKey
 	for i := range s.keys {
@@ -80,13 +80,13 @@ func (s *keySet) verify(t *jose.JSONWebSignature) ([]byte, error) {
 		if k.KeyID != "" && head.KeyID != "" && k.KeyID != head.KeyID || k.Algorithm != "" && k.Algorithm != head.Algorithm {
 			continue
 		}
-		payload, bad := t.Verify(k.Key)
+		_, bad := t.Verify(k.Key)
 		if bad == nil {
-			return payload, nil
+			return nil
 		}
 		if k.KeyID != "" && head.KeyID != "" {
 			err = fmt.Errorf("signature by key %q: %w", k.KeyID, bad)
 		}
 	}
-	return nil, err
+	return err
 }

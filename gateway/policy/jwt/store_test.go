@@ -125,6 +125,13 @@ func TestWithoutKeysNoTokenHolds(t *testing.T) {
 	d.at[keysAt] = string(set(p.public()))
 	d.wantProved(t, r, text, true, true)
 
+	others := len(d.asked)
+	d.now = d.now.Add(patience)
+	d.wantProved(t, r, p.sign(t, claims(m{"iss": "https://other.example"})), false, false)
+	if len(d.asked) != others {
+		t.Error("a token of another issuer has keys fetched")
+	}
+
 	nowhere := d.Rules([]routing.JWTRule{{Issuer: "testing@secure.istio.io"}})
 	d.wantProved(t, nowhere, p.sign(t, claims(m{"iss": "testing@secure.istio.io"})), true, false)
 	d.wantProved(t, d.Rules([]routing.JWTRule{{}}), text, false, false)

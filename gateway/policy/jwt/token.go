@@ -75,7 +75,7 @@ func (r *rule) check(claims map[string]any, now time.Time) error {
 	}
 	end, ok, err := date(claims, "exp")
 	if err != nil || ok && !now.Add(-leeway).Before(end) {
-		return errors.Join(errExpired, err)
+		return errors.Join(ErrExpired, err)
 	}
 	begin, ok, err := date(claims, "nbf")
 	if err != nil || ok && begin.After(now.Add(leeway)) {
@@ -92,10 +92,11 @@ func (r *rule) check(claims map[string]any, now time.Time) error {
 	return fmt.Errorf("audience %v: want one of %v", claims["aud"], r.audiences)
 }
 
-var (
-	errExpired = errors.New("token is over")
-	errNotYet  = errors.New("token does not hold yet")
-)
+// ErrExpired says that a token held until now, or a while ago: its client may
+// have another.
+var ErrExpired = errors.New("token is over")
+
+var errNotYet = errors.New("token does not hold yet")
 
 // date reads a NumericDate (RFC 7519 section 2).
 func date(claims map[string]any, name string) (t time.Time, there bool, err error) {
