@@ -67,7 +67,8 @@ func (j *joint) credential(r *reading) dialect.Outcome {
 	if _, err := tls.X509KeyPair(chain, key); err != nil {
 		return bad("%v", err)
 	}
-	name := routing.CertificateName(r.ID.NS + "/" + r.ID.Name)
+	// gatewayapi has the plain name, should the Secret change its type.
+	name := routing.CertificateName(r.ID.NS + "/" + r.ID.Name + "#" + string(corev1.SecretTypeOpaque))
 	return dialect.Outcome{
 		Value: credential{name: name},
 		Parts: []any{&routing.Certificate{
