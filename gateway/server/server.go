@@ -21,7 +21,9 @@ import (
 	"fairway.dev/gateway/listen"
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/policy/jwt"
 	"fairway.dev/gateway/proxy"
+	"fairway.dev/gateway/resolve"
 	"fairway.dev/gateway/stream"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/upstream"
@@ -75,6 +77,7 @@ type Server struct {
 	tcp      *stream.TCP
 	udp      *stream.UDP
 	clusters *upstream.Set
+	names    *resolve.Resolver
 	proxy    *proxy.Proxy
 	handlers []message.Handler // by loop
 	certs    *certificates
@@ -84,7 +87,8 @@ type Server struct {
 	draining   atomic.Bool
 	unbound    atomic.Pointer[[]*routing.Problem]
 	retryBinds *time.Timer
-	endSpans   func() // sends the spans that are left
+	endSpans   func()     // sends the spans that are left
+	tokens     *jwt.Store // proves tokens
 
 	mu    sync.Mutex // guards Update and what follows
 	binds map[routing.PortKey]*proxy.Bind
@@ -111,11 +115,13 @@ func New(o Options) (*Server, error) {
 		s.loops = append(s.loops, l)
 	}
 	s.certs = newCertificates(o.LocalCA)
+	s.names = resolve.New(resolve.Options{Log: o.Log})
 	s.clusters = s.newClusters()
 	o.Metrics.Upstream.Watch(s.upstreamState)
 	spans := s.exportSpans()
+	s.tokens = jwt.NewStore(jwt.Options{Log: o.Log})
 	s.proxy = proxy.New(proxy.Options{
-		Clusters: s.clusters, Loops: o.Loops, Metrics: o.Metrics, AccessLog: o.AccessLog, Spans: spans,
+		Clusters: s.clusters, Loops: o.Loops, Metrics: o.Metrics, AccessLog: o.AccessLog, Spans: spans, Tokens: s.tokens,
 		TrustedHops: o.TrustedHops, MaxExchanges: o.MaxExchanges,
 	})
 	for _, l := range s.loops {
@@ -234,8 +240,10 @@ func (s *Server) Close() {
 	s.udp.Apply(nil)
 	s.mu.Unlock()
 	s.tcp.Cut()
+	s.names.Close()
 	for _, l := range s.loops {
 		l.Stop() // with what was posted
 	}
 	s.endSpans()
+	s.tokens.Close()
 }
