@@ -183,6 +183,7 @@ func TestListenerWithoutTracingStaysInForce(t *testing.T) {
 		"spans of NaN %":                func(t *Tracing) { t.Percent = math.NaN() },
 		`spans to path "v1"`:            func(t *Tracing) { t.Path = "v1" },
 		`spans: path "/ ": character`:   func(t *Tracing) { t.Path = "/ " },
+		`spans: host "a/b"`:             func(t *Tracing) { t.Authority = "a/b" },
 		`spans: header "a b"`:           func(t *Tracing) { t.Header[0].Name = "a b" },
 		`spans: header "Upgrade", `:     func(t *Tracing) { t.Header[0].Name = "Upgrade" },
 		`spans: header "authorization"`: func(t *Tracing) { t.Header[0].Value = "a\nb" },

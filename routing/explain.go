@@ -295,6 +295,8 @@ func (e *Explanation) writeListener(b *strings.Builder) bool {
 		fmt.Fprintf(b, "the connection is for %q, of %s; the host is of listener %s: 421\n", r.SNI, of, l.Name)
 	case e.Result.Shut:
 		fmt.Fprintf(b, "listener %s, which covers %s, lets nobody in: its problems say why: 500\n", l.Name, l.pattern())
+	case l.RedirectHTTPS && r.Scheme != "https":
+		fmt.Fprintf(b, "listener %s, which covers %s, sends all requests to https: 301\n", l.Name, l.pattern())
 	default:
 		fmt.Fprintf(b, "listener %s, which covers %s\n", l.Name, l.pattern())
 		return true

@@ -100,6 +100,20 @@ func TestExplainOrdered(t *testing.T) {
 	golden(t, "explain-ordered.golden", text+snap.Port(port80).Explain(&r).String())
 }
 
+// ServerTLSSettings.httpsRedirect: the routes do not count.
+func TestExplainRedirectToHTTPS(t *testing.T) {
+	s := oneListener(route("r", "h", prefix("/")))
+	s.Listeners["ns/gw/http"].RedirectHTTPS = true
+	snap, _ := Compile(s)
+	r := get("h", "/")
+	for scheme, want := range map[string]string{"http": "to https: 301", "https": "taken: HTTPRoute ns/r"} {
+		r.Scheme = scheme
+		if text := snap.Port(port80).Explain(&r).String(); !strings.Contains(text, want) {
+			t.Errorf("%s: no %s in\n%s", scheme, want, text)
+		}
+	}
+}
+
 // With thousands of routes people want those that come near.
 func TestExplainShowsTheNearestPaths(t *testing.T) {
 	snap, _ := Compile(paths5000())

@@ -44,6 +44,9 @@ func (t *Tracing) check() error {
 	if err := checkPathText(t.Path); err != nil {
 		return fmt.Errorf("spans: %w", err)
 	}
+	if err := checkAuthority(t.Authority); err != nil {
+		return fmt.Errorf("spans: %w", err)
+	}
 	for _, h := range t.Header {
 		if err := checkField(h); err != nil {
 			return fmt.Errorf("spans: %w", err)
