@@ -83,7 +83,7 @@ func request(method string, u *url.URL, headers []string) (*routing.Request, err
 	if err != nil {
 		return nil, err
 	}
-	r := &routing.Request{Host: hostname(u.Host), Path: path, Query: u.RawQuery, Method: method}
+	r := &routing.Request{Host: hostname(u.Host), Authority: u.Host, Path: path, Query: u.RawQuery, Method: method}
 	if r.Method == "" {
 		r.Method = "GET"
 	}
@@ -98,7 +98,7 @@ func request(method string, u *url.URL, headers []string) (*routing.Request, err
 			return nil, fmt.Errorf("header %q: want name: value", h)
 		}
 		if strings.EqualFold(name, "host") {
-			r.Host = hostname(value)
+			r.Host, r.Authority = hostname(value), value
 			continue
 		}
 		fields.Append(name, value)
@@ -107,6 +107,7 @@ func request(method string, u *url.URL, headers []string) (*routing.Request, err
 		fields.Add(message.XForwardedProto, u.Scheme)
 	}
 	r.Header = fields
+	r.Scheme, _ = fields.Get(message.XForwardedProto)
 	return r, nil
 }
 

@@ -48,3 +48,20 @@ func TestExplainWithoutPorts(t *testing.T) {
 		t.Errorf("error %v, want that there is no port", err)
 	}
 }
+
+// HTTPMatchRequest.scheme and authority of a VirtualService.
+func TestExplainKnowsSchemeAndAuthority(t *testing.T) {
+	s := spec()
+	r := s.Routes["HTTPRoute/shop/cart"]
+	r.Rules[0].Matches = []routing.Match{{Headers: []routing.ValueMatch{{Name: ":scheme", Value: "https"}, {Name: ":authority", Value: "Shop.example:443"}}}}
+	snap, _ := routing.Compile(s)
+	for _, host := range []string{"https://Shop.example:443/", "https://other.example/"} {
+		got, err := Explain(snap, "", host, []string{"Host: Shop.example:443"})
+		if err != nil || !regexp.MustCompile(`taken:[^\n]*header :authority`).MatchString(got) {
+			t.Errorf("%s: %v\n%s\nwant it taken", host, err, got)
+		}
+	}
+	if got, err := Explain(snap, "", "https://shop.example/", nil); err != nil || !regexp.MustCompile(`header :authority is "shop\.example"`).MatchString(got) {
+		t.Errorf("%v\n%s\nwant it passed over for its authority", err, got)
+	}
+}
