@@ -21,6 +21,14 @@ type Cluster struct {
 	ejecting sync.Mutex    // so that no two ejections pass MaxPercent together
 	tide     atomic.Uint64 // rises whenever the health of an endpoint has changed
 
+	hosts atomic.Pointer[hosts] // of routing.ResolveHost
+
+	// Set.mu guards what follows.
+	list    []routing.Endpoint // as it was put
+	names   map[string]*hostName
+	asked   map[string]*hostCluster
+	removed bool
+
 	_       [64]byte // what follows is written by all loops all the time
 	active  atomic.Int64
 	pending atomic.Int64
@@ -85,15 +93,20 @@ type Want struct {
 	HasHash bool
 	Pinned  netip.AddrPort // the session's endpoint, used where it can be
 	Tried   []*Endpoint    // left out unless there is no other
+	Host    string         // the request's authority, for clusters that go where it says
 }
 
 // Pick picks an endpoint for one try, on l. Its Done is called once when the
-// try has ended, however it did. The only error is ErrNoEndpoints.
+// try has ended, however it did. The error is ErrNoEndpoints, or for a cluster that
+// goes where the request's host says, ErrUnresolved or ErrNoAddress.
 func (c *Cluster) Pick(l *loop.Loop, want *Want) (*Endpoint, error) {
+	v := c.view.Load()
+	if v.byHost {
+		return c.pickHost(l, want)
+	}
 	ch := &c.set.picks[l.Index()]
 	ch.now = c.set.instant(l.Now())
 	ch.tried = want.Tried
-	v := c.view.Load()
 	if v.crowd != nil {
 		ch.tide = c.tide.Load()
 	}
@@ -110,13 +123,18 @@ func (c *Cluster) Pick(l *loop.Loop, want *Want) (*Endpoint, error) {
 func (c *Cluster) configure(spec *routing.Cluster) {
 	old := c.view.Load()
 	cfg := newConfig(spec, c.set.newWay(spec, old.config.way), c.set.newBudget(spec, old.config.budget))
-	if reflect.DeepEqual(old.config.spec.Balance, spec.Balance) && reflect.DeepEqual(old.config.spec.Outliers, spec.Outliers) {
+	if reflect.DeepEqual(old.config.spec.Balance, spec.Balance) && reflect.DeepEqual(old.config.spec.Outliers, spec.Outliers) &&
+		old.config.spec.Resolve == spec.Resolve {
 		next := *old
 		next.config = cfg
 		c.view.Store(&next)
 	} else {
 		c.view.Store(c.newView(cfg, old.all))
 	}
+	if old.config.spec.Resolve != spec.Resolve {
+		c.putEndpoints(c.list)
+	}
+	c.configureHosts(spec)
 	c.startChecks()
 	if cfg.way != old.config.way {
 		c.warnOfTLS()

@@ -60,7 +60,7 @@ func (s *Set) Put(c *routing.Cluster) {
 	s.clusters[c.Name] = created
 	if e := s.early[c.Name]; e != nil {
 		delete(s.early, c.Name)
-		created.setEndpoints(e.List)
+		created.putEndpoints(e.List)
 	}
 }
 
@@ -71,7 +71,7 @@ func (s *Set) PutEndpoints(e *routing.Endpoints) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c := s.clusters[e.Cluster]; c != nil {
-		c.setEndpoints(e.List)
+		c.putEndpoints(e.List)
 		return
 	}
 	s.early[e.Cluster] = e
@@ -88,6 +88,11 @@ func (s *Set) Remove(name routing.ClusterName) {
 		return
 	}
 	delete(s.clusters, name)
+	c.removed = true
+	c.unfollow()
+	for host, h := range c.asked {
+		c.forgetHost(host, h)
+	}
 	c.retire(c.view.Load().endpoints())
 }
 

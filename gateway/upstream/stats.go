@@ -1,7 +1,9 @@
 package upstream
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 
 	"fairway.dev/routing"
 )
@@ -54,6 +56,19 @@ func (s *Set) Stats() []ClusterStats {
 
 func (c *Cluster) stats(now instant) ClusterStats {
 	v := c.view.Load()
+	list := v.stats(now)
+	if known := c.hosts.Load(); known != nil {
+		for _, host := range slices.Sorted(maps.Keys(*known)) {
+			list = append(list, (*known)[host].view.Load().stats(now)...)
+		}
+	}
+	return ClusterStats{
+		Name: c.name, Active: int(c.active.Load()), Pending: int(c.pending.Load()),
+		Err: v.config.way.err, Endpoints: list,
+	}
+}
+
+func (v *view) stats(now instant) []EndpointStats {
 	used := make(map[*member]bool, len(v.usable))
 	for _, m := range v.usable {
 		used[m] = true
@@ -70,10 +85,7 @@ func (c *Cluster) stats(now instant) ClusterStats {
 			Check:       m.ep.lastCheck(),
 		}
 	}
-	return ClusterStats{
-		Name: c.name, Active: int(c.active.Load()), Pending: int(c.pending.Load()),
-		Err: v.config.way.err, Endpoints: list,
-	}
+	return list
 }
 
 func (ep *Endpoint) lastCheck() string {

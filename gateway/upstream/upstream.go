@@ -96,6 +96,7 @@ import (
 	"fairway.dev/gateway/http2"
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/resolve"
 	"fairway.dev/routing"
 )
 
@@ -178,6 +179,11 @@ type Options struct {
 	// Place is where the gateway is. What is empty nobody knows yet, and no
 	// endpoint is nearer than another by it: see Set.SetPlace.
 	Place Place
+
+	// Watch follows the addresses of a name, as resolve.Resolver does: changed is
+	// never called from inside Watch or stop. If nil, endpoints that are names
+	// have no addresses.
+	Watch func(host string, changed resolve.Changed) (stop func())
 
 	// Log takes changes of state. If nil, nothing is logged.
 	Log *slog.Logger

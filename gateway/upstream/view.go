@@ -18,6 +18,7 @@ type view struct {
 	picker picker   // over usable; nil where there is none
 	hash   hashOn
 	crowd  *crowd // nil: nobody has to be counted
+	byHost bool   // who is picked from hangs on the request's host
 }
 
 // A member is an endpoint's part in a view.
@@ -50,6 +51,7 @@ func (c *Cluster) newView(cfg *config, all []member) *view {
 		v.divide(len(c.set.o.Loops))
 	}
 	v.hash = newHashOn(cfg.spec.Balance)
+	v.byHost = cfg.spec.Resolve == routing.ResolveHost
 	return v
 }
 

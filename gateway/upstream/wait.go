@@ -53,6 +53,7 @@ func (w *Wait) Cancel() {
 // Connect returns where there is a connection to reuse, or where the pool
 // overflows; later otherwise, unless it is cancelled first.
 func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
+	c = ep.cluster // a part of c, where that has one for each host
 	cfg := c.view.Load().config
 	use := w.Use
 	switch {
