@@ -91,11 +91,17 @@ func (t *Translator) secured(r *reading, s Shaping) bool {
 	return t.shaper.Secures != nil && t.shaper.Secures(r.Reading, s)
 }
 
-// PodsIn returns the endpoints, without ports, that EndpointSlices of a
-// namespace have for pods, by the names of the pods. One that stands in several
-// slices has several.
-func PodsIn(r *dialect.Reading, ns string) map[string][]routing.Endpoint {
-	pods := map[string][]routing.Endpoint{}
+// A Pod is what an EndpointSlice says of one: an endpoint without a port, and
+// the node that it runs on.
+type Pod struct {
+	routing.Endpoint
+	Node string // may be empty
+}
+
+// PodsIn returns the pods that EndpointSlices of a namespace have, by their
+// names. One that stands in several slices is there several times, in no order.
+func PodsIn(r *dialect.Reading, ns string) map[string][]Pod {
+	pods := map[string][]Pod{}
 	for name := range r.Bag(cellID{Kind: slicesIn, NS: ns}) {
 		addPods(pods, r, ns, name.(string))
 	}
@@ -103,15 +109,15 @@ func PodsIn(r *dialect.Reading, ns string) map[string][]routing.Endpoint {
 }
 
 // PodsOf does the same for the EndpointSlices of a Service.
-func PodsOf(r *dialect.Reading, ns, service string) map[string][]routing.Endpoint {
-	pods := map[string][]routing.Endpoint{}
+func PodsOf(r *dialect.Reading, ns, service string) map[string][]Pod {
+	pods := map[string][]Pod{}
 	for name := range r.Bag(cellID{Kind: slicesOf, NS: ns, Name: service}) {
 		addPods(pods, r, ns, name.(string))
 	}
 	return pods
 }
 
-func addPods(pods map[string][]routing.Endpoint, r *dialect.Reading, ns, slice string) {
+func addPods(pods map[string][]Pod, r *dialect.Reading, ns, slice string) {
 	s, _ := r.Value(cellID{Kind: sliceCell, NS: ns, Name: slice}).(*addressSlice)
 	if s == nil {
 		return
@@ -119,7 +125,7 @@ func addPods(pods map[string][]routing.Endpoint, r *dialect.Reading, ns, slice s
 	for _, e := range s.endpoints {
 		if e.Workload != "" {
 			e.Addr = netip.AddrPortFrom(e.addr, 0)
-			pods[e.Workload] = append(pods[e.Workload], e.Endpoint)
+			pods[e.Workload] = append(pods[e.Workload], Pod{e.Endpoint, e.node})
 		}
 	}
 }

@@ -53,6 +53,6 @@
 //     the request is, if the entry has that host. Streams name none.
 //   - A workloadSelector finds pods by EndpointSlices, which have their
 //     addresses: one that no Service picks is not found.
-//   - Places of pods are read from labels: the topology labels that newer
-//     clusters copy from nodes, and istio-locality.
+//   - A pod is where its label istio-locality says, or else its node. failover
+//     and failoverPriority may be together, and then the labels count first.
 package istio

@@ -7,6 +7,7 @@ import (
 
 	networking "istio.io/api/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"fairway.dev/routing"
@@ -104,23 +105,66 @@ func (j *joint) serviceEndpoints(r *reading, s gatewayapi.Shaping, list []routin
 		return nil
 	}
 	where := r.placesOf(rules, t)
-	if len(labels) > 0 || where.wanted() {
+	if len(labels) > 0 {
 		list = slices.DeleteFunc(slices.Clone(list), func(e routing.Endpoint) bool {
 			return !within(labels, r.labelsOf(s.Namespace, e))
 		})
-		for i := range list {
-			where.place(&list[i], r.labelsOf(s.Namespace, list[i]))
-		}
+	}
+	if where.wanted() {
+		list = slices.Clone(list)
+		r.placePods(list, s, where)
 	}
 	if len(s.Service.Spec.Selector) == 0 || s.ServicePort.Protocol == corev1.ProtocolUDP {
 		return list
 	}
 	for _, w := range r.workloadsOf(s.Namespace, s.Service.Spec.Selector) {
 		if port, ok := w.servicePort(s.ServicePort); ok && within(labels, w.labels) {
-			list = append(list, w.endpoint(port, where))
+			list = append(list, w.endpoint(port, where, spot{}))
 		}
 	}
 	return list
+}
+
+// placePods says of endpoints where they are, by their pods' labels and nodes.
+func (r *reading) placePods(list []routing.Endpoint, s gatewayapi.Shaping, where places) {
+	nodes := map[string]string{}
+	for pod, states := range gatewayapi.PodsOf(r.Reading, s.Namespace, s.Name) {
+		nodes[pod] = nodeOf(states)
+	}
+	for i := range list {
+		e := &list[i]
+		where.place(e, r.labelsOf(s.Namespace, *e), r.spotOf(nodes[e.Workload]))
+	}
+}
+
+// nodeOf returns the node that slices have for a pod: they all have the same.
+func nodeOf(states []gatewayapi.Pod) string {
+	node := ""
+	for _, s := range states {
+		node = max(node, s.Node)
+	}
+	return node
+}
+
+// A spot is where a node is.
+type spot struct{ region, zone, subZone string }
+
+// spotOf returns where a node is; nowhere if it is not known.
+func (r *reading) spotOf(node string) spot {
+	if node == "" {
+		return spot{}
+	}
+	return r.Value(dialect.ID{Kind: nodeCell, Name: node}).(spot)
+}
+
+// node tells where a node is: all that is read of one.
+func (j *joint) node(r *reading) dialect.Outcome {
+	o, _ := r.Get(routing.ObjectKey{Kind: "Node", Name: r.ID.Name}).(metav1.Object)
+	if o == nil {
+		return dialect.Outcome{Value: spot{}}
+	}
+	labels := o.GetLabels()
+	return dialect.Outcome{Value: spot{labels[regionLabel], labels[zoneLabel], labels[subZoneLabel]}}
 }
 
 // labelsOf returns the labels of the pod that an endpoint is.
@@ -161,10 +205,14 @@ func (j *joint) selection(r *reading) dialect.Outcome {
 		if !within(e.selector, labels) {
 			continue
 		}
-		sortEndpoints(states)
-		state := states[0]
+		endpoints := make([]routing.Endpoint, len(states))
+		for i := range states {
+			endpoints[i] = states[i].Endpoint
+		}
+		sortEndpoints(endpoints)
+		state := endpoints[0]
 		state.ForZones, state.ForNodes = nil, nil // are for a Service's gateways
-		list = append(list, workload{name: name, addr: state.Addr.Addr(), labels: labels, state: &state})
+		list = append(list, workload{name: name, addr: state.Addr.Addr(), labels: labels, state: &state, node: nodeOf(states)})
 	}
 	slices.SortFunc(list, func(a, b workload) int {
 		return cmp.Or(strings.Compare(a.name, b.name), a.addr.Compare(b.addr), strings.Compare(a.host, b.host))
@@ -202,8 +250,9 @@ const (
 	localityLabel = "istio-locality"
 )
 
-// place says in an endpoint where it is, as far as that counts.
-func (p places) place(e *routing.Endpoint, labels map[string]string) {
+// place says in an endpoint where it is, as far as that counts: by its labels,
+// or else by its node.
+func (p places) place(e *routing.Endpoint, labels map[string]string, node spot) {
 	if !p.wanted() {
 		return
 	}
@@ -214,6 +263,9 @@ func (p places) place(e *routing.Endpoint, labels map[string]string) {
 	set(&e.Region, labels[regionLabel], false)
 	set(&e.Zone, labels[zoneLabel], false)
 	set(&e.SubZone, labels[subZoneLabel], false)
+	set(&e.Region, node.region, false)
+	set(&e.Zone, node.zone, false)
+	set(&e.SubZone, node.subZone, false)
 	for _, want := range p.locality.Priority {
 		key, _, _ := strings.Cut(want, "=")
 		value, ok := labels[key]

@@ -78,6 +78,7 @@ const (
 	entryCell                                              // ServiceEntry
 	workloadCell                                           // WorkloadEntry
 	podCell                                                // Pod: its labels
+	nodeCell                                               // Node: where it is
 	fleetLabelsCell                                        // Gateway of Gateway API: the labels of its pods
 	hostCell                                               // who stands for a host, as a client sees it
 	shapeCell                                              // of a host: the DestinationRules that count for a client
@@ -104,6 +105,7 @@ func (j *joint) joinServices(s *dialect.Sheet) {
 		entryCell:          j.entry,
 		workloadCell:       j.workload,
 		podCell:            j.pod,
+		nodeCell:           j.node,
 		fleetLabelsCell:    j.fleetLabels,
 		hostCell:           j.host,
 		shapeCell:          j.shape,

@@ -309,7 +309,7 @@ func (j *joint) entryEndpoints(r *reading) dialect.Outcome {
 	places := r.placesOf(s, t)
 	for _, w := range list {
 		if labels, ok := s.picks(t.subset); ok && within(labels, w.labels) {
-			out.List = append(out.List, w.endpoint(w.portFor(port.name, port.to()), places))
+			out.List = append(out.List, w.endpoint(w.portFor(port.name, port.to()), places, r.spotOf(w.node)))
 		}
 	}
 	sortEndpoints(out.List)

@@ -193,8 +193,8 @@ func (p *policyParser) locality(field string, l *networking.LocalityLoadBalancer
 		return &localitySetting{off: true}
 	}
 	out := &localitySetting{}
-	if n := count(len(l.Distribute)) + count(len(l.Failover)) + count(len(l.FailoverPriority)); n > 1 {
-		p.refuse(field, reasonInvalidValue, "%d of distribute, failover and failoverPriority: want one; the first of them counts", n)
+	if len(l.Distribute) > 0 && len(l.Failover)+len(l.FailoverPriority) > 0 {
+		p.refuse(field, reasonConflictingFields, "distribute beside failover or failoverPriority: want one; distribute counts")
 	}
 	for i, d := range l.Distribute {
 		if err := checkDistribution(d); err != nil {
@@ -219,14 +219,12 @@ func (p *policyParser) locality(field string, l *networking.LocalityLoadBalancer
 	for i, label := range l.FailoverPriority {
 		if label == "" || label[0] == '=' {
 			p.refuse(fmt.Sprintf("%s.failoverPriority[%d]", field, i), reasonInvalidValue, "%q: want KEY or KEY=VALUE", label)
-		} else if len(l.Failover) == 0 {
+		} else {
 			out.rules.Priority = append(out.rules.Priority, label)
 		}
 	}
 	return out
 }
-
-func count(n int) int { return min(n, 1) }
 
 // checkDistribution says what is wrong with an entry of distribute.
 func checkDistribution(d *networking.LocalityLoadBalancerSetting_Distribute) error {

@@ -26,6 +26,7 @@ type workload struct {
 	locality string // region/zone/subzone
 	weight   uint32
 	state    *routing.Endpoint // a pod's conditions and place; nil: it is ready
+	node     string            // of a pod
 	sick     bool              // its own health check says so
 }
 
@@ -118,7 +119,7 @@ func (w *workload) portFor(name string, otherwise uint32) uint32 {
 }
 
 // endpoint makes an endpoint of a workload.
-func (w *workload) endpoint(port uint32, places places) routing.Endpoint {
+func (w *workload) endpoint(port uint32, places places, node spot) routing.Endpoint {
 	e := routing.Endpoint{Ready: !w.sick, Serving: !w.sick}
 	if w.state != nil {
 		e = *w.state
@@ -136,7 +137,7 @@ func (w *workload) endpoint(port uint32, places places) routing.Endpoint {
 		zone, sub, _ := strings.Cut(rest, "/")
 		e.Region, e.Zone, e.SubZone = region, zone, sub
 	}
-	places.place(&e, w.labels)
+	places.place(&e, w.labels, node)
 	return e
 }
 
