@@ -7,6 +7,49 @@
 // A field that is not honoured is a Problem of its object, never silently
 // ignored.
 //
+// # Gateways
+//
+// A Gateway is served by fleets: Gateways of Gateway API that are ours, whose
+// pods have the labels that it selects. Those are spec.infrastructure.labels,
+// the labels of their GatewayParameters, and gateway.networking.k8s.io/gateway-name
+// and gateway-class-name (gatewayapi.PodLabels). One without a selector is served
+// by all fleets; a folder of manifests has no pods, and one fleet for all.
+//
+// Plain HTTP of all Gateways on a port of a fleet comes in by one listener
+// without a hostname, as in Istio their VirtualServices share a table of routes:
+// "istio-system/ingress/http:80". Hosts that redirect to https have listeners of
+// their own. Of TLS each host has one, "istio-system/ingress/tls:443:shop.example.com",
+// and those of a server are a group: no request for one is misdirected on
+// a connection for another.
+//
+// What is decided here, besides:
+//
+//   - Of two Gateways that want one port for different protocols, or one host of
+//     a port with TLS, the older wins, host by host, and the other has a Problem.
+//     Listeners of Gateway API come before both.
+//   - Where a listener of Gateway API has a port of plain HTTP, or TCP,
+//     VirtualServices are attached to it too, for the hosts that they share. One
+//     with TLS is nobody else's: what it asks of clients is its author's word.
+//   - TLS that cannot be had as its author asked (a missing Secret, files, which
+//     gateway pods have not, ISTIO_MUTUAL until there are waypoints) closes the
+//     listener. It refuses its clients, and keeps its host: no less specific one
+//     takes what is its own.
+//   - credentialName is the name of a Secret in the namespace of the fleet's pods,
+//     as in Istio, and in no other. Who may create Gateways may so have a fleet
+//     show a key pair that lies beside it for hosts of his choice. He sees no
+//     key, and no Secret of another namespace is ever read for him.
+//   - A Secret may have tls.crt, tls.key, ca.crt and ca.crl, or cert, key, cacert
+//     and crl. The CA of clients is that of caCertCredentialName, else of the
+//     Secret "NAME-cacert", else of the Secret itself.
+//   - subjectAltNames, verifyCertificateSpki and verifyCertificateHash are asked
+//     of certificates that lead to the CA, not in place of that. Each issuer of
+//     a chain needs a list in the CRL, as in OpenSSL.
+//   - cipherSuites have the names of OpenSSL or IANA. Where we have none of them,
+//     TLS 1.3 alone is spoken, whose suites are not for anybody to choose.
+//   - AUTO_PASSTHROUGH gets clients to Services, not to hosts of ServiceEntries.
+//   - A MeshConfig (ConfigMap "istio" of the root namespace, key "mesh") that is
+//     not valid holds in no part: the defaults do until it is corrected.
+//
 // # Destinations
 //
 // A host is a Service (NAME.NAMESPACE.svc.DOMAIN, or NAME in its namespace), or
