@@ -28,6 +28,8 @@ var rooms = []room{
 	{"routing", nil, "it decides where requests go, and must be usable by anything"},
 	{"routing/istio", []string{module + "/routing", "k8s.io/api/", "k8s.io/apimachinery/", "sigs.k8s.io/gateway-api/apis/", "istio.io/api/", "istio.io/client-go/pkg/apis/",
 		"google.golang.org/protobuf/", "go.yaml.in/yaml/v3"}, "Istio's objects are protobuf, and MeshConfig is YAML in a ConfigMap"},
+	{"routing/convert", []string{module + "/routing", "k8s.io/api/", "k8s.io/apimachinery/", "sigs.k8s.io/gateway-api/apis/", "istio.io/api/", "istio.io/client-go/pkg/apis/", "go.yaml.in/yaml/v3"},
+		"manifests into manifests"},
 	{"routing/dialecttest", []string{module + "/routing", "k8s.io/apimachinery/", "go.yaml.in/yaml/v3"}, "worlds for tests of the dialects"},
 	{"routing/...", []string{module + "/routing", "k8s.io/api/", "k8s.io/apimachinery/", "sigs.k8s.io/gateway-api/apis/", "sigs.k8s.io/gateway-api/apisx/", "istio.io/api/", "istio.io/client-go/pkg/apis/", "google.golang.org/protobuf/types/known/"},
 		"dialects turn API objects into a Spec: no client, no data plane"},
