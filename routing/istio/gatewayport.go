@@ -140,7 +140,7 @@ func (j *joint) listener(r *reading) dialect.Outcome {
 		l.TLS = r.serverTLS(by, at).tls
 		l.Group = by.gateway + "/" + s.name
 	}
-	r.j.tell(r, at, f.labels, l)
+	r.j.applyPolicies(r, at, f.labels, l)
 	return dialect.Outcome{Value: listenerState{name: l.Name, by: by}, Parts: []any{l}}
 }
 

@@ -28,7 +28,8 @@ const (
 	serviceKinds = dialect.IstioKinds + 32 // what can be sent to
 	routeKinds   = dialect.IstioKinds + 64 // VirtualServices
 
-	telemetryKinds = dialect.IstioKinds + 96 // Telemetry
+	telemetryKinds      = dialect.IstioKinds + 96  // Telemetry
+	authenticationKinds = dialect.IstioKinds + 104 // RequestAuthentication
 )
 
 // Options are what the dialect may be told. The zero Options are ready to use.
@@ -71,6 +72,7 @@ func Join(t *gatewayapi.Translator, opts Options) {
 	j.joinServices(t.Sheet())
 	j.joinRoutes(t.Sheet())
 	j.joinTelemetry(t.Sheet())
+	j.joinAuthentication(t.Sheet())
 }
 
 // reading is one run of a formula.

@@ -142,7 +142,7 @@ func (j *joint) joinServices(s *dialect.Sheet) {
 			return j.serviceEndpoints(&reading{r, j}, s, list)
 		},
 		Listener: func(r *dialect.Reading, ns, name string, labels map[string]string, l *routing.Listener) {
-			j.tell(&reading{r, j}, fleetName{ns, name}, labels, l)
+			j.applyPolicies(&reading{r, j}, fleetName{ns, name}, labels, l)
 		},
 	})
 }

@@ -5,12 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	telemetry "istio.io/api/telemetry/v1alpha1"
-	"istio.io/api/type/v1beta1"
 	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 
 	"fairway.dev/routing"
@@ -35,13 +31,10 @@ func (j *joint) joinTelemetry(s *dialect.Sheet) {
 // A told is what a Telemetry says about gateways. Sections that it does not
 // have are nil: those of a wider Telemetry hold.
 type told struct {
-	ns, name string
-	created  time.Time
-	targets  []string          // names of Gateways of Gateway API
-	selector map[string]string // labels of pods; nil, as targets are: all
-	logging  *routing.AccessLog
-	tracing  *tracing
-	found    complaints
+	reach
+	logging *routing.AccessLog
+	tracing *tracing
+	found   complaints
 }
 
 // tracing is what a Telemetry says of spans; nil pointers say nothing.
@@ -58,14 +51,8 @@ func (j *joint) telemetry(r *reading) dialect.Outcome {
 	if o == nil {
 		return dialect.Outcome{Gone: true}
 	}
-	t := &told{ns: r.ID.NS, name: r.ID.Name, created: o.CreationTimestamp.Time, selector: o.Spec.GetSelector().GetMatchLabels()}
-	refs := o.Spec.GetTargetRefs()
-	if ref := o.Spec.GetTargetRef(); ref != nil {
-		refs = append(slices.Clone(refs), ref)
-	}
-	for _, ref := range refs {
-		t.target(ref)
-	}
+	t := &told{}
+	t.reach = reachOf(o, &o.Spec, &t.found)
 	for i, l := range o.Spec.GetAccessLogging() {
 		t.log(l, field("spec.accessLogging", i))
 	}
@@ -77,16 +64,6 @@ func (j *joint) telemetry(r *reading) dialect.Outcome {
 			"metrics of gateways have a fixed and bounded set of labels, and cannot be switched off one by one")
 	}
 	return dialect.Outcome{Value: t, Gifts: []dialect.Gift{{To: dialect.ID{Kind: telemetriesIn, NS: r.ID.NS}, Item: r.ID.Name}}}
-}
-
-func (t *told) target(ref *v1beta1.PolicyTargetReference) {
-	if ref.GetKind() != "Gateway" || ref.GetGroup() != "gateway.networking.k8s.io" || ref.GetNamespace() != "" && ref.GetNamespace() != t.ns {
-		t.found.wrong("spec.targetRefs", reasonUnsupportedField, "name a Gateway of gateway.networking.k8s.io in this namespace",
-			"%s %s of %q: only a Gateway of this namespace tells of anything here", ref.GetKind(), ref.GetName(), ref.GetGroup())
-		t.targets = append(t.targets, "") // nobody's name: not for all either
-		return
-	}
-	t.targets = append(t.targets, ref.GetName())
 }
 
 // log takes an entry about the access log. Entries for servers are for
@@ -161,7 +138,7 @@ func (t *told) tag(name string, tag *telemetry.Tracing_CustomTag, at string) {
 // section the narrowest Telemetry that has it decides, of several alike the
 // oldest.
 func (j *joint) tell(r *reading, at fleetName, labels map[string]string, l *routing.Listener) {
-	list := r.telemetryOf(at, labels)
+	list := policiesOn[*told](r, telemetriesIn, telemetryCell, at, labels)
 	out := &routing.Telemetry{}
 	mesh := r.mesh()
 	spans := &tracing{}
@@ -193,37 +170,6 @@ func (t *tracing) or(wider *tracing) *tracing {
 		out.tags = wider.tags
 	}
 	return out
-}
-
-// telemetryOf returns the Telemetries that are about a fleet, the narrowest
-// first.
-func (r *reading) telemetryOf(at fleetName, labels map[string]string) []*told {
-	var list []*told
-	scope := func(t *told) int {
-		switch {
-		case len(t.targets) > 0 || t.selector != nil:
-			return 0
-		case t.ns == at.ns:
-			return 1
-		}
-		return 2
-	}
-	for _, ns := range slices.Compact([]string{at.ns, r.j.opts.RootNamespace}) {
-		for item := range r.Bag(dialect.ID{Kind: telemetriesIn, NS: ns}) {
-			t, _ := r.Value(dialect.ID{Kind: telemetryCell, NS: ns, Name: item.(string)}).(*told)
-			if t == nil || ns != at.ns && scope(t) == 0 {
-				continue
-			}
-			if len(t.targets) > 0 && !slices.Contains(t.targets, at.name) || t.selector != nil && !selects(labels, t.selector) {
-				continue
-			}
-			list = append(list, t)
-		}
-	}
-	slices.SortFunc(list, func(a, b *told) int {
-		return cmp.Or(cmp.Compare(scope(a), scope(b)), a.created.Compare(b.created), cmp.Compare(a.name, b.name))
-	})
-	return list
 }
 
 // istioSampling is how many of a hundred requests are traced where nobody says.
@@ -273,12 +219,5 @@ func (j *joint) reportTelemetry(r *reading) dialect.Outcome {
 				"provider %q: MeshConfig has no provider of opentelemetry of that name", name)
 		}
 	}
-	report := &dialect.Report{Object: routing.ObjectKey{Kind: KindTelemetry, Namespace: r.ID.NS, Name: r.ID.Name}}
-	found.report(report)
-	accepted := metav1.Condition{Type: "Accepted", Status: metav1.ConditionTrue, Reason: "Accepted", ObservedGeneration: o.Generation}
-	if worst, bad := found.worst(); bad {
-		accepted.Reason, accepted.Message = worst.reason, worst.text
-	}
-	report.Conditions = []metav1.Condition{accepted}
-	return dialect.Outcome{Report: report}
+	return dialect.Outcome{Report: reportPolicy(KindTelemetry, o, found)}
 }
