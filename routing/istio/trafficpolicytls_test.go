@@ -83,7 +83,7 @@ func TestCredentialName(t *testing.T) {
 		{"of Kubernetes", mutual, []*corev1.Secret{secretOf("client", corev1.SecretTypeTLS, pair("ca.crt", chain, "ca.crl", crl))},
 			routing.UpstreamTLS{Certificate: "infra/client", Roots: []byte(chain), CRL: []byte(crl)}, ""},
 		{"of Istio", mutual, []*corev1.Secret{secretOf("client", corev1.SecretTypeOpaque, map[string]string{"cert": chain, "key": key, "cacert": chain, "crl": crl})},
-			routing.UpstreamTLS{Certificate: "infra/client", Roots: []byte(chain), CRL: []byte(crl)}, ""},
+			routing.UpstreamTLS{Certificate: "infra/client#Opaque", Roots: []byte(chain), CRL: []byte(crl)}, ""},
 		{"without roots, those of the system", mutual, []*corev1.Secret{secretOf("client", corev1.SecretTypeTLS, pair())},
 			routing.UpstreamTLS{Certificate: "infra/client"}, ""},
 		{"roots in another", mutual, []*corev1.Secret{
