@@ -32,6 +32,8 @@ type controlFlags struct {
 	trustDomain    string
 	clusterDomain  string
 	rootNamespace  string
+	webhook        string
+	webhookConfig  string
 	kubeconfig     string
 	logLevel       slog.Level
 }
@@ -49,6 +51,8 @@ func parseControl(args []string) (*controlFlags, error) {
 	f.StringVar(&o.trustDomain, "trust-domain", "cluster.local", "the trust `domain` of identities")
 	f.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "the DNS `domain` of the cluster")
 	f.StringVar(&o.rootNamespace, "root-namespace", "istio-system", "the `namespace` with the mesh's own objects, for Istio's API: MeshConfig (ConfigMap istio), and rules that hold everywhere")
+	f.StringVar(&o.webhook, "webhook", "", "the `address` that the API server asks whether objects may be stored (default: it is not to ask)")
+	f.StringVar(&o.webhookConfig, "webhook-configuration", "", "with -webhook: the ValidatingWebhookConfiguration whose caBundle is kept; its `name`")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "a kubeconfig `file`, outside of a cluster")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "what is logged: debug, info, warn or error")
 	if err := parse(f, args); err != nil {
@@ -152,7 +156,7 @@ func (r *replica) run(ctx context.Context) error {
 	defer cancel()
 	tasks := []func(context.Context) error{
 		r.plain(r.trust.Run), r.plain(r.keeper.Run), r.plain(r.feed.Run),
-		r.serveGRPC, r.lead,
+		r.serveGRPC, r.serveWebhook, r.lead,
 		func(ctx context.Context) error { return r.source.Run(ctx, r.apply) },
 	}
 	ended := make(chan error, len(tasks))
@@ -178,6 +182,21 @@ func (r *replica) plain(run func(context.Context)) func(context.Context) error {
 		run(ctx)
 		return nil
 	}
+}
+
+// serveWebhook serves the webhook, if there is to be one, once there is
+// a certificate.
+func (r *replica) serveWebhook(ctx context.Context) error {
+	if r.options.webhook == "" {
+		<-ctx.Done()
+		return nil
+	}
+	select {
+	case <-r.keeper.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	return newWebhook(r.log).serve(ctx, r.options.webhook, r.keeper.Certificate)
 }
 
 // serveGRPC serves the feed, and certificates to who comes for the first one,

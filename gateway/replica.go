@@ -47,6 +47,7 @@ type replica struct {
 	gate       identity.Gate // of the feed and the authority
 	status     *status.Writer
 	provision  *provision.Reconciler
+	bundle     *bundleKeeper
 	election   *leader.Election
 	leads      atomic.Bool
 	complete   chan struct{} // closed when all there was at the start is translated
@@ -143,7 +144,14 @@ func (r *replica) write(config *rest.Config) error {
 		Image: r.options.image, Control: address, ControlID: r.options.id().String(),
 		Report: r.status.Provisioned, Log: r.log,
 	})
-	r.trust.Changed = func() { r.provision.SetRoots(r.trust.Bundle().PEM()) }
+	r.bundle = &bundleKeeper{
+		core: core, name: r.options.webhookConfig, bundle: func() []byte { return r.trust.Bundle().PEM() },
+		changed: make(chan struct{}, 1), log: r.log,
+	}
+	r.trust.Changed = func() {
+		r.provision.SetRoots(r.trust.Bundle().PEM())
+		r.bundle.note()
+	}
 	r.election, err = leader.New(config, leader.Options{Namespace: r.options.namespace, Name: r.options.service, Identity: r.name, Log: r.log})
 	return err
 }
@@ -256,14 +264,17 @@ func (r *replica) lead(ctx context.Context) error {
 		r.leads.Store(true)
 		defer r.leads.Store(false)
 		r.log.Info("leading")
-		var both sync.WaitGroup
-		both.Go(func() { r.status.Run(ctx) })
-		both.Go(func() {
+		var all sync.WaitGroup
+		all.Go(func() { r.status.Run(ctx) })
+		all.Go(func() {
 			if err := r.provision.Run(ctx); err != nil {
 				r.log.Error("fleets are not kept", "err", err)
 			}
 		})
-		both.Wait()
+		if r.options.webhookConfig != "" {
+			all.Go(func() { r.bundle.run(ctx) })
+		}
+		all.Wait()
 	})
 }
 

@@ -2,6 +2,11 @@
 {{- printf "%s-control" .Release.Name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
+{{- /* The name is of the cluster: releases of one name in two namespaces have two. */ -}}
+{{- define "fairway.webhook" -}}
+{{- printf "%s-%s" (include "fairway.name" .) .Release.Namespace | trunc 253 | trimSuffix "-" -}}
+{{- end -}}
+
 {{- define "fairway.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
