@@ -15,7 +15,6 @@ const (
 	reasonDelegateUnused      = "DelegateUnused"   // no other names it
 	reasonGatewayAPIFirst     = "GatewayAPIFirst"  // routes of Gateway API have the host too
 	reasonInvalidDelegate     = "InvalidDelegate"  // it has hosts, or a delegate of its own
-	reasonListenerPortTaken   = "PortFromListener" // the destination has several ports and names none
 	reasonMeshOnly            = "MeshOnly"         // it names no Gateway
 	reasonNeverMatches        = "NeverMatches"     // a match that no request can meet
 	reasonNoMatchingServer    = "NoMatchingServer" // no server of the Gateway has what the rules need
