@@ -28,8 +28,8 @@
 //     a port with TLS, the older wins, host by host, and the other has a Problem.
 //     Listeners of Gateway API come before both.
 //   - Where a listener of Gateway API has a port of plain HTTP, or TCP,
-//     VirtualServices are attached to it too, for the hosts that they share. One
-//     with TLS is nobody else's: what it asks of clients is its author's word.
+//     VirtualServices are attached to it too, for the hosts that they share, and
+//     httpsRedirect is a rule there that comes after all HTTPRoutes. One with TLS is nobody else's: what it asks of clients is its author's word.
 //   - TLS that cannot be had as its author asked (a missing Secret, files, which
 //     gateway pods have not, ISTIO_MUTUAL until there are waypoints) closes the
 //     listener. It refuses its clients, and keeps its host: no less specific one

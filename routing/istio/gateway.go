@@ -24,6 +24,7 @@ func (j *joint) joinGateways(s *dialect.Sheet) {
 	j.define(s, listenerCell, j.listener)
 	j.define(s, entrancesCell, j.entrances)
 	j.define(s, automaticCell, j.automaticRoutes)
+	j.define(s, redirectCell, j.redirectRoutes)
 	j.define(s, gatewayReportCell, j.reportGateway)
 	j.define(s, meshReportCell, j.reportMesh)
 	j.define(s, refusedCell, refuse)
@@ -35,7 +36,7 @@ func (j *joint) joinGateways(s *dialect.Sheet) {
 		return []dialect.ID{kindCellOf(guestsCell, k)}
 	})
 	s.Plant(KindGateway, func(k routing.ObjectKey) []dialect.ID {
-		return []dialect.ID{cellOf(gatewayCell, k), cellOf(entrancesCell, k), cellOf(gatewayReportCell, k)}
+		return []dialect.ID{cellOf(gatewayCell, k), cellOf(entrancesCell, k), cellOf(redirectCell, k), cellOf(gatewayReportCell, k)}
 	})
 	s.Plant("Service", func(k routing.ObjectKey) []dialect.ID {
 		return []dialect.ID{cellOf(automaticCell, k)}

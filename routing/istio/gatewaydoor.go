@@ -86,6 +86,9 @@ func (r *reading) enter(at fleetName, s *server, by bid, h serverHost) []door {
 	if d.listener = r.listener(at, s.socket(), host).name; d.listener != "" {
 		doors = append(doors, d)
 	}
+	if s.redirect {
+		return doors // where Gateway API listens there is a route for it
+	}
 	for _, g := range r.guests(at, s.socket()) {
 		if shared := narrower(g.Hostname, h.pattern); shared != "" {
 			d.listener, d.hosts = g.Name, []string{shared}

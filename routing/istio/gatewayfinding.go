@@ -34,6 +34,7 @@ const (
 	reasonProtocolConflict    = "ProtocolConflict"    // the port speaks another protocol
 	reasonUnboundGateway      = "UnboundGateway"      // the selector matches no pods
 	reasonUnknownProvider     = "UnknownProvider"     // MeshConfig has none of that name
+	reasonUnknownField        = "UnknownField"
 	reasonUnsupportedField    = "UnsupportedField"
 	reasonUnsupportedKind     = "UnsupportedKind"
 )

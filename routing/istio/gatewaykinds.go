@@ -30,8 +30,11 @@ const (
 	entrancesCell                                           // of a Gateway: where VirtualServices come in
 )
 
-// What becomes of Services without routes of their own.
-const automaticCell = dialect.Routes + gatewayKinds // Service: its routes where TLS is passed on to any
+// Routes that nobody has written.
+const (
+	automaticCell = dialect.Routes + gatewayKinds + iota // Service: its routes where TLS is passed on to any
+	redirectCell                                         // Gateway: its redirects at listeners of Gateway API
+)
 
 // What is reported.
 const (

@@ -103,7 +103,7 @@ func (r *reading) judgeHost(at fleetName, s *server, by bid, h serverHost, field
 		found.wrong(field, reasonHostConflict, "name each host in one server of a port", "host %s on port %d of %s: %s has it",
 			h.pattern, s.port, at, state.by.who())
 	case state.guest != "" && s.redirect:
-		found.warn(field, reasonHostConflict, "name its hosts, or give the listener another port", "host %s on port %d of %s: listener %s of Gateway API has it, and does not redirect",
+		found.note(field, reasonHostConflict, "", "host %s on port %d of %s: listener %s of Gateway API has it, whose routes come before the redirect",
 			h.pattern, s.port, at, state.guest)
 		return state.guest
 	case state.guest != "":

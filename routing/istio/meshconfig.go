@@ -159,7 +159,7 @@ func findStrange(field string, tree map[string]any, of protoreflect.MessageDescr
 			f = of.Fields().ByName(protoreflect.Name(key))
 		}
 		if f == nil {
-			found.warn(field+"."+key, reasonUnsupportedField, "take it out, or correct it", "MeshConfig has no field %s here", key)
+			found.warn(field+"."+key, reasonUnknownField, "take it out, or correct it", "MeshConfig has no field %s here", key)
 			continue
 		}
 		below, _ := tree[key].(map[string]any)

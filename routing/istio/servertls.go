@@ -70,7 +70,7 @@ func (e *ending) run() {
 	case networking.ServerTLSSettings_MUTUAL, networking.ServerTLSSettings_OPTIONAL_MUTUAL:
 		e.clients()
 	case networking.ServerTLSSettings_ISTIO_MUTUAL:
-		e.found.wrong(e.field+".mode", reasonUnsupportedField, "use MUTUAL with a credentialName",
+		e.found.wrong(e.field+".mode", reasonMeshTLS, "use MUTUAL with a credentialName",
 			"ISTIO_MUTUAL comes with waypoints: nobody is let in")
 		return
 	default:
@@ -95,7 +95,7 @@ func (e *ending) files(fields ...string) (found bool) {
 		for _, set := range setFields(e.in) {
 			if f == set {
 				found = true
-				e.found.wrong(e.field+"."+f, reasonUnsupportedField, "put it in a Secret, and name that in credentialName",
+				e.found.wrong(e.field+"."+f, reasonFilesNotAllowed, "put it in a Secret, and name that in credentialName",
 					"%s is a file, and gateway pods have none of yours", f)
 			}
 		}
