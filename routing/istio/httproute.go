@@ -2,6 +2,7 @@ package istio
 
 import (
 	"slices"
+	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 
@@ -209,7 +210,21 @@ func (t *httpTranslation) match(m *matchSource) (routing.Match, bool) {
 		found.wrong(m.at.At(m.at.Field+"."+flaw.field), flaw.reason, flaw.fix, "%w", flaw.err)
 		return routing.Match{}, false
 	}
+	if len(out.Claims) > 0 && !t.b.r.provesTokens(t.door) {
+		found.warn(m.at, reasonClaimsUnproved, "add a RequestAuthentication for the Gateway's pods",
+			"claims of a token are matched, but no RequestAuthentication says at %s how tokens are proved: no request has any", t.door.fleet)
+	}
 	return out, true
+}
+
+// provesTokens reports whether a RequestAuthentication is about the pods that
+// serve a door.
+func (r *reading) provesTokens(d door) bool {
+	ns, name, _ := strings.Cut(d.fleet, "/")
+	at := fleetName{ns, name}
+	f := r.fleet(at)
+	return f != nil && slices.ContainsFunc(policiesOn[*authentication](r, authenticationsIn, authenticationCell, at, f.labels),
+		func(a *authentication) bool { return len(a.rules) > 0 })
 }
 
 // elsewhere is why a match with those gateways and that port does not apply at

@@ -69,6 +69,7 @@ type virtualServiceBuilder struct {
 	doors   []door
 	out     dialect.Outcome
 	claims  []hostClaim
+	claimed map[hostClaim]int // where in claims a host is, without takesAll
 	uses    []routing.ObjectKey
 }
 
@@ -80,7 +81,10 @@ func (j *joint) virtualService(r *reading) dialect.Outcome {
 	if o == nil {
 		return dialect.Outcome{Gone: true}
 	}
-	b := &virtualServiceBuilder{r: r, o: o, key: routing.ObjectKey{Kind: KindVirtualService, Namespace: r.ID.NS, Name: r.ID.Name}}
+	b := &virtualServiceBuilder{
+		r: r, o: o, key: routing.ObjectKey{Kind: KindVirtualService, Namespace: r.ID.NS, Name: r.ID.Name},
+		claimed: map[hostClaim]int{},
+	}
 	v := &routed{generation: o.Generation}
 	if len(o.Spec.Hosts) == 0 {
 		v.delegate = true
@@ -205,14 +209,16 @@ func (b *virtualServiceBuilder) add(mark string, list []*group, hosts func(door)
 // lead to one listener.
 func attachments(doors []door, hosts func(door) []string) []routing.Attachment {
 	var list []routing.Attachment
+	at := map[routing.ListenerName]int{} // a listener may have thousands of doors, and a Gateway as many listeners
 	for _, d := range doors {
 		names := hosts(d)
 		if len(names) == 0 {
 			continue
 		}
-		i := slices.IndexFunc(list, func(a routing.Attachment) bool { return a.Listener == d.listener })
-		if i < 0 {
+		i, ok := at[d.listener]
+		if !ok {
 			i = len(list)
+			at[d.listener] = i
 			list = append(list, routing.Attachment{Listener: d.listener})
 		}
 		list[i].Hosts = append(list[i].Hosts, names...)
@@ -233,10 +239,14 @@ func (b *virtualServiceBuilder) claim(g *group, attached []routing.Attachment) {
 	}
 	for _, a := range attached {
 		for _, h := range a.Hosts {
-			i := slices.IndexFunc(b.claims, func(c hostClaim) bool { return c.listener == a.Listener && c.host == h })
-			if i < 0 {
-				b.claims = append(b.claims, hostClaim{a.Listener, h, all})
-			} else if b.claims[i].takesAll == (routing.Origin{}) {
+			at := hostClaim{listener: a.Listener, host: h}
+			i, ok := b.claimed[at]
+			if !ok {
+				i = len(b.claims)
+				b.claimed[at] = i
+				b.claims = append(b.claims, at)
+			}
+			if b.claims[i].takesAll == (routing.Origin{}) {
 				b.claims[i].takesAll = all
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 // Reasons of VirtualServices. Those of single fields are package analysis's.
 const (
+	reasonClaimsUnproved      = "ClaimsUnproved"      // claims are matched where no RequestAuthentication is in force
 	reasonDelegateConflict    = "DelegateConflict"    // a delegate's match takes what its root's does not
 	reasonDelegateNotExported = "DelegateNotExported" // exportTo of the delegate leaves the root's namespace out
 	reasonDelegateNotFound    = "DelegateNotFound"
