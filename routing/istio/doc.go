@@ -50,6 +50,41 @@
 //   - A MeshConfig (ConfigMap "istio" of the root namespace, key "mesh") that is
 //     not valid holds in no part: the defaults do until it is corrected.
 //
+// # VirtualServices
+//
+// The http rules of a VirtualService become a route, "VirtualService/shop/reviews",
+// its tcp rules another, with the mark "#tcp", and its tls rules one for each
+// match ("#tls/00001/00000"), as each has names of its own. Where they come to
+// something else by port, Gateway, or namespace of the gateway's pods, there are
+// several, and what they differ in stands behind another '#'.
+//
+// Rules stand in their author's order, those of older VirtualServices first, and
+// behind all routes of Gateway API on the same host. A match that takes every
+// request ends its VirtualService, and comes after all others of the host (see
+// package routing). The Report says what no request gets to, and whose rules
+// come first: it compares matches as far as that is plain.
+//
+// What is decided here, besides:
+//
+//   - A match that is not valid is left out, all of it. A rule whose action is
+//     not valid answers 500. A destination that is not there answers its share
+//     with 503. Mirrors, faults and origins that cannot be are left out.
+//   - A rule whose delegate is not there is left out, as in Istio: what of its
+//     requests the delegate would take is not known. So is a delegate's rule that
+//     has a match which no match of the root's covers.
+//   - Who sends is not known at a gateway: sourceLabels and sourceNamespace hold
+//     for nobody, with gateways beside them or without. The subnets of tls and
+//     tcp matches count, which Istio's gateways take no notice of.
+//   - A field whose value has Envoy's operators is not written, but what it would
+//     have replaced is removed all the same: nobody else's value stands for it.
+//   - redirect.derivePort FROM_PROTOCOL_DEFAULT means no port at all, as Istio
+//     documents it. A redirect's uri has no query.
+//   - A star in allowOrigins counts alone, as "*"; in an origin it is a star.
+//   - Destinations with weight 0 stay in force without a share, so that their
+//     connections and health are there when they get one.
+//   - Of several rules for every request on a host the oldest VirtualService's
+//     counts. "mesh" among the Gateways says nothing until there are waypoints.
+//
 // # Destinations
 //
 // A host is a Service (NAME.NAMESPACE.svc.DOMAIN, or NAME in its namespace), or
