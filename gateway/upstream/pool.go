@@ -58,6 +58,9 @@ func (p *pool) follow() {
 		// Sessions are cached by server name: one endpoint's would be
 		// offered to all others, which know nothing of it.
 		p.tls.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+		if w.named && p.client != nil {
+			p.tls.ServerName = p.client.host
+		}
 	}
 	p.retireAll()
 	for _, d := range p.dials {
@@ -65,10 +68,22 @@ func (p *pool) follow() {
 		p.vacate()
 	}
 	p.dials = nil
-	for w.err != nil && p.first != nil {
-		p.fail(w.err) // a way that is none has no settings: a dial would be plain
+	for err := p.unusable(); err != nil && p.first != nil; {
+		p.fail(err) // a way that is none has no settings: a dial would be plain
 	}
 	p.grow()
+}
+
+// errNoName says that the server's name is to be the request's host, and that
+// there is none.
+var errNoName = errors.New("no host in the request: want a name to verify the endpoint by")
+
+// unusable returns why the pool opens no connections, nil where it does.
+func (p *pool) unusable() error {
+	if p.tls != nil && p.tls.ServerName == "" && !p.tls.InsecureSkipVerify {
+		return errNoName
+	}
+	return p.way.err
 }
 
 // drain ends the connections of an endpoint that is used no more, each with

@@ -2,10 +2,10 @@ package upstream
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"fairway.dev/gateway/loop"
-	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/proxyproto"
 )
 
@@ -18,20 +18,38 @@ import (
 const privateIdle = 15 * time.Second
 
 // A client is one connection from a client, and the use that it makes of its pool.
+// Where a server's name is the host of each request, so that requests for one
+// host only share connections, host is that, and the rest is zero unless
+// connections are a client's too.
 type client struct {
 	remote, local netip.AddrPort
 	use           Use
+	host          string
 }
+
+// maxHostPools bounds the hosts that one loop has connections to an endpoint for.
+const maxHostPools = 1024
 
 // privates are the pools of clients on one loop.
 type privates map[client]*pool
 
-// privatePool returns the connections to ep on l that are peer's alone.
-func (ep *Endpoint) privatePool(l *loop.Loop, use Use, peer *message.Peer) *pool {
-	key := client{peer.Remote, peer.Local, use}
+// privatePool returns the connections to ep on l that are for w's client and host
+// alone, as the cluster's way wants it; nil where there are too many hosts.
+func (ep *Endpoint) privatePool(l *loop.Loop, use Use, way *way, w *Wait) *pool {
+	key := client{use: use}
+	if way.proxy != 0 && w.Client != nil {
+		key.remote, key.local = w.Client.Remote, w.Client.Local
+	}
+	if way.named {
+		key.host = hostOf(w.Host)
+	}
 	own := &ep.private[l.Index()]
 	p := (*own)[key]
 	if p == nil {
+		if way.named && len(*own) >= maxHostPools {
+			return nil
+		}
+		key.host = strings.Clone(key.host)
 		p = newPool(ep, l, use)
 		p.client = &key
 		if *own == nil {
@@ -69,7 +87,7 @@ func (w *way) header(c *client) []byte {
 
 func (p *pool) idleTimeout() time.Duration {
 	d := p.config().idleTimeout
-	if p.client != nil {
+	if p.client != nil && p.client.remote.IsValid() {
 		d = min(d, privateIdle)
 	}
 	return d

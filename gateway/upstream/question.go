@@ -46,6 +46,10 @@ func (q *question) begin() {
 		return
 	}
 	how := loop.Opening{First: q.way.header(nil), TLS: q.way.tls}
+	if q.way.named && how.TLS != nil {
+		how.TLS = how.TLS.Clone()
+		how.TLS.ServerName = hostOf(q.host())
+	}
 	timeout := positive(q.spec.Timeout, defaultCheckTimeout)
 	q.cancel = k.ep.cluster.set.o.Dial(k.loop, checkAddr(k.ep, q.spec), how, timeout, q.connected)
 }

@@ -33,6 +33,9 @@ type Wait struct {
 	// Client is who the connection is for, where clusters may ask for PROXY
 	// protocol headers. If nil, the gateway itself.
 	Client *message.Peer
+	// Host is the authority of the request, or the name that a stream's client
+	// asked for: the name of the server, where the cluster says so.
+	Host string
 
 	pool       *pool // in whose queue it stands, or nil
 	held       *pool // whose place the connection has that Opened handed over
@@ -63,10 +66,15 @@ func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
 		use = seconds
 	}
 	var p *pool
-	if cfg.way.proxy != 0 && w.Client != nil {
-		p = ep.privatePool(l, use, w.Client)
+	if cfg.way.proxy != 0 && w.Client != nil || cfg.way.named && use != Opaque {
+		p = ep.privatePool(l, use, cfg.way, w)
 	} else {
 		p = ep.pool(l, use)
+	}
+	if p == nil {
+		c.overflow(LimitConnections)
+		w.fail(ErrOverflow)
+		return
 	}
 	p.follow()
 	if p.waiting == 0 {
@@ -75,8 +83,9 @@ func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
 			return
 		}
 	}
-	if p.way.err != nil {
-		w.fail(p.way.err)
+	if err := p.unusable(); err != nil {
+		w.fail(err)
+		p.forgetIfEmpty()
 		return
 	}
 	if c.pending.Add(1) > cfg.pending {

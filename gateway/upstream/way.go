@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"fairway.dev/gateway/message"
 	"fairway.dev/routing"
@@ -23,6 +22,9 @@ type way struct {
 	// what asked for TLS is never sent plain, nor unverified.
 	err   error
 	proxy uint8 // version of the PROXY protocol header that comes first; 0: none
+	// named says that the server's name is the host of each request: connections
+	// are shared by requests for one host only.
+	named bool
 
 	// upgrade is the way for requests that switch protocols, where it is
 	// another: HTTP/1.1, if ALPN might choose HTTP/2. Few backends take
@@ -71,6 +73,7 @@ func (s *Set) newWay(c *routing.Cluster, old *way) *way {
 		return w
 	}
 	w.opaque = &way{proxy: c.ProxyProtocol}
+	w.named = c.TLS.NameFromHost && c.TLS.ServerName == ""
 	if w.tls, w.err = s.clientTLS(c.TLS, c.Protocol); w.err != nil {
 		return w
 	}
@@ -86,7 +89,7 @@ func (s *Set) newWay(c *routing.Cluster, old *way) *way {
 
 // speaking returns w, which has TLS, with another protocol.
 func (w *way) speaking(protocol routing.Upstream, alpn []string) *way {
-	other := &way{protocol: protocol, spec: w.spec, tls: w.tls.Clone(), proxy: w.proxy}
+	other := &way{protocol: protocol, spec: w.spec, tls: w.tls.Clone(), proxy: w.proxy, named: w.named}
 	other.tls.NextProtos = alpn
 	return other
 }
@@ -95,8 +98,8 @@ func sameTLS(a, b *routing.UpstreamTLS) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.ServerName == b.ServerName && a.Insecure == b.Insecure && a.Certificate == b.Certificate &&
-		slices.Equal(a.SANs, b.SANs) && bytes.Equal(a.Roots, b.Roots)
+	return a.ServerName == b.ServerName && a.Insecure == b.Insecure && a.Certificate == b.Certificate && a.NameFromHost == b.NameFromHost &&
+		slices.Equal(a.SANs, b.SANs) && bytes.Equal(a.Roots, b.Roots) && bytes.Equal(a.CRL, b.CRL)
 }
 
 // proto returns what is spoken on a connection where TLS agreed on alpn. A
@@ -136,14 +139,11 @@ func (s *Set) clientTLS(t *routing.UpstreamTLS, protocol routing.Upstream) (*tls
 			return nil, errors.New("roots to verify endpoints with: no certificate in the PEM, want at least one")
 		}
 	}
-	switch {
-	case t.Insecure:
-	case len(t.SANs) > 0:
-		// crypto/tls knows one name only, so that the whole check is ours.
-		config.InsecureSkipVerify = true
-		config.VerifyConnection = verifier{config.RootCAs, t.SANs}.verify
-	case t.ServerName == "":
+	if t.ServerName == "" && !t.NameFromHost && len(t.SANs) == 0 && !t.Insecure {
 		return nil, errors.New("no name to verify endpoints by: want a server name or subject alternative names")
+	}
+	if err := verifyBy(config, t); err != nil {
+		return nil, err
 	}
 	if t.Certificate != "" {
 		config.GetClientCertificate = s.clientCertificate(t.Certificate)
@@ -174,46 +174,4 @@ func (s *Set) clientCertificate(name routing.CertificateName) func(*tls.Certific
 		}
 		return nil, fmt.Errorf("%s: %w", name, errNoCertificate)
 	}
-}
-
-// A verifier checks the chain of a server's certificate, and that one of sans
-// is in it: with subject alternative names given, the server name is sent but
-// not checked (BackendTLSPolicy, GEP-1897).
-type verifier struct {
-	roots *x509.CertPool
-	sans  []string
-}
-
-func (v verifier) verify(state tls.ConnectionState) error {
-	if len(state.PeerCertificates) == 0 {
-		return errors.New("endpoint sent no certificate")
-	}
-	leaf := state.PeerCertificates[0]
-	options := x509.VerifyOptions{Roots: v.roots, Intermediates: x509.NewCertPool()}
-	for _, cert := range state.PeerCertificates[1:] {
-		options.Intermediates.AddCert(cert)
-	}
-	if _, err := leaf.Verify(options); err != nil {
-		return err
-	}
-	for _, san := range v.sans {
-		if hasSAN(leaf, san) {
-			return nil
-		}
-	}
-	return fmt.Errorf("certificate for DNS names %v and URIs %v: want one of %v", leaf.DNSNames, leaf.URIs, v.sans)
-}
-
-// hasSAN reports whether cert is for san: a URI, such as a SPIFFE id, where
-// it has a scheme, else a DNS name, which has no colon.
-func hasSAN(cert *x509.Certificate, san string) bool {
-	if !strings.Contains(san, ":") {
-		return cert.VerifyHostname(san) == nil
-	}
-	for _, uri := range cert.URIs {
-		if uri.String() == san {
-			return true
-		}
-	}
-	return false
 }
