@@ -28,6 +28,12 @@ func (d *dice) fill(v reflect.Value) {
 	case *netip.Prefix:
 		*p = choose(d, []netip.Prefix{{}, netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::/0")})
 		return
+	case *PathKind:
+		*p = PathKind(d.pick(7)) // the last is none
+		return
+	case *TextKind:
+		*p = TextKind(d.pick(5))
+		return
 	case *time.Time:
 		*p = choose(d, someCreated)
 		return

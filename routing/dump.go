@@ -34,7 +34,8 @@ func (s *Snapshot) Dump(w io.Writer) error {
 		fmt.Fprintf(b, "certificate %s\n", c.Name)
 	}
 	for _, p := range s.Problems() {
-		fmt.Fprintf(b, "problem %s: %s\n", p.Reason, p)
+		level := cmp.Or(strings.ToLower(string(p.Level)), "problem")
+		fmt.Fprintf(b, "%s %s: %s\n", level, p.Reason, p)
 	}
 	return b.Flush()
 }

@@ -34,6 +34,7 @@ func TestDump(t *testing.T) {
 	s := fullSpec()
 	s.Clusters["bad"] = &Cluster{Name: "bad", Origin: Origin{Kind: "Service", Namespace: "ns", Name: "bad"}, Protocol: "SPDY"}
 	s.Listeners["ns/gw/tcp"] = &Listener{Name: "ns/gw/tcp", Origin: Origin{Kind: "Gateway", Namespace: "ns", Name: "gw", Field: "spec.listeners[1]"}, Port: 80, Protocol: TCP}
+	s.Listeners["ns/gw/https"].Telemetry.Tracing.Cluster = "spans" // a warning
 	snap, _ := Compile(s)
 	golden(t, "full.dump.golden", dump(snap))
 }
