@@ -27,6 +27,8 @@ var (
 	overflowed  = answer{503, telemetry.UpstreamOverflow, "too many requests to the backend\n"}
 	budgetSpent = answer{503, telemetry.UpstreamOverflow, "too many retries to the backend\n"}
 	noEndpoint  = answer{503, telemetry.NoHealthyUpstream, "no endpoint\n"}
+	nameless    = answer{503, telemetry.NoHealthyUpstream | telemetry.NameFailure, "no address for the names of endpoints\n"}
+	noAddress   = answer{503, telemetry.NameFailure, "no address for the host\n"}
 	timedOut    = answer{504, 0, "request timed out\n"}
 	backendSlow = answer{504, 0, "backend stood still for too long\n"}
 )

@@ -67,6 +67,9 @@ type life struct {
 	delayed   bool // it waits for the fault's delay
 	doomed    bool // the fault answers it
 
+	seeking func() // ends the search for the addresses of the host; nil: there is none
+	sought  bool   // there was one
+
 	inquiry   *inquiry      // under way; see ask
 	gathering bool          // the request's body has to be whole before it is asked about
 	granted   []policy.Edit // of the response, by who let the request pass
@@ -482,6 +485,9 @@ func (e *exchange) conclude() {
 	}
 	if e.proof != nil {
 		e.proof.e = nil
+	}
+	if e.seeking != nil {
+		e.seeking()
 	}
 	for i, m := range e.mirrors {
 		m.leave(e.requestEnded)

@@ -152,7 +152,7 @@ func (q *inquiry) try() {
 	}
 	q.ep, q.up = ep, nil
 	q.status, q.fields, q.verdict = 0, q.fields[:0], q.verdict[:0]
-	q.wait.Proto = q.req.Proto
+	q.wait.Proto, q.wait.Host = q.req.Proto, q.req.Authority
 	q.to.cluster.Connect(l.loop, ep, &q.wait)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/policy/jwt"
 	"fairway.dev/routing"
 )
 
@@ -24,6 +25,7 @@ type local struct {
 
 	rng     rand.PCG
 	match   routing.Request
+	proven  jwt.Cache
 	reply   message.Response // an answer of our own
 	scratch []byte
 	second  int64 // of date

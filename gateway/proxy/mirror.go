@@ -87,7 +87,7 @@ func (l *local) startMirror(c *upstream.Cluster, e *exchange) *mirror {
 	if len(e.body) > 0 { // what came while somebody was asked about the request
 		m.waiting = append(l.takeBuffer(), e.body...)
 	}
-	want := upstream.Want{}
+	want := upstream.Want{Host: m.req.Authority}
 	want.Hash, want.HasHash = c.Hash(&m.req, e.peer)
 	ep, err := c.Pick(l.loop, &want)
 	if err != nil {
@@ -95,7 +95,7 @@ func (l *local) startMirror(c *upstream.Cluster, e *exchange) *mirror {
 		return m
 	}
 	m.ep = ep
-	m.wait.Client, m.wait.Proto = e.peer, m.req.Proto
+	m.wait.Client, m.wait.Proto, m.wait.Host = e.peer, m.req.Proto, m.req.Authority
 	c.Connect(l.loop, ep, &m.wait)
 	return m
 }

@@ -69,6 +69,37 @@ func TestRewriteByExpression(t *testing.T) {
 	}
 }
 
+// FuzzTemplate judges substitutions by the letter of RE2's Rewrite.
+func FuzzTemplate(f *testing.F) {
+	for _, with := range []string{`\2/\1`, `$1`, `${1}`, `\\1`, `\`, `\x`, `\9`, ``} {
+		f.Add(with)
+	}
+	f.Fuzz(func(t *testing.T, with string) {
+		groups := []string{"/ab", "a", "b", "", "", "", "", "", "", ""}
+		want := ""
+		for i := 0; i < len(with); i++ {
+			switch {
+			case with[i] != '\\':
+				want += with[i : i+1]
+			case i+1 == len(with):
+			default:
+				if i++; with[i] >= '0' && with[i] <= '9' {
+					want += groups[with[i]-'0']
+				} else {
+					want += with[i : i+1]
+				}
+			}
+		}
+		if want == "" || want[0] != '/' {
+			want = "/" + want
+		}
+		e := newPathEdit(routing.PathEdit{Regex: &routing.RegexEdit{Pattern: `^/(a)(b)$`, With: with}})
+		if got := string(e.appendPath(nil, "/ab", took{})); got != want && len(want) <= maxEditedPath {
+			t.Errorf("%q makes %q, want %q", with, got, want)
+		}
+	})
+}
+
 // An expression may put in more than it takes out, but not without end.
 func TestExpressionDoesNotBlowPathsUp(t *testing.T) {
 	a := to("a")

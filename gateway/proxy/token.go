@@ -71,7 +71,7 @@ func (e *exchange) prove() {
 		e.dispatch(nil)
 		return
 	}
-	token, wait, err := e.tokens.Prove(e.req)
+	token, wait, err := e.tokens.Prove(e.req, &e.on.proven)
 	switch {
 	case wait != nil && e.waits > 0:
 		e.waits--

@@ -174,6 +174,8 @@ func TestTokenRulesLeaveWithTheirListeners(t *testing.T) {
 		s.proxy.tokens.Range(func(any, any) bool { n++; return true })
 		return n
 	}
+	s.get("/", "Authorization: Bearer "+signed(""))
+	s.only().reply(200, "")
 	if n := count(); n != 1 {
 		t.Errorf("%d listeners have rules, want 1", n)
 	}

@@ -47,9 +47,10 @@ const (
 // over when it returns.
 func (e *exchange) startTry() {
 	l := e.on
+	e.want.Host = e.req.Authority
 	ep, err := e.share.cluster.Pick(l.loop, &e.want)
 	if err != nil {
-		e.answer(&noEndpoint)
+		e.lacks(err)
 		return
 	}
 	t := l.takeTry()
@@ -57,7 +58,7 @@ func (e *exchange) startTry() {
 	e.try, e.last = t, ep
 	e.rec.Attempts++
 	e.rec.Endpoint, e.rec.Upstream = ep.Addr(), 0
-	t.wait.Use, t.wait.Client, t.wait.Proto = upstream.Requests, e.peer, e.req.Proto
+	t.wait.Use, t.wait.Client, t.wait.Proto, t.wait.Host = upstream.Requests, e.peer, e.req.Proto, e.req.Authority
 	if e.req.Upgrade != "" {
 		t.wait.Use = upstream.Upgrades
 	}

@@ -32,6 +32,9 @@
 // asked more often than each 10 s, whatever strangers send. An answer has 1 MiB and 64 keys at most; what of it
 // is no key for us is left out.
 //
+// A signature costs about as much as a whole exchange, so each loop remembers the
+// tokens that it has seen proved, up to 256 of 4 KiB ([Cache]).
+//
 // The package does not know connections and loops: proxy waits for what has to
 // be fetched. Signatures and keys are github.com/go-jose/go-jose's.
 package jwt

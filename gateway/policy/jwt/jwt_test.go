@@ -141,7 +141,7 @@ func rulesFor(t testing.TB, list ...routing.JWTRule) *Rules {
 // holds proves the token of a request that waits for nothing.
 func holds(t testing.TB, r *Rules, req *message.Request) (*Token, error) {
 	t.Helper()
-	token, wait, err := r.Prove(req)
+	token, wait, err := r.Prove(req, nil)
 	if wait != nil {
 		t.Error("keys are to be waited for that the rule has brought")
 	}
@@ -465,7 +465,7 @@ func FuzzProve(f *testing.F) {
 	f.Fuzz(func(t *testing.T, header, query, cookie string) {
 		req := request("H: "+header, "Cookie: "+cookie)
 		req.Query = "?" + query
-		token, wait, err := r.Prove(req)
+		token, wait, err := r.Prove(req, nil)
 		if wait != nil || token != nil && err != nil {
 			t.Errorf("token %v, wait %v, error %v", token, wait, err)
 		}
@@ -474,7 +474,7 @@ func FuzzProve(f *testing.F) {
 				t.Error("a token holds that nobody has signed")
 			}
 			token.Present(req)
-			if again, _, _ := r.Prove(req); again != nil && again.place == token.place {
+			if again, _, _ := r.Prove(req, nil); again != nil && again.place == token.place {
 				t.Error("the token is still there")
 			}
 		}

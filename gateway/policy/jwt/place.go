@@ -2,6 +2,7 @@ package jwt
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"fairway.dev/gateway/message"
@@ -57,15 +58,41 @@ func (p *place) find(req *message.Request) (token string, n int) {
 			token, n = strings.Trim(f.Value[len(p.prefix):], " \t"), n+1
 		}
 	case inQuery:
-		p.eachParam(req.Query, func(value string) { token, n = value, n+1 })
+		for rest := strings.TrimPrefix(req.Query, "?"); rest != ""; {
+			var param string
+			param, rest, _ = strings.Cut(rest, "&")
+			if value, ok := p.param(param); ok {
+				token, n = decoded(value), n+1
+			}
+		}
 	case inCookie:
 		for i := range req.Fields {
-			if f := &req.Fields[i]; f.ID == message.Cookie {
-				p.eachCookie(f.Value, func(value string) { token, n = value, n+1 })
+			if req.Fields[i].ID != message.Cookie {
+				continue
+			}
+			for rest := req.Fields[i].Value; rest != ""; {
+				var pair string
+				pair, rest, _ = strings.Cut(rest, ";")
+				if value, ok := p.cookie(pair); ok {
+					token, n = value, n+1
+				}
 			}
 		}
 	}
 	return token, n
+}
+
+// param returns the value of a parameter, if it is that of p.
+func (p *place) param(param string) (value string, ok bool) {
+	name, value, _ := strings.Cut(param, "=")
+	return value, param != "" && decoded(name) == p.name
+}
+
+// cookie returns the value of a pair in a Cookie field, if it is that of p (RFC
+// 6265 section 4.2.1).
+func (p *place) cookie(pair string) (value string, ok bool) {
+	name, value, ok := strings.Cut(pair, "=")
+	return strings.Trim(value, " \t\""), ok && strings.Trim(name, " \t") == p.name
 }
 
 // is reports whether f is the header of p.
@@ -73,54 +100,31 @@ func (p *place) is(f *message.Field) bool {
 	return f.ID == p.id && (p.id != message.Other || message.EqualFold(p.name, f.Text))
 }
 
-// eachParam calls found for each parameter of that name, and returns the query
-// without them.
-func (p *place) eachParam(query string, found func(value string)) string {
-	raw, marked := strings.CutPrefix(query, "?")
-	kept := make([]string, 0, 4)
-	for param := range strings.SplitSeq(raw, "&") {
-		name, value, _ := strings.Cut(param, "=")
-		if param == "" || decoded(name) != p.name {
-			kept = append(kept, param)
-			continue
-		}
-		found(decoded(value))
-	}
-	rest := strings.Join(kept, "&")
-	if marked && rest != "" {
-		rest = "?" + rest
-	}
-	return rest
-}
-
 // decoded returns what part of a query means; what encodes nothing is itself.
 func decoded(s string) string {
+	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
+		return s
+	}
 	if plain, err := url.QueryUnescape(s); err == nil {
 		return plain
 	}
 	return s
 }
 
-// eachCookie calls found for each cookie of that name in a Cookie field (RFC
-// 6265 section 4.2.1), and returns the field without them.
-func (p *place) eachCookie(value string, found func(value string)) string {
-	kept := make([]string, 0, 4)
-	for pair := range strings.SplitSeq(value, ";") {
-		pair = strings.Trim(pair, " \t")
-		if name, value, ok := strings.Cut(pair, "="); ok && strings.TrimRight(name, " \t") == p.name {
-			found(strings.Trim(value, ` "`))
-			continue
-		}
-		if pair != "" {
-			kept = append(kept, pair)
-		}
+// without returns a list less the parts that are p's.
+func without(list, separator, join string, ours func(string) (string, bool)) string {
+	parts := slices.DeleteFunc(strings.Split(list, separator), func(part string) bool {
+		_, is := ours(part)
+		return is || strings.Trim(part, " \t") == ""
+	})
+	for i := range parts {
+		parts[i] = strings.Trim(parts[i], " \t")
 	}
-	return strings.Join(kept, "; ")
+	return strings.Join(parts, join)
 }
 
 // remove takes the token out of the request.
 func (p *place) remove(req *message.Request) {
-	ignore := func(string) {}
 	switch p.kind {
 	case inHeader:
 		if p.id != message.Other {
@@ -129,12 +133,14 @@ func (p *place) remove(req *message.Request) {
 			req.Fields.RemoveNamed(p.name)
 		}
 	case inQuery:
-		req.Query = p.eachParam(req.Query, ignore)
+		if req.Query = without(strings.TrimPrefix(req.Query, "?"), "&", "&", p.param); req.Query != "" {
+			req.Query = "?" + req.Query
+		}
 	case inCookie:
 		kept := req.Fields[:0]
 		for _, f := range req.Fields {
 			if f.ID == message.Cookie {
-				if f.Value = p.eachCookie(f.Value, ignore); f.Value == "" {
+				if f.Value = without(f.Value, ";", "; ", p.cookie); f.Value == "" {
 					continue
 				}
 			}

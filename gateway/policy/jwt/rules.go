@@ -92,8 +92,9 @@ func fold(c byte) byte {
 // Prove looks for a token in req that holds by one of the rules. It returns none
 // and no error where there is no token at all. Where keys that may decide are
 // yet to be fetched it returns what has to be waited for, and is to be called
-// again then: as often as there are rules at most. Any goroutine may call it.
-func (r *Rules) Prove(req *message.Request) (*Token, *Wait, error) {
+// again then: as often as there are rules at most. Any goroutine may call it,
+// with a Cache of its own.
+func (r *Rules) Prove(req *message.Request, cache *Cache) (*Token, *Wait, error) {
 	var why error
 	var wait *Wait
 	for _, one := range r.list {
@@ -103,7 +104,7 @@ func (r *Rules) Prove(req *message.Request) (*Token, *Wait, error) {
 			if n == 0 {
 				continue
 			}
-			t, w, err := r.prove(one, p, text, n)
+			t, w, err := r.prove(one, p, text, n, cache)
 			if t != nil {
 				return t, nil, nil
 			}
@@ -117,9 +118,20 @@ func (r *Rules) Prove(req *message.Request) (*Token, *Wait, error) {
 }
 
 // prove proves one of n tokens at p.
-func (r *Rules) prove(one *rule, p *place, text string, n int) (*Token, *Wait, error) {
+func (r *Rules) prove(one *rule, p *place, text string, n int, cache *Cache) (*Token, *Wait, error) {
 	if n > 1 {
 		return nil, nil, fmt.Errorf("%d tokens in %s: want one", n, p.name)
+	}
+	now := r.store.o.Now()
+	keys := one.fixed
+	if keys == nil && one.source != nil {
+		keys = one.source.current(now)
+	}
+	if t := cache.find(one, keys, p, text); t != nil {
+		if err := one.check(t.claims, now); err != nil {
+			return nil, nil, err
+		}
+		return t, nil, nil
 	}
 	signed, err := parse(text)
 	if err != nil {
@@ -131,13 +143,8 @@ func (r *Rules) prove(one *rule, p *place, text string, n int) (*Token, *Wait, e
 	if err != nil {
 		return nil, nil, err
 	}
-	now := r.store.o.Now()
 	if err := one.check(claims, now); err != nil {
 		return nil, nil, err
-	}
-	keys := one.fixed
-	if keys == nil && one.source != nil {
-		keys = one.source.current(now)
 	}
 	err = errNoKey
 	if keys != nil {
@@ -149,7 +156,10 @@ func (r *Rules) prove(one *rule, p *place, text string, n int) (*Token, *Wait, e
 	if err != nil {
 		return nil, nil, err
 	}
-	return &Token{rule: one, place: p, payload: strings.Split(text, ".")[1], claims: claims}, nil, nil
+	text = strings.Clone(text) // it is in the request's memory
+	t := &Token{rule: one, place: p, keys: keys, payload: payloadOf(text), claims: claims}
+	cache.keep(t, text)
+	return t, nil, nil
 }
 
 // Present makes of the request what the backend is to see: without the token,

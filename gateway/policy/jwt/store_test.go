@@ -58,7 +58,7 @@ const keysAt = "https://issuer.example/keys"
 func (d *depot) wantProved(t *testing.T, r *Rules, text string, waits, want bool) {
 	t.Helper()
 	req := request("Authorization: Bearer " + text)
-	token, wait, err := r.Prove(req)
+	token, wait, err := r.Prove(req, nil)
 	if (wait != nil) != waits {
 		t.Errorf("waits %v (%v), want %v", wait != nil, err, waits)
 	}
@@ -69,7 +69,7 @@ func (d *depot) wantProved(t *testing.T, r *Rules, text string, waits, want bool
 		if !told {
 			t.Error("nobody is told that the fetch has ended")
 		}
-		if token, wait, err = r.Prove(req); wait != nil {
+		if token, wait, err = r.Prove(req, nil); wait != nil {
 			t.Error("it is to be waited for once more")
 		}
 	}
@@ -150,7 +150,7 @@ func TestUnknownKeyHasTheSetFetchedAnew(t *testing.T) {
 	d.wantProved(t, r, old.sign(t, claims(nil)), false, false)
 	for range 100 { // whatever strangers send
 		d.now = d.now.Add(patience / 10)
-		r.Prove(request("Authorization: Bearer " + old.sign(t, claims(nil))))
+		r.Prove(request("Authorization: Bearer "+old.sign(t, claims(nil))), nil)
 		d.fetch()
 	}
 	if n := len(d.asked); n > 2+10 {
@@ -229,5 +229,46 @@ func TestFetchByHTTP(t *testing.T) {
 	_, err := newFetcher(secure.Client().Transport)(t.Context(), secure.URL)
 	if err == nil || !strings.Contains(err.Error(), "from https to http") {
 		t.Errorf("a redirect from https to http: %v, want it refused", err)
+	}
+}
+
+// What was proved once holds no longer than its keys and its time.
+func TestCacheForgets(t *testing.T) {
+	d := newDepot(t)
+	p := newPair(t, "k1", jose.ES256)
+	d.at[keysAt] = string(set(p.public()))
+	r := d.Rules([]routing.JWTRule{{Issuer: "https://issuer.example", URL: keysAt}})
+	d.fetch()
+	var cache Cache
+	short, long := p.sign(t, claims(m{"exp": start.Add(time.Minute).Unix()})), p.sign(t, claims(nil))
+	holds := func(text string) bool {
+		d.fetch()
+		token, _, _ := r.Prove(request("Authorization: Bearer "+text), &cache)
+		return token != nil
+	}
+	for range 2 {
+		if !holds(short) || !holds(long) {
+			t.Error("a good token does not hold")
+		}
+	}
+	if n := len(cache.tokens); n != 2 {
+		t.Errorf("%d tokens are remembered, want 2", n)
+	}
+	d.now = start.Add(2 * time.Minute)
+	if holds(short) || !holds(long) {
+		t.Error("a token that is over holds, or one that is not does not")
+	}
+	d.at[keysAt] = string(set(newPair(t, "other", jose.ES256).public()))
+	d.now = start.Add(fresh)
+	holds(long) // has the keys fetched
+	if holds(long) {
+		t.Error("a token holds whose key is withdrawn")
+	}
+	for i := range 2 * maxCached {
+		cache.keep(&Token{}, strings.Repeat("x", i))
+	}
+	cache.keep(&Token{}, strings.Repeat("x", maxLong+1))
+	if n := len(cache.tokens); n != maxCached || cache.tokens[strings.Repeat("x", maxLong+1)] != nil {
+		t.Errorf("%d tokens are remembered, want %d, and none that is long", n, maxCached)
 	}
 }

@@ -26,7 +26,8 @@ const (
 type Token struct {
 	rule    *rule
 	place   *place
-	payload string // as the token has it, in base64url
+	keys    *keySet // one of which has signed it
+	payload string  // as the token has it, in base64url
 	claims  map[string]any
 }
 
