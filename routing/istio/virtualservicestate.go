@@ -88,12 +88,19 @@ func (j *joint) virtualServiceState(r *reading) dialect.Outcome {
 	} else {
 		r.shadows(key, v, &found)
 	}
+	// Who reads a few alone reads what is not in force.
+	slices.SortStableFunc(found.list, func(a, b *routing.Problem) int {
+		return cmp.Compare(slices.Index(levels, a.Level), slices.Index(levels, b.Level))
+	})
 	return dialect.Outcome{Report: &dialect.Report{
 		Object:     key,
 		Conditions: conditions(v.generation, refused, found.list),
 		Problems:   found.list,
 	}}
 }
+
+// levels are in the order of their gravity.
+var levels = []routing.Level{routing.Error, routing.Warning, routing.Info}
 
 // ofObject are the problems that an object has.
 func ofObject(list []*routing.Problem, key routing.ObjectKey) []*routing.Problem {
