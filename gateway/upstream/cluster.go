@@ -112,7 +112,10 @@ func (c *Cluster) Pick(l *loop.Loop, want *Want) (*Endpoint, error) {
 	}
 	m := v.choose(ch, want, l.Index())
 	ch.tried = nil
-	if m == nil {
+	switch {
+	case m == nil && v.nameless:
+		return nil, errNameless
+	case m == nil:
 		return nil, ErrNoEndpoints
 	}
 	m.ep.inFlight.Add(1)

@@ -17,8 +17,8 @@ import (
 // request's host, and that these are not known yet: Cluster.Resolve finds them.
 var ErrUnresolved = errors.New("addresses of the host are not known yet")
 
-// ErrNoAddress says that the request's host has no address that it may be sent
-// to: answer 503 (DF).
+// ErrNoAddress says that DNS has no address that the request may be sent to:
+// answer 503 (DF).
 var ErrNoAddress = errors.New("host has no address to send to")
 
 const (

@@ -1,12 +1,17 @@
 package upstream
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
 
 	"fairway.dev/routing"
 )
+
+// errNameless is ErrNoEndpoints where the reason is that DNS has no address for
+// their names.
+var errNameless = fmt.Errorf("%w: %w", ErrNoEndpoints, ErrNoAddress)
 
 // A hostName is a name that endpoints of a cluster have in place of an address.
 // Set.mu guards it.

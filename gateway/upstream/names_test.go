@@ -81,6 +81,11 @@ func TestNamesOfEndpoints(t *testing.T) {
 	if got := s.addrs(); got != "10.9.9.9:443" {
 		t.Errorf("before an answer: %s, want the one that has an address", got)
 	}
+	s.names("a.example", "b.example")
+	if _, err := s.set.Cluster("c").Pick(s.loops[0], &Want{}); !errors.Is(err, ErrNoEndpoints) || !errors.Is(err, ErrNoAddress) {
+		t.Errorf("before an answer, with names alone: %v, want ErrNoEndpoints for want of an address", err)
+	}
+	s.names("a.example", "10.9.9.9", "b.example")
 	b.say("a.example", "192.0.2.1", "192.0.2.2")
 	b.say("b.example")
 	if got := s.addrs(); got != "10.9.9.9:443 192.0.2.1:443 192.0.2.2:443" {

@@ -19,6 +19,8 @@ type view struct {
 	hash   hashOn
 	crowd  *crowd // nil: nobody has to be counted
 	byHost bool   // who is picked from hangs on the request's host
+	// nameless: there are names of endpoints, and no address for any.
+	nameless bool
 }
 
 // A member is an endpoint's part in a view.
@@ -51,6 +53,7 @@ func (c *Cluster) newView(cfg *config, all []member) *view {
 		v.divide(len(c.set.o.Loops))
 	}
 	v.hash = newHashOn(cfg.spec.Balance)
+	v.nameless = len(c.names) > 0 && len(all) == 0
 	v.byHost = cfg.spec.Resolve == routing.ResolveHost
 	return v
 }
