@@ -38,6 +38,7 @@ type stage struct {
 	log     *telemetry.AccessLog
 	lines   bytes.Buffer
 
+	names phonebook
 	down  map[uint16]error // ports whose dial fails, and how
 	hang  map[uint16]bool  // ports whose dial never ends
 	rules []*rule          // that were ever prepared
@@ -60,9 +61,9 @@ func newStage(t testing.TB, action routing.Action) *stage {
 }
 
 func newStageWith(t testing.TB, o Options, rules ...routing.Rule) *stage {
-	s := &stage{t: t, bind: &Bind{Key: routing.PortKey{Port: 80}}, loop: loop.NewManual(start), room: 1, down: map[uint16]error{}, hang: map[uint16]bool{}}
+	s := &stage{t: t, bind: &Bind{Key: routing.PortKey{Port: 80}}, loop: loop.NewManual(start), room: 1, names: phonebook{make(chan entry, 9)}, down: map[uint16]error{}, hang: map[uint16]bool{}}
 	s.set = upstream.NewSet(upstream.Options{
-		Loops: []*loop.Loop{s.loop}, Dial: s.dial, NewClient: s.newClient, Now: s.loop.Now,
+		Loops: []*loop.Loop{s.loop}, Dial: s.dial, NewClient: s.newClient, Now: s.loop.Now, Watch: s.names.watch,
 	})
 	s.metrics = telemetry.New(telemetry.Options{})
 	s.log = telemetry.NewAccessLog(s.metrics, &s.lines, telemetry.AccessLogOptions{})
