@@ -147,7 +147,7 @@ func nodeOf(states []gatewayapi.Pod) string {
 }
 
 // A spot is where a node is.
-type spot struct{ region, zone, subZone string }
+type spot struct{ region, zone, subZone, host string }
 
 // spotOf returns where a node is; nowhere if it is not known.
 func (r *reading) spotOf(node string) spot {
@@ -161,10 +161,10 @@ func (r *reading) spotOf(node string) spot {
 func (j *joint) node(r *reading) dialect.Outcome {
 	o, _ := r.Get(routing.ObjectKey{Kind: "Node", Name: r.ID.Name}).(metav1.Object)
 	if o == nil {
-		return dialect.Outcome{Value: spot{}}
+		return dialect.Outcome{Value: spot{host: r.ID.Name}}
 	}
 	labels := o.GetLabels()
-	return dialect.Outcome{Value: spot{labels[regionLabel], labels[zoneLabel], labels[subZoneLabel]}}
+	return dialect.Outcome{Value: spot{labels[regionLabel], labels[zoneLabel], labels[subZoneLabel], r.ID.Name}}
 }
 
 // labelsOf returns the labels of the pod that an endpoint is.
@@ -247,6 +247,7 @@ const (
 	regionLabel   = "topology.kubernetes.io/region"
 	zoneLabel     = "topology.kubernetes.io/zone"
 	subZoneLabel  = "topology.istio.io/subzone"
+	hostLabel     = "kubernetes.io/hostname"
 	localityLabel = "istio-locality"
 )
 
@@ -274,6 +275,8 @@ func (p places) place(e *routing.Endpoint, labels map[string]string, node spot) 
 			value, ok = e.Region, e.Region != ""
 		case zoneLabel:
 			value, ok = e.Zone, e.Zone != ""
+		case hostLabel:
+			value, ok = node.host, node.host != ""
 		case subZoneLabel:
 			value, ok = e.SubZone, e.SubZone != ""
 		}

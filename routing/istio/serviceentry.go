@@ -64,6 +64,9 @@ func (j *joint) entry(r *reading) dialect.Outcome {
 	}
 	p.entryPorts(v, spec.Ports)
 	p.entryEndpoints(v, spec)
+	if spec.Location == networking.ServiceEntry_MESH_INTERNAL {
+		p.find(routing.Info, "spec.location", reasonMeshTLS, "", "MESH_INTERNAL: mTLS of the mesh comes with waypoints, gateways send as they do to others")
+	}
 	if len(spec.Addresses) > 0 {
 		p.find(routing.Info, "spec.addresses", reasonIneffectiveField, "", "gateways choose by host and by listener: addresses are of clients that are captured")
 	}

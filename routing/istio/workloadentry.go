@@ -87,6 +87,9 @@ func (p *policyParser) workload(field string, e *networking.WorkloadEntry, label
 			delete(w.ports, name)
 		}
 	}
+	if e.ServiceAccount != "" {
+		p.find(routing.Info, field+".serviceAccount", reasonMeshTLS, "", "mTLS of the mesh comes with waypoints: the identity is not checked")
+	}
 	if e.Network != "" {
 		p.find(routing.Info, field+".network", reasonIneffectiveField, "", "gateways reach all networks directly: %s is not told apart", e.Network)
 	}
