@@ -73,7 +73,8 @@
 //	500 NC   the rule's reference leads nowhere; a share may name another status
 //	500 NR   a part of the listener that keeps people out cannot work
 //	502 UPE  the backend's response is not valid
-//	503 UH   the cluster has no endpoint
+//	503 UH   the cluster has no endpoint; with DF as its names have no address
+//	503 DF   the request's host has no address that it may be sent to
 //	503 UF   no connection could be had
 //	503 UO   a limit of the cluster is reached; with URX its retry budget
 //	503 UC   the backend closed the connection before it answered

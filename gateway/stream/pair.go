@@ -39,6 +39,9 @@ type pair struct {
 	early  []byte // of the client, from before there was a backend
 	over   bool
 
+	seeking func() // ends the search for the addresses of the client's name; nil: there is none
+	sought  bool   // there was one
+
 	prev, next *pair
 }
 
@@ -61,6 +64,7 @@ func newPair(t *TCP, a Arrival) *pair {
 	p.backend = side{pair: p, other: &p.client}
 	p.wait.Stream, p.wait.Client = p, a.Peer
 	p.wait.Use = upstream.Streams
+	p.want.Host, p.wait.Host = a.Name, a.Name
 	if d := a.To.Listener; d != nil && d.TLS != nil && d.TLS.Passthrough {
 		p.wait.Use = upstream.Opaque
 	}
@@ -125,7 +129,7 @@ func (p *pair) dial() {
 	l := p.on.loop
 	ep, err := p.to.Cluster.Pick(l, &p.want)
 	if err != nil {
-		p.refuse(telemetry.NoHealthyUpstream)
+		p.lacks(err)
 		return
 	}
 	if slices.Contains(p.want.Tried, ep) {
@@ -137,6 +141,35 @@ func (p *pair) dial() {
 	p.rec.Attempts++
 	p.rec.Endpoint = ep.Addr()
 	p.to.Cluster.Connect(l, ep, &p.wait)
+}
+
+// lacks goes on without an endpoint: to one whose address is to be found first,
+// or to the end.
+func (p *pair) lacks(err error) {
+	none := errors.Is(err, upstream.ErrNoEndpoints)
+	switch {
+	case errors.Is(err, upstream.ErrUnresolved) && !p.sought:
+		p.sought = true
+		p.seeking = p.to.Cluster.Resolve(p.on.loop, p.want.Host, p.found)
+	case errors.Is(err, upstream.ErrOverflow):
+		p.refuse(telemetry.UpstreamOverflow)
+	case none && errors.Is(err, upstream.ErrNoAddress):
+		p.refuse(telemetry.NoHealthyUpstream | telemetry.NameFailure)
+	case none:
+		p.refuse(telemetry.NoHealthyUpstream)
+	default:
+		p.refuse(telemetry.NameFailure)
+	}
+}
+
+// found hears what came of the search for the addresses of the client's name.
+func (p *pair) found(err error) {
+	p.seeking = nil
+	if err != nil {
+		p.lacks(err)
+		return
+	}
+	p.dial()
 }
 
 // ConnectFailed tries another endpoint. It implements upstream.StreamWaiter.
@@ -329,6 +362,9 @@ func (p *pair) end() {
 	l, i := p.on.loop, p.on.loop.Index()
 	p.over = true
 	p.early = nil
+	if p.seeking != nil {
+		p.seeking()
+	}
 	p.on.remove(p)
 	l.Drop(&p.idle)
 	l.Drop(&p.leaving)

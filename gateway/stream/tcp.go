@@ -28,7 +28,8 @@ import (
 //
 //	NR  no listener has the name, or no rule takes the connection
 //	NC  the rule's reference leads nowhere
-//	UH  the cluster has no endpoint
+//	UH  the cluster has no endpoint; with DF as its names have no address
+//	DF  the client's name has no address that it may be sent to
 //	UF  no endpoint could be connected to
 //	UO  a limit of the cluster is reached
 //	DC  the client reset the connection

@@ -10,6 +10,7 @@ import (
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/proxy"
+	"fairway.dev/gateway/resolve"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/upstream"
 	"fairway.dev/routing"
@@ -29,6 +30,20 @@ type tcpStage struct {
 	held  []func()
 	dials []netip.AddrPort
 	back  []*end // the endpoints' ends of connections
+
+	asked chan entry // names whose addresses somebody wants
+	name  string     // that the next client gives
+}
+
+// An entry is a name, and who hears of its addresses.
+type entry struct {
+	host    string
+	changed resolve.Changed
+}
+
+func (s *tcpStage) watch(host string, changed resolve.Changed) (stop func()) {
+	s.asked <- entry{host, changed}
+	return func() {}
 }
 
 // An end is the far end of a connection: what it was sent, and how that ended.
@@ -45,9 +60,9 @@ func (e *end) Drained()         {}
 func (e *end) Closed(err error) { e.err = err }
 
 func newTCPStage(t *testing.T, o TCPOptions, ports ...uint16) *tcpStage {
-	s := &tcpStage{t: t, loop: loop.NewManual(time.Unix(1e9, 0)), fails: map[netip.AddrPort]error{}}
+	s := &tcpStage{t: t, loop: loop.NewManual(time.Unix(1e9, 0)), fails: map[netip.AddrPort]error{}, asked: make(chan entry, 8)}
 	s.metrics = telemetry.New(telemetry.Options{})
-	s.set = upstream.NewSet(upstream.Options{Loops: []*loop.Loop{s.loop}, Dial: s.dial, Now: s.loop.Now})
+	s.set = upstream.NewSet(upstream.Options{Loops: []*loop.Loop{s.loop}, Dial: s.dial, Now: s.loop.Now, Watch: s.watch})
 	s.cluster(routing.Cluster{}, ports...)
 	o.Loops, o.Metrics = []*loop.Loop{s.loop}, s.metrics
 	s.tcp = NewTCP(o)
@@ -102,7 +117,7 @@ func (s *tcpStage) arrive() (client *end, st Stream) {
 	client = &end{conn: theirs}
 	theirs.Handle(client)
 	st = s.tcp.Serve(Arrival{
-		Conn: ours, To: s.to, Kind: telemetry.StreamTCP,
+		Conn: ours, To: s.to, Kind: telemetry.StreamTCP, Name: s.name,
 		Peer: &message.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:51234")},
 	})
 	ours.Handle(st)
