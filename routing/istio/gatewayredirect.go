@@ -32,7 +32,7 @@ func (j *joint) redirectRoutes(r *reading) dialect.Outcome {
 		return dialect.Outcome{}
 	}
 	route.Rules = []routing.Rule{{Origin: route.Origin, Action: routing.Action{Redirect: &routing.Redirect{
-		Scheme: "https", Status: http.StatusMovedPermanently, PortFrom: routing.RedirectPortScheme,
+		Scheme: "https", Status: http.StatusMovedPermanently, PortFrom: routing.RedirectPortAuthority,
 	}}}}
 	return dialect.Outcome{Parts: []any{route}}
 }
