@@ -103,6 +103,7 @@ var Codes = []Code{
 	{"UnboundedHost", "a host that any name falls under, where the gateway would send wherever a client says"},
 	{"UnknownField", "a field that the API does not have"},
 	{"UnknownKind", "a kind of object that Fairway does not read"},
+	{"UnknownProvider", "a provider of telemetry that MeshConfig does not define"},
 	{"UnreachableRule", "a match that an earlier one of the same object takes all requests from"},
 	{"UnsupportedExternalName", "a Service of type ExternalName, which is no backend"},
 	{"UnsupportedField", "a field that is not honoured"},
