@@ -74,6 +74,8 @@
 //     holds for all backends of the rule, unless the rule has one of its own;
 //     its cookie's name gets a mark of the rule, as no two rules may share one.
 //   - An ExternalName Service is no backend (UnsupportedExternalName).
+//   - Another dialect that has joined shapes clusters too (Shaper). What
+//     annotations and policies say of a Service comes before it.
 //   - Of an EndpointSlice's endpoint the first address counts, as for
 //     kube-proxy; its port's appProtocol, and names (addressType FQDN) do not.
 //     A pod with an address of each family is one endpoint, by the family that

@@ -39,7 +39,7 @@ func (j *joint) rule(r *reading) dialect.Outcome {
 		return dialect.Outcome{Gone: true}
 	}
 	spec := &o.Spec
-	p := &policyParser{}
+	p := &specParser{}
 	v := &rule{name: o.Name, host: j.fullName(spec.Host, o.Namespace)}
 	if err := checkHostPattern(v.host); err != nil {
 		p.refuse("spec.host", reasonInvalidHost, "%v", err)

@@ -87,7 +87,7 @@ func (r *reading) finish(c *routing.Cluster, s *shape, t target, over, http bool
 	c.Balance.Locality = p.prefers(r.meshLocality())
 	set(&c.ConnectTimeout, mesh.connectTimeout, false)
 	if k := mesh.keepAlive; k != nil && c.KeepAlive == nil {
-		var found policyParser // MeshConfig's own Report says what is wrong with it
+		var found specParser // MeshConfig's own Report says what is wrong with it
 		c.KeepAlive = found.keepAlive("", k)
 	}
 	if mesh.upgradeHTTP2 && http && !stream && !p.keepsVersion() && c.Protocol == routing.UpstreamHTTP1 {

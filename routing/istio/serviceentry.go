@@ -46,7 +46,7 @@ func (j *joint) entry(r *reading) dialect.Outcome {
 		return dialect.Outcome{Gone: true}
 	}
 	spec := &o.Spec
-	p := &policyParser{}
+	p := &specParser{}
 	v := &entry{name: o.Name, resolution: spec.Resolution, sans: slices.Clone(spec.SubjectAltNames)}
 	out := dialect.Outcome{Value: v}
 	exportTo := exportList(spec.ExportTo, r.mesh().exportServices)
@@ -82,7 +82,7 @@ var protocols = map[string]routing.Upstream{
 	"TCP": routing.UpstreamHTTP1, "MONGO": routing.UpstreamHTTP1, "REDIS": routing.UpstreamHTTP1, "MYSQL": routing.UpstreamHTTP1,
 }
 
-func (p *policyParser) entryPorts(v *entry, ports []*networking.ServicePort) {
+func (p *specParser) entryPorts(v *entry, ports []*networking.ServicePort) {
 	for i, port := range ports {
 		at := fmt.Sprintf("spec.ports[%d]", i)
 		number, target := port.GetNumber(), port.GetTargetPort()
@@ -118,7 +118,7 @@ func (p *policyParser) entryPorts(v *entry, ports []*networking.ServicePort) {
 }
 
 // entryEndpoints reads where the hosts are.
-func (p *policyParser) entryEndpoints(v *entry, spec *networking.ServiceEntry) {
+func (p *specParser) entryEndpoints(v *entry, spec *networking.ServiceEntry) {
 	if spec.WorkloadSelector != nil {
 		v.selector = map[string]string{}
 		maps.Copy(v.selector, spec.WorkloadSelector.Labels)
@@ -143,7 +143,7 @@ func (p *policyParser) entryEndpoints(v *entry, spec *networking.ServiceEntry) {
 }
 
 // resolution checks that what the resolution needs is there.
-func (p *policyParser) resolution(v *entry, spec *networking.ServiceEntry) {
+func (p *specParser) resolution(v *entry, spec *networking.ServiceEntry) {
 	wild := slices.ContainsFunc(v.hosts, isWild)
 	nowhere := len(spec.Endpoints) == 0 && v.selector == nil
 	switch v.resolution {

@@ -39,7 +39,7 @@ func (j *joint) ruleState(r *reading) dialect.Outcome {
 		report.Conditions = accepted(o.Generation, fmt.Sprintf("host %q: want the name of a host", o.Spec.Host))
 		return dialect.Outcome{Report: report}
 	}
-	p := &policyParser{found: slices.Clone(v.found)}
+	p := &specParser{found: slices.Clone(v.found)}
 	r.checkRivals(p, v)
 	r.checkSelector(p, v)
 	if !isWild(v.host) {
@@ -52,7 +52,7 @@ func (j *joint) ruleState(r *reading) dialect.Outcome {
 
 // checkRivals looks for rules of the namespace for the same host that count
 // before this one.
-func (r *reading) checkRivals(p *policyParser, v *rule) {
+func (r *reading) checkRivals(p *specParser, v *rule) {
 	bag := dialect.ID{Kind: rulesOf, NS: r.ID.NS, Name: v.host}
 	if isWild(v.host) {
 		bag = dialect.ID{Kind: wildRulesIn, NS: r.ID.NS}
@@ -82,7 +82,7 @@ func (r *reading) checkRivals(p *policyParser, v *rule) {
 
 // checkSelector says which gateways a rule is for. Those of a namespace share
 // their clusters, so it is for all of them or for none.
-func (r *reading) checkSelector(p *policyParser, v *rule) {
+func (r *reading) checkSelector(p *specParser, v *rule) {
 	if v.selector == nil || r.j.opts.AnySelector {
 		return
 	}
@@ -102,7 +102,7 @@ func (r *reading) checkSelector(p *policyParser, v *rule) {
 }
 
 // checkRuleHost compares a rule with what stands for its host.
-func (r *reading) checkRuleHost(p *policyParser, v *rule) {
+func (r *reading) checkRuleHost(p *specParser, v *rule) {
 	svc := r.serviceAt(r.ID.NS, v.host)
 	var ports []int
 	var workloads []workload
@@ -152,7 +152,7 @@ func (r *reading) workloadsOfService(svc service, o *corev1.Service) []workload 
 
 // checkReach says where a rule counts that is neither the host's author's nor
 // the mesh's.
-func (r *reading) checkReach(p *policyParser, svc service) {
+func (r *reading) checkReach(p *specParser, svc service) {
 	if r.ID.NS == svc.ns || r.ID.NS == r.j.opts.RootNamespace || r.j.opts.AnySelector {
 		return
 	}
@@ -162,7 +162,7 @@ func (r *reading) checkReach(p *policyParser, svc service) {
 	}
 }
 
-func (v *rule) checkPorts(p *policyParser, ports []int) {
+func (v *rule) checkPorts(p *specParser, ports []int) {
 	check := func(field string, q *policy) {
 		if q == nil {
 			return
@@ -185,7 +185,7 @@ func (v *rule) checkPorts(p *policyParser, ports []int) {
 }
 
 // checkOverridden says which settings the Service's author has decided already.
-func (r *reading) checkOverridden(p *policyParser, v *rule, o *corev1.Service) {
+func (r *reading) checkOverridden(p *specParser, v *rule, o *corev1.Service) {
 	if v.policy == nil {
 		return
 	}
@@ -227,7 +227,7 @@ func (j *joint) entryState(r *reading) dialect.Outcome {
 		return dialect.Outcome{Gone: true}
 	}
 	report := newReport(KindServiceEntry, o)
-	p := &policyParser{found: slices.Clone(v.found)}
+	p := &specParser{found: slices.Clone(v.found)}
 	for i, host := range v.hosts {
 		r.checkEntryHost(p, fmt.Sprintf("spec.hosts[%d]", i), v, host)
 	}
@@ -245,7 +245,7 @@ func (j *joint) entryState(r *reading) dialect.Outcome {
 }
 
 // checkEntryHost says who else stands for a host of a ServiceEntry.
-func (r *reading) checkEntryHost(p *policyParser, field string, v *entry, host string) {
+func (r *reading) checkEntryHost(p *specParser, field string, v *entry, host string) {
 	if ns, name, ok := r.j.serviceOf(host); ok && object[corev1.Service](r, "Service", ns, name) != nil {
 		p.find(routing.Warning, field, reasonConflictingHost, "give it another host",
 			"Service %s/%s stands for %s: of this entry subjectAltNames alone count, if it is of the Service's namespace", ns, name, host)
@@ -268,7 +268,7 @@ func (r *reading) checkEntryHost(p *policyParser, field string, v *entry, host s
 }
 
 // checkOrigination says that requests for a port of HTTPS go in plain text.
-func (r *reading) checkOrigination(p *policyParser, v *entry, host string) {
+func (r *reading) checkOrigination(p *specParser, v *entry, host string) {
 	for i, port := range v.ports {
 		if port.protocol != "HTTPS" {
 			continue

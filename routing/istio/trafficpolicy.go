@@ -80,21 +80,21 @@ func (p *policy) under(sub *policy, port int) *policy {
 	return &out
 }
 
-// A policyParser reads TrafficPolicies, and notes what is wrong with them. What
+// A specParser reads what can be sent to, and notes what is wrong with it. What
 // is not valid is left out, and the rest holds; but TLS that cannot be had as
 // it is asked for closes its clusters.
-type policyParser struct{ found complaints }
+type specParser struct{ found complaints }
 
-func (p *policyParser) find(level routing.Level, field, reason, fix, format string, args ...any) {
+func (p *specParser) find(level routing.Level, field, reason, fix, format string, args ...any) {
 	p.found.add(complaint{level, field, reason, fmt.Sprintf(format, args...), fix})
 }
 
 // refuse notes a part that is not in force.
-func (p *policyParser) refuse(field, reason, format string, args ...any) {
+func (p *specParser) refuse(field, reason, format string, args ...any) {
 	p.find(routing.Error, field, reason, "", format, args...)
 }
 
-func (p *policyParser) policy(field string, t *networking.TrafficPolicy) *policy {
+func (p *specParser) policy(field string, t *networking.TrafficPolicy) *policy {
 	if t == nil {
 		return nil
 	}
@@ -132,7 +132,7 @@ func (p *policyParser) policy(field string, t *networking.TrafficPolicy) *policy
 }
 
 // settings are what a TrafficPolicy and a PortTrafficPolicy have in common.
-func (p *policyParser) settings(field string, t interface {
+func (p *specParser) settings(field string, t interface {
 	GetLoadBalancer() *networking.LoadBalancerSettings
 	GetConnectionPool() *networking.ConnectionPoolSettings
 	GetOutlierDetection() *networking.OutlierDetection
@@ -148,7 +148,7 @@ func (p *policyParser) settings(field string, t interface {
 
 // duration reads one that is at least a millisecond; 0 stands for one that is
 // not there, or not valid.
-func (p *policyParser) duration(field string, d *durationpb.Duration) time.Duration {
+func (p *specParser) duration(field string, d *durationpb.Duration) time.Duration {
 	switch {
 	case d == nil:
 		return 0
@@ -160,7 +160,7 @@ func (p *policyParser) duration(field string, d *durationpb.Duration) time.Durat
 }
 
 // number reads one that is not negative; 0 says nothing.
-func (p *policyParser) number(field string, n int32) int {
+func (p *specParser) number(field string, n int32) int {
 	if n < 0 {
 		p.refuse(field, reasonInvalidValue, "%d: want no negative number", n)
 		return 0
@@ -169,7 +169,7 @@ func (p *policyParser) number(field string, n int32) int {
 }
 
 // percent reads one of 0 to 100.
-func (p *policyParser) percent(field string, n int32) int {
+func (p *specParser) percent(field string, n int32) int {
 	if n < 0 || n > 100 {
 		p.refuse(field, reasonInvalidPercent, "%d %%: want 0-100", n)
 		return 0
@@ -178,7 +178,7 @@ func (p *policyParser) percent(field string, n int32) int {
 }
 
 // outliers reads OutlierDetection. Where its word for off is 0, the Spec's is -1.
-func (p *policyParser) outliers(field string, o *networking.OutlierDetection) *routing.OutlierDetection {
+func (p *specParser) outliers(field string, o *networking.OutlierDetection) *routing.OutlierDetection {
 	if o == nil {
 		return nil
 	}
@@ -224,7 +224,7 @@ func orOff(n uint32) int {
 // retryBudget reads a RetryBudget. Envoy bounds how many retries are under way
 // at once; gateways of ours how many are begun in an interval, which is
 // budgetInterval, and a second where there is none.
-func (p *policyParser) retryBudget(field string, b *networking.TrafficPolicy_RetryBudget) *routing.RetryBudget {
+func (p *specParser) retryBudget(field string, b *networking.TrafficPolicy_RetryBudget) *routing.RetryBudget {
 	if b == nil {
 		return nil
 	}
@@ -281,6 +281,6 @@ func (r *reading) meshLocality() localitySetting {
 	if l == nil {
 		return localitySetting{}
 	}
-	var p policyParser // MeshConfig's own Report says what is wrong with it
+	var p specParser // MeshConfig's own Report says what is wrong with it
 	return *p.locality("", l, true)
 }

@@ -35,7 +35,7 @@ const (
 	maxAggression = 1 << 20
 )
 
-func (p *policyParser) balance(field string, s *networking.LoadBalancerSettings, outliers bool) *balance {
+func (p *specParser) balance(field string, s *networking.LoadBalancerSettings, outliers bool) *balance {
 	if s == nil {
 		return nil
 	}
@@ -56,7 +56,7 @@ func (p *policyParser) balance(field string, s *networking.LoadBalancerSettings,
 	return out
 }
 
-func (p *policyParser) simple(field string, kind networking.LoadBalancerSettings_SimpleLB) routing.BalanceKind {
+func (p *specParser) simple(field string, kind networking.LoadBalancerSettings_SimpleLB) routing.BalanceKind {
 	switch kind {
 	case networking.LoadBalancerSettings_UNSPECIFIED:
 	case networking.LoadBalancerSettings_LEAST_REQUEST:
@@ -78,7 +78,7 @@ func (p *policyParser) simple(field string, kind networking.LoadBalancerSettings
 }
 
 // hash reads ConsistentHashLB.
-func (p *policyParser) hash(field string, h *networking.LoadBalancerSettings_ConsistentHashLB) routing.Balance {
+func (p *specParser) hash(field string, h *networking.LoadBalancerSettings_ConsistentHashLB) routing.Balance {
 	b := routing.Balance{Kind: routing.RingHash}
 	switch key := h.HashKey.(type) {
 	case *networking.LoadBalancerSettings_ConsistentHashLB_HttpHeaderName:
@@ -108,7 +108,7 @@ func (p *policyParser) hash(field string, h *networking.LoadBalancerSettings_Con
 }
 
 // table reads how large the table for hashing is.
-func (p *policyParser) table(field string, h *networking.LoadBalancerSettings_ConsistentHashLB, b *routing.Balance) {
+func (p *specParser) table(field string, h *networking.LoadBalancerSettings_ConsistentHashLB, b *routing.Balance) {
 	size, at := h.GetRingHash().GetMinimumRingSize(), ".ringHash.minimumRingSize"
 	if h.MinimumRingSize != 0 { //nolint:staticcheck // deprecated, and honoured
 		p.find(routing.Warning, field+".minimumRingSize", reasonDeprecatedField, "use ringHash.minimumRingSize", "is deprecated")
@@ -143,7 +143,7 @@ func isPrime(n uint64) bool {
 
 // cookie reads HTTPCookie. A client without the cookie is given one if there is
 // a ttl, which may be 0s.
-func (p *policyParser) cookie(field string, c *networking.LoadBalancerSettings_ConsistentHashLB_HTTPCookie, b *routing.Balance) bool {
+func (p *specParser) cookie(field string, c *networking.LoadBalancerSettings_ConsistentHashLB_HTTPCookie, b *routing.Balance) bool {
 	if !isToken(c.GetName()) {
 		p.refuse(field+".name", reasonInvalidValue, "%q: want the name of a cookie", c.GetName())
 		return false
@@ -188,7 +188,7 @@ func isToken(text string) bool {
 }
 
 // locality reads a LocalityLoadBalancerSetting.
-func (p *policyParser) locality(field string, l *networking.LocalityLoadBalancerSetting, outliers bool) *localitySetting {
+func (p *specParser) locality(field string, l *networking.LocalityLoadBalancerSetting, outliers bool) *localitySetting {
 	if l.Enabled != nil && !l.Enabled.Value {
 		return &localitySetting{off: true}
 	}
@@ -254,7 +254,7 @@ func checkPlace(place string) error {
 }
 
 // warmup reads warmup, or the deprecated warmupDurationSecs.
-func (p *policyParser) warmup(field string, s *networking.LoadBalancerSettings, out *balance) {
+func (p *specParser) warmup(field string, s *networking.LoadBalancerSettings, out *balance) {
 	//nolint:staticcheck // deprecated, and honoured
 	if d := s.WarmupDurationSecs; d != nil {
 		p.find(routing.Warning, field+".warmupDurationSecs", reasonDeprecatedField, "use warmup.duration", "is deprecated")

@@ -31,7 +31,7 @@ const (
 	maxProbing = 32767 * time.Second
 )
 
-func (p *policyParser) pool(field string, s *networking.ConnectionPoolSettings) *pool {
+func (p *specParser) pool(field string, s *networking.ConnectionPoolSettings) *pool {
 	if s == nil {
 		return nil
 	}
@@ -52,7 +52,7 @@ func (p *policyParser) pool(field string, s *networking.ConnectionPoolSettings) 
 	return out
 }
 
-func (p *policyParser) keepAlive(field string, k *networking.ConnectionPoolSettings_TCPSettings_TcpKeepalive) *routing.KeepAlive {
+func (p *specParser) keepAlive(field string, k *networking.ConnectionPoolSettings_TCPSettings_TcpKeepalive) *routing.KeepAlive {
 	out := &routing.KeepAlive{
 		Probes:   int(k.GetProbes()),
 		Idle:     p.duration(field+".time", k.GetTime()),
@@ -69,7 +69,7 @@ func (p *policyParser) keepAlive(field string, k *networking.ConnectionPoolSetti
 	return out
 }
 
-func (p *policyParser) http(out *pool, field string, h *networking.ConnectionPoolSettings_HTTPSettings) {
+func (p *specParser) http(out *pool, field string, h *networking.ConnectionPoolSettings_HTTPSettings) {
 	out.limits.Pending = p.number(field+".http1MaxPendingRequests", h.Http1MaxPendingRequests)
 	out.limits.Requests = p.number(field+".http2MaxRequests", h.Http2MaxRequests)
 	out.limits.RequestsOnConn = p.number(field+".maxRequestsPerConnection", h.MaxRequestsPerConnection)
@@ -97,7 +97,7 @@ func (p *policyParser) http(out *pool, field string, h *networking.ConnectionPoo
 }
 
 // idle reads an idleTimeout, of which 0s means never.
-func (p *policyParser) idle(field string, d *durationpb.Duration) time.Duration {
+func (p *specParser) idle(field string, d *durationpb.Duration) time.Duration {
 	if d != nil && d.CheckValid() == nil && d.AsDuration() == 0 {
 		return never
 	}

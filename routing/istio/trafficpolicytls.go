@@ -25,7 +25,7 @@ type clientTLS struct {
 // osRoots is the caCertificates that stands for the roots of the system.
 const osRoots = "system"
 
-func (p *policyParser) tls(field string, t *networking.ClientTLSSettings) *clientTLS {
+func (p *specParser) tls(field string, t *networking.ClientTLSSettings) *clientTLS {
 	if t == nil {
 		return nil
 	}
@@ -67,7 +67,7 @@ func (p *policyParser) tls(field string, t *networking.ClientTLSSettings) *clien
 }
 
 // files refuses what is to be read from the files of a pod: gateways have none.
-func (p *policyParser) files(out *clientTLS, field string, t *networking.ClientTLSSettings) {
+func (p *specParser) files(out *clientTLS, field string, t *networking.ClientTLSSettings) {
 	for _, f := range []struct{ field, path string }{
 		{"clientCertificate", t.ClientCertificate},
 		{"privateKey", t.PrivateKey},
@@ -85,7 +85,7 @@ func (p *policyParser) files(out *clientTLS, field string, t *networking.ClientT
 }
 
 // breaks notes why TLS cannot be had.
-func (p *policyParser) breaks(out *clientTLS, field, reason, format string, args ...any) {
+func (p *specParser) breaks(out *clientTLS, field, reason, format string, args ...any) {
 	p.refuse(field, reason, format, args...)
 	if out.broken == "" {
 		out.broken = fmt.Sprintf(format, args...)

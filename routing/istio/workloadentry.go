@@ -49,7 +49,7 @@ func (j *joint) workload(r *reading) dialect.Outcome {
 		labels = map[string]string{}
 	}
 	maps.Copy(labels, o.Labels)
-	p := &policyParser{}
+	p := &specParser{}
 	v := &workloadEntry{}
 	v.workload, v.usable = p.workload("spec", &o.Spec, labels)
 	v.name = o.Name
@@ -75,7 +75,7 @@ func isSick(o *networkingv1.WorkloadEntry) bool {
 
 // workload reads a WorkloadEntry of any object. It reports whether there is an
 // address in it.
-func (p *policyParser) workload(field string, e *networking.WorkloadEntry, labels map[string]string) (workload, bool) {
+func (p *specParser) workload(field string, e *networking.WorkloadEntry, labels map[string]string) (workload, bool) {
 	if e == nil {
 		p.refuse(field, reasonInvalidAddress, "want an address")
 		return workload{}, false
