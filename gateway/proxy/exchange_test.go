@@ -400,39 +400,6 @@ func TestUnmatchedRequestsNameTheirListener(t *testing.T) {
 	}
 }
 
-// GEP-91: what came in before its listener asked for certificates, or asked by
-// other roots, is not served by it any more.
-func TestConnectionsShowWhatTheirListenerAsksNow(t *testing.T) {
-	ours, others := root(t, "ours"), root(t, "others")
-	tests := []struct {
-		name  string
-		ask   *routing.ClientValidation
-		shown []byte // the roots that the connection's certificate was verified against
-		want  int
-	}{
-		{"nobody is asked", nil, nil, 200},
-		{"nobody is asked any more", nil, ours, 200},
-		{"verified", &routing.ClientValidation{Roots: ours}, ours, 200},
-		{"not verified", &routing.ClientValidation{Roots: ours}, nil, 421},
-		{"verified against the roots before", &routing.ClientValidation{Roots: ours}, others, 421},
-		{"not verified, with no roots", &routing.ClientValidation{}, nil, 421},
-		{"not verified, where that is allowed", &routing.ClientValidation{Roots: ours, AllowInsecure: true}, nil, 200},
-		{"none, where it is optional", &routing.ClientValidation{Roots: ours, Optional: true}, nil, 200},
-		{"verified, before names were asked for", &routing.ClientValidation{Roots: ours, SANs: []string{"a"}}, ours, 421},
-	}
-	for _, tt := range tests {
-		s := newTLSStage(t)
-		l := listener
-		l.Protocol, l.TLS = routing.HTTPS, &routing.ListenerTLS{Client: tt.ask}
-		s.serveOn([]*routing.Listener{&l}, routing.Rule{Action: routing.Action{Status: 200}})
-		c := s.request("GET", "/")
-		c.peer.ClientRoots = tt.shown
-		if c.send(); c.resp.Status != tt.want {
-			t.Errorf("%s: status %d, want %d", tt.name, c.resp.Status, tt.want)
-		}
-	}
-}
-
 // What a try tells about its endpoint is how its response began.
 func TestOutcomesFeedHealth(t *testing.T) {
 	tests := []struct {

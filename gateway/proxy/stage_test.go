@@ -44,6 +44,7 @@ type stage struct {
 	rules []*rule          // that were ever prepared
 	room  int              // exchanges on a connection
 	tls   bool             // of clients
+	order bool             // the route is Ordered, as a VirtualService's
 	conns []*conn
 	spoke []message.Proto // on connections
 	calls []*call         // in the order of Open
@@ -106,6 +107,9 @@ func (s *stage) serve(rules ...routing.Rule) {
 func (s *stage) serveOn(listeners []*routing.Listener, rules ...routing.Rule) {
 	s.t.Helper()
 	spec := specOn(listeners, rules...)
+	for _, r := range spec.Routes {
+		r.Ordered = s.order
+	}
 	for _, c := range spec.Clusters {
 		s.set.Put(c)
 		s.set.PutEndpoints(spec.Endpoints[c.Name])
