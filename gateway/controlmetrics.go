@@ -72,7 +72,7 @@ func (m controlMetrics) Collect(ch chan<- prometheus.Metric) {
 	counter(descUpdates, float64(r.updates.number.Load()))
 	counter(descTouched, float64(r.updates.objects.Load()))
 	counter(descSeconds, time.Duration(r.updates.nanos.Load()).Seconds())
-	gauge(descProblems, float64(len(r.troubles.all())))
+	gauge(descProblems, float64(r.troubles.notInForce()))
 	names := r.fleets.names()
 	gauge(descGateways, float64(len(names)))
 	pods := 0

@@ -32,7 +32,7 @@ func stateOf(pod *feed.PodState, wanted map[routing.ListenerName]string) podStat
 func statesOf(problems []*routing.Problem) []problemState {
 	states := make([]problemState, len(problems))
 	for i, p := range problems {
-		states[i] = problemState{p.Origin.String(), p.Reason, p.Err.Error()}
+		states[i] = problemState{p.Origin.String(), p.Reason, p.Level, p.Err.Error(), p.Fix}
 	}
 	return states
 }

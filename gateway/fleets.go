@@ -240,6 +240,16 @@ func (t *troubles) put(r gatewayapi.Report) {
 	t.of[r.Object] = r.Problems
 }
 
+// notInForce returns how many say that something is not in force.
+func (t *troubles) notInForce() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, problems := range t.of {
+		n += len(errorsOf(problems))
+	}
+	return n
+}
+
 // all returns the Problems in the order of the objects.
 func (t *troubles) all() []*routing.Problem {
 	t.mu.Lock()

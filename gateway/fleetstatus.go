@@ -51,11 +51,13 @@ type podState struct {
 	Problems  []problemState `json:"problems"`
 }
 
-// problemState is a part that is not in force.
+// problemState is a part that is not in force, or what is odd about it.
 type problemState struct {
 	Origin string         `json:"origin"`
 	Reason routing.Reason `json:"reason"`
+	Level  routing.Level  `json:"level,omitempty"`
 	Text   string         `json:"text"`
+	Fix    string         `json:"fix,omitempty"`
 }
 
 // fleetStatus prints the versions of control and of the fleet, what each pod has in
@@ -205,9 +207,18 @@ func printStatus(out io.Writer, pages []*fleetPage, only []string) error {
 			found += printProblems(w, p.Problems)
 		}
 	}
-	if len(only) == 0 && len(first.Problems) > 0 {
-		fmt.Fprintln(w, "\nNot in force:")
-		found += printProblems(w, first.Problems)
+	for _, l := range []struct {
+		level routing.Level
+		title string
+	}{{routing.Error, "Not in force"}, {routing.Warning, "In force, and perhaps not as it was meant"}} {
+		list := slices.DeleteFunc(slices.Clone(first.Problems), func(p problemState) bool { return p.Level != l.level })
+		if len(only) > 0 || len(list) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s:\n", l.title)
+		if n := printProblems(w, list); l.level == routing.Error {
+			found += n
+		}
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -220,7 +231,11 @@ func printStatus(out io.Writer, pages []*fleetPage, only []string) error {
 
 func printProblems(w io.Writer, problems []problemState) int {
 	for _, p := range problems {
-		fmt.Fprintf(w, "    %s: %s: %s\n", p.Origin, p.Reason, p.Text)
+		fmt.Fprintf(w, "    %s: %s: %s", p.Origin, p.Reason, p.Text)
+		if p.Fix != "" {
+			fmt.Fprintf(w, "; %s", p.Fix)
+		}
+		fmt.Fprintln(w)
 	}
 	return len(problems)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -57,11 +59,30 @@ func (g *gateway) logProblems(known, now []*routing.Problem) {
 		}
 	}
 	for _, p := range now {
-		if !logged[p] {
-			g.log.Warn("not in force", "origin", strings.TrimSpace(p.Origin.String()+" "+p.Origin.Place()),
-				"reason", p.Reason, "err", p.Err)
+		if logged[p] {
+			continue
+		}
+		level, what := slog.LevelWarn, "not in force"
+		switch p.Level {
+		case routing.Warning:
+			what = "in force, and perhaps not as it was meant"
+		case routing.Info:
+			level, what = slog.LevelInfo, "worth knowing"
+		}
+		g.log.Log(context.Background(), level, what, "origin", strings.TrimSpace(p.Origin.String()+" "+p.Origin.Place()),
+			"reason", p.Reason, "err", p.Err)
+	}
+}
+
+// errorsOf returns the Problems that say that something is not in force.
+func errorsOf(problems []*routing.Problem) []*routing.Problem {
+	var list []*routing.Problem
+	for _, p := range problems {
+		if p.Level == routing.Error {
+			list = append(list, p)
 		}
 	}
+	return list
 }
 
 // staleFile are the reasons for which a whole file is served as it last was good.
@@ -72,7 +93,7 @@ var staleFile = []routing.Reason{
 func (g *gateway) countProblems(problems []*routing.Problem) {
 	byReason := map[string]int{}
 	stale := map[string]bool{}
-	for _, p := range problems {
+	for _, p := range errorsOf(problems) {
 		byReason[string(p.Reason)]++
 		if slices.Contains(staleFile, p.Reason) {
 			stale[p.Origin.File] = true

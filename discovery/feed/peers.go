@@ -37,7 +37,7 @@ func (p *peerPods) of(gateway string, states []PodState) []PodState {
 			continue
 		}
 		states = append(states, PodState{
-			Pod: s.Pod, Node: s.Node, Replica: s.Replica, Gateway: s.Gateway, Version: s.Version, Connected: s.Connected,
+			Pod: s.Pod, Node: s.Node, Program: s.Program, Replica: s.Replica, Gateway: s.Gateway, Version: s.Version, Connected: s.Connected,
 			Listeners: p.sets[listenersKind+s.Listeners], Problems: fromWire(s.Problems),
 		})
 	}

@@ -54,6 +54,8 @@ type problem struct {
 	Reason routing.Reason `json:"reason"`
 	Origin routing.Origin `json:"origin"`
 	Text   string         `json:"text"`
+	Level  routing.Level  `json:"level,omitempty"`
+	Fix    string         `json:"fix,omitempty"`
 }
 
 func (o *Options) problems(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +63,7 @@ func (o *Options) problems(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("format") == "json" {
 		list := make([]problem, 0, len(all))
 		for _, p := range all {
-			list = append(list, problem{p.Reason, p.Origin, p.Err.Error()})
+			list = append(list, problem{p.Reason, p.Origin, p.Err.Error(), p.Level, p.Fix})
 		}
 		writeJSON(w, list)
 		return
@@ -69,6 +71,9 @@ func (o *Options) problems(w http.ResponseWriter, r *http.Request) {
 	text(w)
 	fmt.Fprintf(w, "%d problems\n", len(all))
 	for _, p := range all {
+		if p.Level != routing.Error {
+			fmt.Fprintf(w, "%s: ", strings.ToLower(string(p.Level)))
+		}
 		fmt.Fprintf(w, "%s: %s", p.Reason, p)
 		if place := p.Origin.Place(); place != "" {
 			fmt.Fprintf(w, " (%s)", place)
@@ -136,7 +141,11 @@ func (o *Options) index(w http.ResponseWriter, _ *http.Request) {
 		data.Ready.Yes, data.Ready.Unfinished = o.Ready()
 	}
 	if o.Problems != nil {
-		data.Problems = len(o.Problems())
+		for _, p := range o.Problems() {
+			if p.Level == routing.Error {
+				data.Problems++
+			}
+		}
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	// As with snapshot: nobody is left to tell.
