@@ -54,6 +54,18 @@ func (k *actionCheck) run() *Action {
 	return &a
 }
 
+// CheckAction says what keeps the action of a rule from being in force, wherever
+// its clusters are: what Compile would say of it. It is for dialects, whose
+// authors are told where they look.
+func CheckAction(r *Rule) error {
+	k := actionCheck{rule: r, clusters: func(ClusterName) *Cluster { return &Cluster{} }}
+	k.run()
+	if len(k.problems) > 0 {
+		return k.problems[0].Err
+	}
+	return nil
+}
+
 // checkDecision says whether at most one of status, redirect and backends is
 // there. None at all is answered with 500: no backend is what the author said.
 func checkDecision(a *Action) error {
