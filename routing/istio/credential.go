@@ -27,6 +27,7 @@ const (
 	genericCRL   = "crl"
 	tlsCA        = "ca.crt"
 	tlsCRL       = "ca.crl"
+	tlsStaple    = "tls.ocsp-staple"
 )
 
 // A credential is what a Secret comes to as a key pair. It does not hold the
@@ -34,6 +35,7 @@ const (
 type credential struct {
 	name    routing.CertificateName
 	problem string // empty where it is in order
+	staple  bool   // it has an answer of OCSP beside it, which clients are not sent
 }
 
 func (c credential) err() error {
@@ -55,7 +57,7 @@ func (j *joint) credential(r *reading) dialect.Outcome {
 	}
 	if s.Type == corev1.SecretTypeTLS {
 		name, problem := gatewayapi.KeyPair(r.Reading, r.ID.NS, r.ID.Name)
-		return dialect.Outcome{Value: credential{name, problem}}
+		return dialect.Outcome{Value: credential{name, problem, len(s.Data[tlsStaple]) > 0}}
 	}
 	chain, key := s.Data[genericChain], s.Data[genericKey]
 	if len(chain) == 0 || len(key) == 0 {
@@ -70,7 +72,7 @@ func (j *joint) credential(r *reading) dialect.Outcome {
 	// gatewayapi has the plain name, should the Secret change its type.
 	name := routing.CertificateName(r.ID.NS + "/" + r.ID.Name + "#" + string(corev1.SecretTypeOpaque))
 	return dialect.Outcome{
-		Value: credential{name: name},
+		Value: credential{name: name, staple: len(s.Data[tlsStaple]) > 0},
 		Parts: []any{&routing.Certificate{
 			Name: name, Origin: routing.Origin{Kind: "Secret", Namespace: r.ID.NS, Name: r.ID.Name}, Chain: chain, Key: key,
 		}},

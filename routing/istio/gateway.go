@@ -89,7 +89,7 @@ func (j *joint) parseGateway(r *reading) dialect.Outcome {
 	for i, in := range o.Spec.GetServers() {
 		s := parseServer(in, i, r.ID.NS, j.gateway.Reserved)
 		if in.GetName() != "" && names[in.GetName()] {
-			s.found.warn(s.field+".name", reasonDuplicateName, "rename one of them", "a second server is named %s", s.name)
+			s.found.warn(s.field+".name", reasonDuplicateName, "rename one of them", "a second server is named %s", in.GetName())
 		}
 		names[in.GetName()] = true
 		g.servers = append(g.servers, s)

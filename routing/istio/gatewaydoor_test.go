@@ -19,9 +19,16 @@ metadata: {namespace: istio-system, name: ingress}
 spec:
   gatewayClassName: fairway
   infrastructure: {labels: {istio: ingressgateway}}
+  allowedListeners: {namespaces: {from: All}}
   listeners:
   - {name: web, port: 8080, protocol: HTTP, hostname: "*.example.com"}
   - {name: all, port: 8081, protocol: HTTP}
+---
+kind: ListenerSet
+metadata: {namespace: team, name: set}
+spec:
+  parentRef: {namespace: istio-system, name: ingress}
+  listeners: [{name: http, port: 8082, protocol: HTTP, hostname: set.example.com}]
 ---
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -51,6 +58,11 @@ spec:
     hosts: ["*"]
   - port: {number: 8081, name: http, protocol: HTTP}
     hosts: [shop.example.com]
+  - port: {number: 8082, name: http, protocol: HTTP}
+    hosts: [set.example.com, moved.example.com]
+  - port: {number: 8083, name: http, protocol: HTTP}
+    hosts: [set.example.com]
+    tls: {httpsRedirect: true}
   - port: {number: 443, name: tls, protocol: TLS}
     hosts: [pass.example.com]
     tls: {mode: PASSTHROUGH}
@@ -131,6 +143,8 @@ func TestDoors(t *testing.T) {
 		{"web", "shop", []string{"shop.example.com"}, "all HTTP 8081 [shop.example.com]; http:8080 HTTP 8080 [shop.example.com]; web HTTP 8080 [shop.example.com]"},
 		// An older Gateway has pass.example.com.
 		{"web", "shop", []string{"pass.example.com"}, "http:8080 HTTP 8080 [pass.example.com]; web HTTP 8080 [pass.example.com]"},
+		{"web", "shop", []string{"set.example.com"}, "ListenerSet/team/set/http HTTP 8082 [set.example.com]; http:8080 HTTP 8080 [set.example.com]; " +
+			"http:8082 HTTP 8082 [set.example.com]; http:8083:set.example.com HTTP 8083 [set.example.com]; web HTTP 8080 [set.example.com]"},
 		{"tcp", "shop", []string{"db.example.com"}, "tcp:9000 TCP 9000 [*]"},
 	}
 	for _, tt := range tests {

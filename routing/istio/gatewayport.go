@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -138,7 +139,7 @@ func (j *joint) listener(r *reading) dialect.Outcome {
 	}
 	if port.class == classTLS {
 		l.TLS = r.serverTLS(by, at).tls
-		l.Group = by.gateway + "/" + s.name
+		l.Group = by.gateway + "/" + strconv.Itoa(by.server)
 	}
 	r.j.applyPolicies(r, at, f.labels, l)
 	return dialect.Outcome{Value: listenerState{name: l.Name, by: by}, Parts: []any{l}}

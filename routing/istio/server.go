@@ -35,7 +35,6 @@ func classOf(p routing.Protocol) portClass {
 // A server is what a server of a Gateway says by itself.
 type server struct {
 	field    string // "spec.servers[0]"
-	name     string // the author's, or its number
 	port     uint16
 	bind     netip.Addr // invalid: none
 	class    portClass
@@ -63,10 +62,7 @@ var serverProtocols = map[string]routing.Protocol{
 // parseServer parses the server of a Gateway of a namespace that has a place in
 // the list.
 func parseServer(in *networking.Server, i int, ns string, reserved func(uint16) string) *server {
-	s := &server{field: fmt.Sprintf("spec.servers[%d]", i), name: in.GetName(), redirect: in.GetTls().GetHttpsRedirect()}
-	if s.name == "" {
-		s.name = strconv.Itoa(i)
-	}
+	s := &server{field: fmt.Sprintf("spec.servers[%d]", i), redirect: in.GetTls().GetHttpsRedirect()}
 	found := &s.found
 	s.parsePort(in, reserved, found)
 	s.parseBind(in.GetBind(), found)

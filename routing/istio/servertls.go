@@ -140,6 +140,9 @@ func (e *ending) certificates() {
 			c := e.Value(dialect.ID{Kind: credentialCell, NS: e.ns, Name: name}).(credential)
 			if err = c.err(); err == nil {
 				e.tls.Certificates = append(e.tls.Certificates, c.name)
+				if c.staple {
+					e.found.note(at, reasonUnsupportedField, "", "%s of Secret %s is not sent to clients", tlsStaple, name)
+				}
 				continue
 			}
 		}
