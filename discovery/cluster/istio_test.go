@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -226,4 +227,47 @@ status: {conditions: [{type: Healthy, status: "True", lastProbeTime: "2026-01-02
 	if e := get[networkingv1.WorkloadEntry](t, o, k); e.Status.Conditions[0].Status != "False" {
 		t.Errorf("status %v, want it unhealthy", &e.Status)
 	}
+}
+
+// villa is a VirtualService as people write them: N is a number.
+const villa = `
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: route-N
+  namespace: town-H
+  labels: {app.kubernetes.io/name: app-N, app.kubernetes.io/managed-by: Helm, helm.sh/chart: app-1.2.3}
+spec:
+  hosts: [app-N.example.com]
+  gateways: [gateways/edge]
+  http:
+  - match: [{uri: {prefix: /api}, headers: {x-version: {exact: v2}}}]
+    route: [{destination: {host: app-N, subset: v2, port: {number: 8080}}}]
+    timeout: 5s
+    retries: {attempts: 3, perTryTimeout: 2s}
+  - route: [{destination: {host: app-N, subset: v1, port: {number: 8080}}, weight: 90}, {destination: {host: app-N, subset: v2, port: {number: 8080}}, weight: 10}]
+status:
+  observedGeneration: 1
+  conditions:
+  - {type: fairway.dev/Accepted, status: "True", reason: Accepted, message: "", lastTransitionTime: "2026-01-02T03:04:05Z", observedGeneration: 1}
+  - {type: fairway.dev/Programmed, status: "True", reason: Programmed, message: "", lastTransitionTime: "2026-01-02T03:04:05Z", observedGeneration: 1}
+`
+
+// 5,000 VirtualServices are to take no more than 5,000 HTTPRoutes with their
+// Services and slices: see TestSize.
+func TestSizeOfVirtualServices(t *testing.T) {
+	const n, most = 1000, 8 << 20
+	a := newAPIServer(t)
+	a.settle(villa, n)
+	before := heap()
+	o := observe(t, a, Options{})
+	if keys := o.start(); len(keys) < n {
+		t.Fatalf("%d objects, want %d", len(keys), n)
+	}
+	grown := heap() - before
+	t.Logf("%.1f MiB", float64(grown)/(1<<20))
+	if grown > most {
+		t.Errorf("%d VirtualServices take %d bytes, want at most %d", n, grown, most)
+	}
+	runtime.KeepAlive(o)
 }

@@ -71,8 +71,8 @@ endpoints:
   targetRef: {kind: Pod, namespace: town-H, name: app-N-7d9f8b6c5d-x2k4j, uid: 0d7f0c0e-7c2b-4c0e-9f7e-3b0b0a9d3c1e}
 `
 
-// settle makes a town.
-func (a *apiServer) settle(n int) {
+// settle makes n of each of the objects of a town.
+func (a *apiServer) settle(town string, n int) {
 	for _, text := range strings.Split(town, "\n---\n") {
 		template, err := yaml.ToJSON([]byte(text))
 		if err != nil {
@@ -107,7 +107,7 @@ func heap() int {
 func TestSize(t *testing.T) {
 	const n, most = 1000, 8 << 20
 	a := newAPIServer(t)
-	a.settle(n)
+	a.settle(town, n)
 	before := heap()
 	o := observe(t, a, Options{})
 	if keys := o.start(); len(keys) < 3*n {
@@ -126,7 +126,7 @@ func BenchmarkNewRoute(b *testing.B) {
 	for _, n := range []int{1, 5000} {
 		b.Run(fmt.Sprintf("among %d", n), func(b *testing.B) {
 			a := newAPIServer(b)
-			a.settle(n)
+			a.settle(town, n)
 			o := observe(b, a, Options{})
 			o.start()
 			text, _, _ := strings.Cut(town, "\n---\n")
