@@ -1,6 +1,7 @@
 package istio
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 
@@ -177,15 +178,18 @@ func (t *httpTranslation) ruleOf(s *httpSource, list []matched) routing.Rule {
 	if first.name != "" {
 		r.Name += "." + first.name
 	}
-	if takesAll(&first.Match) {
-		// Of an expression that takes every path the whole one is rewritten.
-		r.Action = t.action(s, first.Path.Kind == routing.PathRegex)
-		return r
+	// Of an expression that takes every path the whole one is rewritten.
+	whole := takesAll(&first.Match) && first.Path.Kind == routing.PathRegex
+	if !takesAll(&first.Match) {
+		for i := range list {
+			r.Matches = append(r.Matches, list[i].Match)
+		}
 	}
-	for i := range list {
-		r.Matches = append(r.Matches, list[i].Match)
+	r.Action = t.action(s, whole)
+	if err := routing.CheckAction(&r); err != nil {
+		t.b.remarks.wrong(s.at, routing.InvalidAction, "correct it: until then the rule answers 500", "%w", err)
+		r.Action = routing.Action{Status: http.StatusInternalServerError}
 	}
-	r.Action = t.action(s, false)
 	return r
 }
 

@@ -97,6 +97,9 @@ func (m *matchSource) translate() (routing.Match, *matchFlaw) {
 	t.headers("withoutHeaders", m.without, true)
 	for _, name := range slices.Sorted(maps.Keys(m.query)) {
 		kind, value, err := textMatch(m.query[name])
+		if name == "" {
+			err = errors.New("a parameter without a name")
+		}
 		t.flaw(`queryParams["`+name+`"]`, analysis.InvalidMatch, fixText, err)
 		t.out.Query = append(t.out.Query, routing.ValueMatch{Name: name, Kind: kind, Value: value})
 	}
@@ -219,12 +222,15 @@ func claimPath(key string) []string {
 	if len(key) < len(claimKeys) || !strings.EqualFold(key[:len(claimKeys)], claimKeys) {
 		return nil
 	}
-	name := key[len(claimKeys):]
-	if path, ok := strings.CutPrefix(name, "."); ok && path != "" {
-		return strings.Split(path, ".")
+	var path []string
+	switch name := key[len(claimKeys):]; {
+	case strings.HasPrefix(name, "."):
+		path = strings.Split(name[1:], ".")
+	case strings.HasPrefix(name, "[") && strings.HasSuffix(name, "]"):
+		path = strings.Split(name[1:len(name)-1], "][")
 	}
-	if path, ok := strings.CutPrefix(name, "["); ok && strings.HasSuffix(path, "]") && path != "]" {
-		return strings.Split(strings.TrimSuffix(path, "]"), "][")
+	if slices.Contains(path, "") {
+		return nil
 	}
-	return nil
+	return path
 }
