@@ -241,13 +241,13 @@ func (r *reading) selectsClient(c claim, client string) bool {
 	if v == nil {
 		return false
 	}
+	// All are read, so that what is read has nothing to do with the bag's order.
+	picked := false
 	for name := range r.Bag(dialect.ID{Kind: podsIn, NS: client}) {
 		labels, _ := r.Value(dialect.ID{Kind: fleetLabelsCell, NS: client, Name: name.(string)}).(map[string]string)
-		if within(v.selector, labels) {
-			return true
-		}
+		picked = within(v.selector, labels) || picked
 	}
-	return false
+	return picked
 }
 
 // within reports whether labels have all that a selector asks for.
