@@ -125,17 +125,28 @@ func TestLoopsAndEditsRunSideBySide(t *testing.T) {
 	})
 	zones := []string{"a", "b", ""}
 	edit := func(i int) {
-		set.Put(&routing.Cluster{
+		spec := &routing.Cluster{
 			Name: "c", Balance: routing.Balance{Kind: kinds[i%len(kinds)]},
-			Limits: routing.Limits{Connections: 1 + i%3, Pending: 10},
+			Limits: routing.Limits{Connections: 1 + i%3, AllConnections: i % 2 * 5, Pending: 10},
 			TLS:    &routing.UpstreamTLS{Insecure: true, ServerName: fmt.Sprint(i % 2)},
-		})
+		}
+		switch i % 7 {
+		case 1, 2:
+			spec.Outliers = &routing.OutlierDetection{Consecutive5xx: 2, MaxPercent: 100, MinHealthPercent: 50}
+		case 3, 4:
+			spec.Balance.Locality = &routing.Locality{}
+			spec.Health = &routing.HealthCheck{Unhealthy: 1}
+		case 5:
+			spec.TLS = &routing.UpstreamTLS{Insecure: true, NameFromHost: true}
+			spec.ConnectionAge = time.Second
+		}
+		set.Put(spec)
 		var list []routing.Endpoint
 		for port := range uint16(8) {
-			list = append(list, routing.Endpoint{Addr: addr(1 + port + uint16(i%3)), Weight: uint32(i%4 + 1), Ready: true, ForZones: zones[i%2 : 1+i%3]})
+			list = append(list, routing.Endpoint{Addr: addr(1 + port + uint16(i%3)), Weight: uint32(i%4 + 1), Ready: true, Zone: zones[port%3], Region: "r", ForZones: zones[i%2 : 1+i%3]})
 		}
 		set.PutEndpoints(&routing.Endpoints{Cluster: "c", List: list})
-		set.SetPlace(Place{Zone: zones[i%3]})
+		set.SetPlace(Place{Zone: zones[i%3], Region: "r"})
 	}
 	edit(0)
 

@@ -43,6 +43,27 @@
 // is ready, those are used that are terminating and still serve, as
 // kube-proxy does (KEP-1669).
 //
+// # Outlier detection
+//
+// With [routing.OutlierDetection] what is above about refusals and failures does
+// not hold. Instead, as in Envoy, a refused connection is one failure among
+// others; rows of failures are counted by kind; who is ejected stays out for Base
+// times the number of its ejections, 5 minutes or one Base at most, and comes
+// back whole at the end of an Interval; each Interval that finds it in takes one
+// from that number. Intervals are counted from the start of the process. As long
+// as fewer than MaxPercent are out another may be ejected, so that one always
+// may, the only one too. There is no panic: where all are out nobody is sent to
+// (UH). With MinHealthPercent there is, where fewer are healthy.
+//
+// # Health checks
+//
+// With [routing.HealthCheck] each endpoint that is ready is asked on a connection
+// of its own, with the cluster's TLS, from one of the loops: first within a
+// second, then after each Interval, a tenth more or less. 64 at most are asked at
+// a time by a loop, the others wait. Who fails is left out until it passes, and
+// comes back as one that refused does, or slowly with a SlowStart. What a check
+// has found is forgotten with the check.
+//
 // # Nearness
 //
 // A request goes to an endpoint that is for the gateway's node, else to one for
@@ -54,6 +75,19 @@
 // busy. Those that come back slowly leave the rest of their share to others
 // farther away; hashing ignores that too. Where no endpoint is healthy
 // anywhere, nearness is ignored as health is.
+//
+// With [routing.Locality], once the gateway knows its own place, that decides
+// instead: endpoints are in tiers, and a tier takes what its healthy part can
+// take, times 1.4; the rest goes to the next. With Distribute each tier has a
+// share, in the same way, and who is in none is not sent to.
+//
+// # Names
+//
+// An endpoint that is a name is as many endpoints as it has addresses, or with
+// [routing.ResolveOne] a random one of them for as long as the name has it. Where
+// no name has one, the error wraps ErrNoAddress too. The clusters of hosts
+// ([routing.ResolveHost]) have endpoints, health and tables for each host: 1024
+// at most, which are forgotten 5 minutes after their last request.
 //
 // # Limits and their defaults
 //

@@ -18,6 +18,7 @@ type view struct {
 	picker picker   // over usable; nil where there is none
 	hash   hashOn
 	crowd  *crowd // nil: nobody has to be counted
+	strict bool   // there is no panic
 	byHost bool   // who is picked from hangs on the request's host
 	// nameless: there are names of endpoints, and no address for any.
 	nameless bool
@@ -53,6 +54,7 @@ func (c *Cluster) newView(cfg *config, all []member) *view {
 		v.divide(len(c.set.o.Loops))
 	}
 	v.hash = newHashOn(cfg.spec.Balance)
+	v.strict = cfg.outliers != nil
 	v.nameless = len(c.names) > 0 && len(all) == 0
 	v.byHost = cfg.spec.Resolve == routing.ResolveHost
 	return v
@@ -101,7 +103,7 @@ func (v *view) choose(ch *chooser, want *Want, index int) *member {
 		}
 	}
 	first, last := choosy, desperate
-	if v.config.outliers != nil {
+	if v.strict {
 		last = again // who asks for Istio's detection gets no panic, but by MinHealthPercent
 	}
 	if v.crowd != nil {
