@@ -41,7 +41,7 @@ func (b *virtualServiceBuilder) http() {
 		return d.protocol == routing.HTTP || d.protocol == routing.HTTPS
 	})
 	list := groups(doors, views(sources), func(d door) []routing.Rule {
-		t := &httpTranslation{b: b, door: d}
+		t := &httpTranslation{b: b, door: d, before: coverage{}}
 		for i := range sources {
 			t.rule(&sources[i])
 		}

@@ -1,6 +1,7 @@
 package istio
 
 import (
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,40 +12,60 @@ import (
 // coverage knows the matches of earlier rules, to tell which later ones no
 // request gets to. It says so only where it is plain: of two expressions it
 // knows no more than whether they are the same.
-type coverage struct {
-	exact map[string][]covering // by path
-	wide  []covering            // by prefix, expression, or any path
-}
+type coverage map[routing.PathMatch][]covering // by what their paths are, see plain
 
 type covering struct {
 	match *routing.Match
 	at    routing.Origin
 }
 
-// maxCompared bounds the wide matches that each later one is compared with.
-const maxCompared = 1000
+// maxCompared bounds the matches of one path that a later one is compared with.
+const maxCompared = 100
 
 // add adds a match, and says which earlier one takes all that it would.
-func (c *coverage) add(m *routing.Match, at routing.Origin) (covered bool, by routing.Origin) {
-	exact := m.Path.Kind == routing.PathExact && !m.Path.IgnoreCase
-	lists := [][]covering{c.wide}
-	if exact {
-		lists = append(lists, c.exact[m.Path.Value])
-	}
-	for _, list := range lists {
-		if i := slices.IndexFunc(list, func(e covering) bool { return matchCovers(e.match, m) }); i >= 0 {
+func (c coverage) add(m *routing.Match, at routing.Origin) (covered bool, by routing.Origin) {
+	for path := range wider(m.Path) {
+		list := c[path]
+		if i := slices.IndexFunc(list, func(e covering) bool { return conditionsCover(e.match, m) }); i >= 0 {
 			return true, list[i].at
 		}
 	}
-	if exact {
-		if c.exact == nil {
-			c.exact = map[string][]covering{}
-		}
-		c.exact[m.Path.Value] = append(c.exact[m.Path.Value], covering{m, at})
-	} else if len(c.wide) < maxCompared {
-		c.wide = append(c.wide, covering{m, at})
+	if key := plain(m.Path); len(c[key]) < maxCompared {
+		c[key] = append(c[key], covering{m, at})
 	}
 	return false, routing.Origin{}
+}
+
+// plain is the one form of paths that are the same: that of any path, and lower
+// case where case is ignored.
+func plain(p routing.PathMatch) routing.PathMatch {
+	switch {
+	case p.Kind == routing.PathRegex && p.Value == ".*":
+		return routing.PathMatch{}
+	case p.IgnoreCase:
+		p.Value = lowerASCII(p.Value)
+	}
+	return p
+}
+
+// wider yields the plain forms of all paths that cover p, itself among them.
+func wider(p routing.PathMatch) iter.Seq[routing.PathMatch] {
+	return func(yield func(routing.PathMatch) bool) {
+		p = plain(p)
+		if !yield(routing.PathMatch{}) || p == (routing.PathMatch{}) || !yield(p) || p.Kind == routing.PathRegex {
+			return
+		}
+		folded := lowerASCII(p.Value)
+		if p.Kind == routing.PathExact && !p.IgnoreCase && !yield(routing.PathMatch{Kind: routing.PathExact, Value: folded, IgnoreCase: true}) {
+			return
+		}
+		for i := 1; i <= len(p.Value); i++ {
+			if !p.IgnoreCase && !yield(routing.PathMatch{Kind: routing.PathTextPrefix, Value: p.Value[:i]}) ||
+				!yield(routing.PathMatch{Kind: routing.PathTextPrefix, Value: folded[:i], IgnoreCase: true}) {
+				return
+			}
+		}
+	}
 }
 
 // unreachable is the obstacle of an earlier match.
@@ -59,10 +80,9 @@ func takesAll(m *routing.Match) bool {
 	return anyPath && m.Method == "" && len(m.Headers)+len(m.Query)+len(m.Claims)+len(m.Sources)+len(m.Destinations) == 0
 }
 
-// matchCovers reports whether every request that b holds for, a holds for too.
-func matchCovers(a, b *routing.Match) bool {
-	return pathCovers(a.Path, b.Path) &&
-		(a.Method == "" || a.Method == b.Method) &&
+// conditionsCover reports whether what a asks for besides its path, b does too.
+func conditionsCover(a, b *routing.Match) bool {
+	return (a.Method == "" || a.Method == b.Method) &&
 		valuesWithin(a.Headers, b.Headers) && valuesWithin(a.Query, b.Query) && claimsWithin(a.Claims, b.Claims) &&
 		(len(a.Sources) == 0 || slices.Equal(a.Sources, b.Sources)) &&
 		(len(a.Destinations) == 0 || slices.Equal(a.Destinations, b.Destinations))
@@ -78,31 +98,12 @@ func claimsWithin(a, b []routing.ClaimMatch) bool {
 	})
 }
 
-// pathCovers reports whether all paths of b are of a too.
-func pathCovers(a, b routing.PathMatch) bool {
-	switch {
-	case a == b, a == routing.PathMatch{}, a.Kind == routing.PathRegex && a.Value == ".*":
-		return true
-	case a.Kind == routing.PathRegex || b.Kind == routing.PathRegex || b == routing.PathMatch{}:
-		return false
-	case b.IgnoreCase && !a.IgnoreCase:
-		return false
-	}
-	x, y := a.Value, b.Value
-	if a.IgnoreCase {
-		x, y = lowerASCII(x), lowerASCII(y)
-	}
-	if a.Kind == routing.PathExact {
-		return b.Kind == routing.PathExact && x == y
-	}
-	return strings.HasPrefix(y, x)
-}
-
 func lowerASCII(s string) string {
-	return strings.Map(func(c rune) rune {
+	b := []byte(s)
+	for i, c := range b {
 		if 'A' <= c && c <= 'Z' {
-			return c + 'a' - 'A'
+			b[i] = c + 'a' - 'A'
 		}
-		return c
-	}, s)
+	}
+	return string(b)
 }
