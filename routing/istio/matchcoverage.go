@@ -4,7 +4,6 @@ import (
 	"iter"
 	"reflect"
 	"slices"
-	"strings"
 
 	"fairway.dev/routing"
 )
