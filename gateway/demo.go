@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -29,7 +30,7 @@ func demo(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	if *backend != "" {
-		return demoPod(ctx, *backend, *certificate)
+		return demoPod(ctx, out, *backend, *certificate)
 	}
 	var servers []*http.Server
 	failed := make(chan error, len(demoBackends))
@@ -59,12 +60,26 @@ func demo(ctx context.Context, args []string, out io.Writer) error {
 	return err
 }
 
+// longestDelay bounds what a request may ask a demo backend to wait for.
+const longestDelay = 30 * time.Second
+
 // demoBackend answers with its name and what it was asked, so that one sees
-// what the gateway did to the request.
+// what the gateway did to the request. The query can have it be slow and fail:
+// "?delay=2s&status=503".
 func demoBackend(name string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if d, err := time.ParseDuration(r.URL.Query().Get("delay")); err == nil && d > 0 {
+			select {
+			case <-time.After(min(d, longestDelay)):
+			case <-r.Context().Done():
+				return
+			}
+		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("X-Backend", name)
+		if status, err := strconv.Atoi(r.URL.Query().Get("status")); err == nil && status >= 200 && status <= 599 {
+			w.WriteHeader(status)
+		}
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
 		enc.Encode(map[string]any{

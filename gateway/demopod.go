@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -20,14 +23,14 @@ const (
 
 // demoPod is a backend of deploy/examples until ctx ends: it answers over HTTP
 // and over UDP on port 8080, and over HTTPS on 8443 where certificates names a
-// folder with tls.crt and tls.key.
-func demoPod(ctx context.Context, name, certificates string) error {
+// folder with tls.crt and tls.key. It writes a line for each request to out.
+func demoPod(ctx context.Context, out io.Writer, name, certificates string) error {
 	datagrams, err := net.ListenPacket("udp", ":8080")
 	if err != nil {
 		return fmt.Errorf("demo backend %s: %w", name, err)
 	}
 	defer datagrams.Close()
-	s := &http.Server{Addr: ":8080", Handler: demoBackend(name), ReadHeaderTimeout: 10 * time.Second}
+	s := &http.Server{Addr: ":8080", Handler: logged(out, demoBackend(name)), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 2)
 	go func() { failed <- s.ListenAndServe() }()
 	if certificates != "" {
@@ -47,6 +50,20 @@ func demoPod(ctx context.Context, name, certificates string) error {
 	drain, cancel := context.WithTimeout(context.Background(), demoDrain)
 	defer cancel()
 	return s.Shutdown(drain)
+}
+
+// logged writes a line for each request, so that one sees those of which nobody
+// gets the answer: copies.
+func logged(out io.Writer, h http.Handler) http.Handler {
+	var lines sync.Mutex
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.UserAgent(), "kube-probe/") {
+			lines.Lock()
+			fmt.Fprintln(out, r.Method, r.Host, r.URL.RequestURI())
+			lines.Unlock()
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // echoDatagrams answers each datagram with the backend's name and what it said.

@@ -2,8 +2,8 @@ package convert
 
 import "slices"
 
-// maxMatches bounds what the rules of one VirtualService may become in all.
-const maxMatches = 2048
+// maxAdded bounds by how many matches the rules of one VirtualService may grow.
+const maxAdded = 512
 
 // arrange has lists of matches, which are tried in their order, come to the same
 // where the most specific match counts. It calls clash for two lists, by their
@@ -11,9 +11,6 @@ const maxMatches = 2048
 // afterwards.
 func arrange(lists [][]match, clash func(earlier, later int)) {
 	a := arrangement{lists: lists, clashed: map[[2]int]bool{}, clash: clash}
-	for _, l := range lists {
-		a.total += len(l)
-	}
 	for a.changed = true; a.changed; {
 		a.changed = false
 		for j := range lists {
@@ -26,7 +23,7 @@ func arrange(lists [][]match, clash func(earlier, later int)) {
 
 type arrangement struct {
 	lists   [][]match
-	total   int // matches in all
+	added   int // matches that were not there
 	changed bool
 	clashed map[[2]int]bool
 	clash   func(earlier, later int)
@@ -44,7 +41,6 @@ func (a *arrangement) settle(i, j int) {
 			case r == something && both.equal(n):
 				// All of it falls under m: no request gets here.
 				a.lists[j] = slices.Delete(a.lists[j], k, k+1)
-				a.total--
 				a.changed = true
 				k--
 			case m.compare(n) <= 0:
@@ -64,20 +60,21 @@ func (a *arrangement) add(i int, both, n match) bool {
 	if both.compare(n) > 0 {
 		return false
 	}
-	// What an earlier list has already would be taken out again.
+	// A request may find another match of list i that comes before n.
+	if slices.ContainsFunc(a.lists[i], func(m match) bool { return m.compare(n) <= 0 && m.covers(both) }) {
+		return true
+	}
+	// What an earlier list has already would be taken out again at once.
 	for _, l := range a.lists[:i] {
 		if slices.ContainsFunc(l, func(m match) bool { return m.covers(both) }) {
 			return true
 		}
 	}
-	if slices.ContainsFunc(a.lists[i], both.equal) {
-		return true
-	}
-	if a.total >= maxMatches {
+	if a.added >= maxAdded {
 		return false
 	}
 	a.lists[i] = append(a.lists[i], both)
-	a.total++
+	a.added++
 	a.changed = true
 	return true
 }

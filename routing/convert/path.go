@@ -22,10 +22,11 @@ const (
 type path struct {
 	kind  pathKind
 	value string
+	lead  string // what all begins with that the expression of a regex matches
 }
 
 // everyPath holds for all.
-var everyPath = path{under, ""}
+var everyPath = path{kind: under}
 
 // plain is what Gateway API takes in Exact and PathPrefix.
 var plain = regexp.MustCompile(`^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+$`)
@@ -44,18 +45,18 @@ func isPlain(s string) bool {
 
 func exactPath(s string) path {
 	if isPlain(s) {
-		return path{exact, s}
+		return path{kind: exact, value: s}
 	}
-	return path{regex, regexp.QuoteMeta(s)}
+	return regexPath(regexp.QuoteMeta(s))
 }
 
 // underPath is a prefix by segments.
 func underPath(prefix string) path {
 	prefix = strings.TrimSuffix(prefix, "/")
 	if prefix == "" || isPlain(prefix) {
-		return path{under, prefix}
+		return path{kind: under, value: prefix}
 	}
-	return path{regex, regexp.QuoteMeta(prefix) + "(/.*)?"}
+	return regexPath(regexp.QuoteMeta(prefix) + "(/.*)?")
 }
 
 // textPrefix is a prefix by bytes; none where no path can have it.
@@ -67,9 +68,9 @@ func textPrefix(prefix string) []path {
 	case prefix[0] != '/':
 		return nil
 	case slash:
-		return []path{{below, rest}}
+		return []path{{kind: below, value: rest}}
 	}
-	return []path{underPath(prefix), {glued, prefix}}
+	return []path{underPath(prefix), {kind: glued, value: prefix}}
 }
 
 func regexPath(expr string) path {
@@ -77,7 +78,7 @@ func regexPath(expr string) path {
 	case ".*", "/.*":
 		return everyPath
 	}
-	return path{regex, expr}
+	return path{kind: regex, value: expr, lead: literal(expr)}
 }
 
 // expression is how it is written, as Exact, PathPrefix or RegularExpression.
@@ -153,15 +154,15 @@ func (p path) and(q path) (path, relation) {
 	case q.kind == exact:
 		return q, truth(p.has(q.value))
 	case p.kind == regex && q.kind == regex:
-		a, b := literal(p.value), literal(q.value)
+		a, b := p.lead, q.lead
 		if !strings.HasPrefix(a, b) && !strings.HasPrefix(b, a) {
 			return p, nothing
 		}
 		return p, unclear
 	case p.kind == regex:
-		return p, q.meets(literal(p.value))
+		return p, q.meets(p.lead)
 	case q.kind == regex:
-		return q, p.meets(literal(q.value))
+		return q, p.meets(q.lead)
 	case q.within(p):
 		return q, something
 	case p.within(q):
