@@ -163,11 +163,13 @@ func meshConditions(r *gatewayapi.Report) []metav1.Condition {
 func withFindings(message string, problems []*routing.Problem) string {
 	const most = 20
 	var lines []string
-	if message != "" {
+	said := func(p *routing.Problem) bool { return p.Err.Error() == message }
+	if message != "" && !slices.ContainsFunc(problems, said) {
 		lines = append(lines, message)
 	}
 	for _, p := range problems[:min(len(problems), most)] {
-		line := fmt.Sprintf("%s %s: %s: %v", strings.ToLower(levelOf(p)), p.Origin.Field, p.Reason, p.Err)
+		line := strings.TrimSpace(strings.ToLower(levelOf(p)) + " " + p.Origin.Field)
+		line += fmt.Sprintf(": %s: %v", p.Reason, p.Err)
 		if p.Fix != "" {
 			line += "; " + p.Fix
 		}

@@ -181,3 +181,29 @@ func TestMeshGatewayConcernsItsFleet(t *testing.T) {
 		r.expectSaid("fairway.dev/Accepted=True@1, fairway.dev/Programmed=True@1, generation 1")
 	})
 }
+
+// A finding is said once, with the field that it is of, if it is of one.
+func TestFindingsInAMessage(t *testing.T) {
+	whole := &routing.Problem{Reason: "UnsupportedKind", Err: errors.New("no"), Fix: "do this"}
+	part := &routing.Problem{Origin: routing.Origin{Field: "spec.hosts[0]"}, Reason: "HostNotFound", Level: routing.Info, Err: errors.New("gone")}
+	many := make([]*routing.Problem, 25)
+	for i := range many {
+		many[i] = part
+	}
+	tests := []struct {
+		message  string
+		problems []*routing.Problem
+		want     string
+	}{
+		{"", nil, ""},
+		{"no", nil, "no"},
+		{"no", []*routing.Problem{whole, part}, "error: UnsupportedKind: no; do this\ninfo spec.hosts[0]: HostNotFound: gone"},
+		{"other", []*routing.Problem{part}, "other\ninfo spec.hosts[0]: HostNotFound: gone"},
+		{"", many, strings.Repeat("info spec.hosts[0]: HostNotFound: gone\n", 20) + "and 5 more"},
+	}
+	for _, tt := range tests {
+		if got := withFindings(tt.message, tt.problems); got != tt.want {
+			t.Errorf("withFindings(%q, %d problems) = %q, want %q", tt.message, len(tt.problems), got, tt.want)
+		}
+	}
+}
