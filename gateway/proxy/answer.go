@@ -151,8 +151,11 @@ func (e *exchange) sendReply(text string) {
 	}
 	e.rec.BytesSent += r.Length
 	e.down.Head(r, false)
-	e.on.scratch = append(e.on.scratch[:0], text...)
-	e.down.Data(e.on.scratch)
+	b := append(e.on.scratch[:0], text...)
+	if len(b) <= replayLimit { // more is for a rule alone to say, and not to be kept
+		e.on.scratch = b
+	}
+	e.down.Data(b)
 	e.end(nil)
 }
 

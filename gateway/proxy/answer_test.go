@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -114,6 +115,16 @@ func TestDirectResponse(t *testing.T) {
 				t.Errorf("%s: flags %s, want none: it is what the author said", tt.name, r.Flags)
 			}
 		}
+	}
+}
+
+func TestLongDirectResponseIsNotKept(t *testing.T) {
+	s := newStage(t, routing.Action{Status: 200, Body: strings.Repeat("x", 1<<20)})
+	if c := s.get("/"); len(c.body) != 1<<20 {
+		t.Errorf("%d bytes, want 1 MiB", len(c.body))
+	}
+	if n := cap(s.handler.(*local).scratch); n > 2*replayLimit {
+		t.Errorf("the loop keeps %d bytes", n)
 	}
 }
 

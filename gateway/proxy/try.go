@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"net/http"
+	"strconv"
 	"time"
 
 	"fairway.dev/gateway/loop"
@@ -121,7 +123,7 @@ func (t *try) finalHead(resp *message.Response, last bool) {
 	e := t.e
 	e.moved()
 	e.rec.Upstream = t.on.loop.Now().Sub(t.sent)
-	t.outcome = upstream.Answered(resp.Status)
+	t.outcome = e.outcomeOf(resp, last)
 	if e.wantsAnother(resp, last) && e.again(telemetry.RetryStatus, false) {
 		e.avoid()
 		t.discard(last)
@@ -135,6 +137,19 @@ func (t *try) finalHead(resp *message.Response, last bool) {
 		return
 	}
 	e.respond(t, resp, last)
+}
+
+// outcomeOf returns what the head of a response says of the endpoint's health.
+func (e *exchange) outcomeOf(resp *message.Response, last bool) upstream.Outcome {
+	if !e.grpc || !last || resp.Status != http.StatusOK {
+		return upstream.Answered(resp.Status)
+	}
+	text, _ := resp.Fields.Get(message.GRPCStatus)
+	n, err := strconv.ParseUint(text, 10, 8)
+	if err != nil {
+		return upstream.Success
+	}
+	return upstream.AnsweredCall(int(n))
 }
 
 // Data takes body bytes of the response.
