@@ -63,8 +63,8 @@
 //
 //	400 DPE  the path has an encoded NUL
 //	401 UAEX the token does not hold, or there are no keys to prove it with
-//	404 NR   no rule takes the request, or no listener has the host
 //	403 UAEX nobody could be asked whether the request may pass
+//	404 NR   no rule takes the request, or no listener has the host
 //	408 SI   the client sent nothing for StreamIdle
 //	413 UAEX the body is longer than the server that is asked may be told
 //	414 DPE  the path is too long once the rule's expression has rewritten it
@@ -85,15 +85,15 @@
 //
 // and 200 to a preflight, 30x, or what status a rule names, with its own text,
 // its own header changes and no flag. A fault answers what it says, with FI.
-// Malformed
-// requests are answered by their codecs, and recorded with 400, 408 or 413 and
-// DPE. A client that left is recorded with DC, one that has reset its stream with
-// DR, and status 0 unless it had one.
+// Malformed requests are answered by their codecs, and recorded with 400, 408 or
+// 413 and DPE. A client that left is recorded with DC, one that has reset its
+// stream with DR, and status 0 unless it had one.
 //
 // # Timeouts
 //
 // Timeouts.Request bounds the exchange with all its tries, from the request's
-// head to the response's end. Timeouts.Backend bounds one try, from the moment
+// head, or from its match where keys for its token had to be waited for, to the
+// response's end. Timeouts.Backend bounds one try, from the moment
 // its head is sent to the response's end; connecting has the cluster's own
 // bound. There is no default for either, as in Istio: streams may last. But an
 // exchange on which nothing moves ends after StreamIdle, 5 minutes, and a
