@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"slices"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -100,22 +101,19 @@ func (f *findings) serverTLS(field string, t *networking.ServerTLSSettings) {
 		{"credentialName", t.CredentialName != ""}, {"credentialNames", len(t.CredentialNames) > 0},
 		{"tlsCertificates", len(t.TlsCertificates) > 0}, {"serverCertificate", files},
 	}
-	any := false
-	for _, c := range given {
-		any = any || c.set
-	}
+	named := slices.ContainsFunc(given, func(c choice) bool { return c.set })
 	f.excludes(field, given...)
 	switch t.Mode {
 	case networking.ServerTLSSettings_PASSTHROUGH, networking.ServerTLSSettings_AUTO_PASSTHROUGH:
-		if any || t.CaCertificates != "" || t.CaCrl != "" {
+		if named || t.CaCertificates != "" || t.CaCrl != "" {
 			f.warn(field, IneffectiveField, "take the certificates away, or terminate TLS with SIMPLE", "%v leaves TLS to the backend: certificates have no effect", t.Mode)
 		}
 	case networking.ServerTLSSettings_ISTIO_MUTUAL:
-		if any || t.CaCertificates != "" {
+		if named || t.CaCertificates != "" {
 			f.refuse(field, ConflictingFields, "take the certificates away", "ISTIO_MUTUAL takes certificates from the mesh")
 		}
 	default:
-		f.terminating(field, t, any)
+		f.terminating(field, t, named)
 	}
 	if t.MinProtocolVersion > t.MaxProtocolVersion && t.MaxProtocolVersion != networking.ServerTLSSettings_TLS_AUTO {
 		f.refuse(field+".minProtocolVersion", ConflictingFields, "swap them", "%v is over maxProtocolVersion %v", t.MinProtocolVersion, t.MaxProtocolVersion)
@@ -123,8 +121,8 @@ func (f *findings) serverTLS(field string, t *networking.ServerTLSSettings) {
 }
 
 // terminating checks the TLS of a server that has certificates.
-func (f *findings) terminating(field string, t *networking.ServerTLSSettings, any bool) {
-	if !any {
+func (f *findings) terminating(field string, t *networking.ServerTLSSettings, named bool) {
+	if !named {
 		f.refuse(field, MissingField, "name a Secret in credentialName", "%v without a certificate", t.Mode)
 	}
 	if len(t.CredentialNames) > 2 || len(t.TlsCertificates) > 2 {

@@ -104,7 +104,7 @@ func (m match) written() gatewayv1.HTTPRouteMatch {
 		kind = gatewayv1.PathMatchExact
 	}
 	out := gatewayv1.HTTPRouteMatch{Path: &gatewayv1.HTTPPathMatch{Type: new(kind), Value: new(m.path.expression())}}
-	if m.path == everyPath && m.method+fmt.Sprint(m.headers, m.query) != "[] []" {
+	if m.path == everyPath && !m.everything() {
 		out.Path = nil
 	}
 	if m.method != "" {

@@ -89,7 +89,7 @@ func (c *converter) assumed(field, fix, format string, args ...any) {
 	c.find(routing.Warning, Assumed, field, fix, format, args...)
 }
 
-// meta is that of an object of the output, shortened as names are.
+// meta is that of an object of the output.
 func meta(namespace, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: namespace, Name: name}
 }

@@ -26,8 +26,8 @@ func (c *converter) destinationRules() {
 	}
 }
 
-// annotated are the fields of which Fairway's annotations of a Service say as
-// much, or some of it.
+// trafficPolicy converts TLS, and says of the rest which of Fairway's annotations
+// of a Service come near it.
 func (c *converter) trafficPolicy(field string, p *networking.TrafficPolicy, to name) {
 	if p == nil {
 		return
