@@ -2,7 +2,6 @@ package gatewayapi
 
 import (
 	"net/netip"
-	"time"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -14,7 +13,6 @@ import (
 // A Fleet is a Gateway of ours whose listeners may be in force, as another
 // dialect sees it: pods with labels.
 type Fleet struct {
-	Created   time.Time
 	Labels    map[string]string // of the pods
 	Addresses []netip.Addr      // to bind; none: the server's default
 	frame     *frame
@@ -27,7 +25,7 @@ func (t *Translator) Fleet(r *dialect.Reading, ns, name string) *Fleet {
 	if g == nil || !g.ours || !g.serves() {
 		return nil
 	}
-	return &Fleet{Created: g.frame.created, Labels: g.labels, Addresses: g.addresses, frame: &g.frame}
+	return &Fleet{Labels: g.labels, Addresses: g.addresses, frame: &g.frame}
 }
 
 // ProxyProtocol is what connections to a TCP port of the fleet begin with.

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -26,7 +25,6 @@ func (f fleetName) cell(kind dialect.Kind, part string) dialect.ID {
 
 // A fleet is what Gateways of this dialect need to know of one.
 type fleet struct {
-	created   time.Time
 	labels    map[string]string
 	addresses []netip.Addr // to bind; none: the server's default
 	pods      *gatewayapi.Fleet
@@ -55,7 +53,7 @@ func fleetOf(r *reading) dialect.Outcome {
 	if pods == nil {
 		return dialect.Outcome{Gone: object[gatewayv1.Gateway](r, "Gateway", r.ID.NS, r.ID.Name) == nil}
 	}
-	f := &fleet{created: pods.Created, labels: pods.Labels, addresses: pods.Addresses, pods: pods}
+	f := &fleet{labels: pods.Labels, addresses: pods.Addresses, pods: pods}
 	name := fleetName{r.ID.NS, r.ID.Name}
 	out := dialect.Outcome{Value: f, Gifts: []dialect.Gift{{To: withLabel("", ""), Item: name}}}
 	for _, k := range slices.Sorted(maps.Keys(f.labels)) {
