@@ -97,6 +97,29 @@ func Answered(status int) Outcome {
 	return Outcome(status)
 }
 
+// callFailed is added to the status that stands for gRPC's.
+const callFailed = 1000
+
+// AnsweredCall is Answered for a gRPC call whose response was its end alone
+// (Trailers-Only), with that grpc-status: outlier detection takes it for the
+// HTTP status that means as much, as Envoy does. To others it is a success: most
+// such statuses are an application's own.
+func AnsweredCall(code int) Outcome {
+	switch code {
+	case 2, 13, 15: // UNKNOWN, INTERNAL, DATA_LOSS
+		return callFailed + 500
+	case 4: // DEADLINE_EXCEEDED
+		return callFailed + 504
+	case 8: // RESOURCE_EXHAUSTED
+		return callFailed + 429
+	case 12: // UNIMPLEMENTED
+		return callFailed + 501
+	case 14: // UNAVAILABLE
+		return callFailed + 503
+	}
+	return Success
+}
+
 // Done ends a try that Pick began, on l.
 func (ep *Endpoint) Done(l *loop.Loop, o Outcome) {
 	ep.inFlight.Add(-1)
@@ -111,7 +134,13 @@ func (ep *Endpoint) Done(l *loop.Loop, o Outcome) {
 		ep.unreachable(l)
 	case NoConnection, Abandoned:
 	default:
-		ep.answered(l, int(o))
+		if o < callFailed {
+			ep.answered(l, int(o))
+		} else if ep.cluster.view.Load().config.outliers != nil {
+			ep.answered(l, int(o-callFailed))
+		} else {
+			ep.succeeded()
+		}
 	}
 }
 

@@ -46,6 +46,9 @@ func TestOutlierFailuresInARow(t *testing.T) {
 		{"consecutiveGatewayErrors is off", routing.OutlierDetection{Consecutive5xx: -1, ConsecutiveGateway: 0}, answers(502, 503, 504, 502, 503, 504), false},
 		{"consecutiveGatewayErrors", routing.OutlierDetection{Consecutive5xx: -1, ConsecutiveGateway: 3}, answers(502, 503, 504), true},
 		{"500 is none of them", routing.OutlierDetection{Consecutive5xx: -1, ConsecutiveGateway: 3}, answers(502, 503, 500, 504), false},
+		{"gRPC: UNAVAILABLE is a 503", routing.OutlierDetection{ConsecutiveGateway: 2}, []Outcome{AnsweredCall(14), Answered(502)}, true},
+		{"gRPC: INTERNAL is a 500", routing.OutlierDetection{}, slices.Repeat([]Outcome{AnsweredCall(13)}, 5), true},
+		{"gRPC: NOT_FOUND is a client's fault", routing.OutlierDetection{Consecutive5xx: 1}, []Outcome{AnsweredCall(5)}, false},
 		{"failures without an answer count as 5xx", routing.OutlierDetection{}, []Outcome{Reset, Timeout, Reset, Timeout, Reset}, true},
 		{"and as gateway errors", routing.OutlierDetection{Consecutive5xx: -1, ConsecutiveGateway: 2}, []Outcome{Reset, Answered(504)}, true},
 		{"split: not as 5xx", routing.OutlierDetection{Split: true, ConsecutiveLocal: -1}, slices.Repeat([]Outcome{Reset}, 9), false},
@@ -216,6 +219,16 @@ func TestOutlierDetectionTakesThePlaceOfEjection(t *testing.T) {
 	s.fail(s.endpoint(c, 1), 1, Answered(503))
 	if got := s.stat(1).Health; got != Ejected {
 		t.Errorf("%s after 5 failures in a row, want ejected", got)
+	}
+}
+
+// Without outlier detection an application's own UNAVAILABLE is no failure.
+func TestGRPCStatusesEjectNobodyByDefault(t *testing.T) {
+	s := newStage(t, 1)
+	c := s.cluster(routing.Cluster{}, 1, 2, 3)
+	s.fail(s.endpoint(c, 1), 20, AnsweredCall(14))
+	if got := s.stat(1).Health; got != Healthy {
+		t.Errorf("%s, want healthy", got)
 	}
 }
 
