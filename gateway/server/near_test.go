@@ -31,7 +31,7 @@ func TestServerPrefersEndpointsOfItsPlace(t *testing.T) {
 	d.Endpoints[0].List[0].ForZones = []string{"a"}
 	s.Update(d)
 	for _, zone := range []string{"a", "b", "c", "a"} {
-		s.SetZone(zone)
+		s.SetPlace(upstream.Place{Zone: zone})
 		for range 5 {
 			if got := get(t, port); got != zone {
 				t.Fatalf("in zone %s: an answer from %s", zone, got)

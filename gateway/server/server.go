@@ -178,9 +178,6 @@ func (s *Server) SetPlace(p upstream.Place) {
 	s.clusters.SetPlace(p)
 }
 
-// SetZone is SetPlace where only the zone is known.
-func (s *Server) SetZone(zone string) { s.SetPlace(upstream.Place{Zone: zone}) }
-
 // Clusters returns the clusters' state.
 func (s *Server) Clusters() []upstream.ClusterStats { return s.clusters.Stats() }
 
