@@ -192,7 +192,7 @@ func TestHeartbeats(t *testing.T) {
 		done := make(chan struct{})
 		go func() { defer close(done); n.run(ctx, func() { news.Add(1) }) }()
 		n.wanted()
-		time.Sleep(time.Second)
+		time.Sleep(time.Minute) // the first list may be asked for again
 		before := news.Load()
 		for i := range 10 {
 			server.Edit("kubelet", "Node", "", "a", func(o apitest.Object) { set(o, "metadata.labels.beat", fmt.Sprint(i)) })
