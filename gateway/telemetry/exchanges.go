@@ -166,7 +166,8 @@ func (m *Metrics) destination(l Labels) destination {
 		namespace:         l.Namespace,
 		security:          l.Security,
 	}
-	if l.Service != "" && l.Namespace != "" {
+	if l.Service != "" && l.Namespace != "" && !strings.Contains(l.Service, ".") {
+		// A name with a dot is a ServiceEntry's host, and whole.
 		d.host = l.Service + "." + l.Namespace + ".svc." + m.options.ClusterDomain
 	}
 	namespace, name, ok := strings.Cut(l.Gateway, "/")

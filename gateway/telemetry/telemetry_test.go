@@ -442,3 +442,13 @@ func BenchmarkScrape(b *testing.B) {
 		page(b, m)
 	}
 }
+
+// A ServiceEntry has a namespace, and its host is a name already.
+func TestDestinationOfAServiceEntry(t *testing.T) {
+	m := New(Options{})
+	for service, want := range map[string]string{"cart": "cart.shop.svc.cluster.local", "api.example": "api.example"} {
+		if d := m.destination(Labels{Service: service, Namespace: "shop"}); d.host != want || d.namespace != "shop" || d.service != service {
+			t.Errorf("%s: host %s of namespace %s, want %s of shop", service, d.host, d.namespace, want)
+		}
+	}
+}
