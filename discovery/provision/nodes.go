@@ -47,7 +47,7 @@ func (n *nodes) run(ctx context.Context, changed func()) {
 			changed()
 		}
 	}
-	_, err := n.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	handler, err := n.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(any) { look() },
 		UpdateFunc: func(any, any) { look() }, // of which most are heartbeats
 		DeleteFunc: func(any) { look() },
@@ -56,6 +56,9 @@ func (n *nodes) run(ctx context.Context, changed func()) {
 		panic("bug: " + err.Error()) // it has not begun, so that it has not ended
 	}
 	n.factory.Start(ctx.Done())
+	if cache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
+		look() // the last of the first may have been added before all were known
+	}
 	<-ctx.Done()
 	n.factory.Shutdown()
 }
