@@ -123,9 +123,10 @@ func (m *matchSource) admits(own *matchSource) bool {
 }
 
 // textAdmits reports whether what a root wants of a text leaves a delegate's
-// wish open: where both want something, an expression admits nothing else.
+// wish open: where both want something, an expression admits nothing else. {}
+// of a delegate is a wish too: it would stand in place of the root's.
 func textAdmits(root, own *networking.StringMatch) bool {
-	if root.GetMatchType() == nil || own.GetMatchType() == nil {
+	if own == nil || root.GetMatchType() == nil {
 		return true
 	}
 	text := own.GetExact() + own.GetPrefix()

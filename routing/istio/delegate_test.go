@@ -25,6 +25,10 @@ func TestRootAdmits(t *testing.T) {
 		{nil, exact("/a"), true},
 		{exact("/a"), nil, true},
 		{present, regex("/a"), true},
+		{present, present, true},
+		{nil, present, true},
+		{exact("/a"), present, false}, // wider
+		{prefix("/a"), present, false},
 		{exact("/a"), exact("/a"), true},
 		{exact("/a"), exact("/b"), false},
 		{exact("/a"), prefix("/a"), false}, // wider
