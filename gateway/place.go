@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,7 +37,24 @@ func (r *replica) whereabouts(gateway, node string) feed.Place {
 	if locality := p.Labels[labelLocality]; locality != "" {
 		p.Region, p.Zone, p.SubZone = partsOf(locality)
 	}
+	if p.Labels != nil {
+		p.Labels = topology(p, node)
+	}
 	return p
+}
+
+// topology returns the labels of a place with those that say where it is, as
+// failoverPriority of a DestinationRule names them.
+func topology(p feed.Place, node string) map[string]string {
+	labels := maps.Clone(p.Labels)
+	for key, value := range map[string]string{
+		corev1.LabelTopologyRegion: p.Region, corev1.LabelTopologyZone: p.Zone, labelSubZone: p.SubZone, corev1.LabelHostname: node,
+	} {
+		if value != "" {
+			labels[key] = value
+		}
+	}
+	return labels
 }
 
 // partsOf splits a locality, which a label's value cannot have slashes in.

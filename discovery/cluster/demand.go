@@ -2,7 +2,10 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"time"
+
+	networking "istio.io/api/networking/v1alpha3"
 
 	"fairway.dev/routing"
 	"fairway.dev/routing/istio"
@@ -68,4 +71,16 @@ func (s *Source) supplying(d *difference) bool {
 	}
 	w.held = *d
 	return true
+}
+
+// readsPods reports whether a DestinationRule looks at labels of pods: of
+// subsets, or of where pods are (istio-locality, failoverPriority).
+func readsPods(rule *networking.DestinationRule) bool {
+	policies := []*networking.LoadBalancerSettings{rule.GetTrafficPolicy().GetLoadBalancer()}
+	for _, port := range rule.GetTrafficPolicy().GetPortLevelSettings() {
+		policies = append(policies, port.GetLoadBalancer())
+	}
+	return len(rule.Subsets) > 0 || slices.ContainsFunc(policies, func(b *networking.LoadBalancerSettings) bool {
+		return b.GetLocalityLbSetting() != nil
+	})
 }

@@ -88,7 +88,7 @@ var kinds = []*kind{
 	{
 		name: istio.KindDestinationRule, group: istioGroup, plural: "destinationrules", versions: networkingVersions,
 		empty: func() object { return new(networkingv1.DestinationRule) }, trim: trimIstio, apart: true,
-		demands: func(o object) bool { return len(o.(*networkingv1.DestinationRule).Spec.Subsets) > 0 },
+		demands: func(o object) bool { return readsPods(&o.(*networkingv1.DestinationRule).Spec) },
 	},
 	{
 		name: "EndpointSlice", group: discoveryv1.GroupName, plural: "endpointslices",
