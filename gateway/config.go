@@ -27,6 +27,9 @@ type config struct {
 	// places remembers where Problems stand: finding out reads a file. A
 	// Problem that stays keeps its line, though the file may have grown above it.
 	places map[*routing.Problem]*routing.Problem
+	// exact is for how many Problems at once the line of their field is found
+	// out; others have that of their object. 0 means all.
+	exact int
 }
 
 func newConfig(paths []string, o gatewayapi.Options, log *slog.Logger) *config {
@@ -83,10 +86,12 @@ func (c *config) problems(compiled []*routing.Problem) []*routing.Problem {
 	places := make(map[*routing.Problem]*routing.Problem, len(all))
 	seen := map[string]bool{}
 	kept := all[:0]
+	found := 0
 	for _, p := range all {
 		placed := c.places[p]
 		if placed == nil {
-			placed = c.placed(p)
+			placed = c.placed(p, c.exact == 0 || found < c.exact)
+			found++
 		}
 		places[p] = placed
 		// Translation and compiling may find the same thing.
@@ -99,13 +104,17 @@ func (c *config) problems(compiled []*routing.Problem) []*routing.Problem {
 	return kept
 }
 
-// placed returns p with its file and line.
-func (c *config) placed(p *routing.Problem) *routing.Problem {
+// placed returns p with its file and line: that of its field, or of its object.
+func (c *config) placed(p *routing.Problem, exact bool) *routing.Problem {
 	o := p.Origin
 	if o.File != "" || o.Name == "" {
 		return p
 	}
-	o.File, o.Line = c.folder.Place(routing.ObjectKey{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}, o.Field)
+	field := ""
+	if exact {
+		field = o.Field
+	}
+	o.File, o.Line = c.folder.Place(routing.ObjectKey{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}, field)
 	return &routing.Problem{Origin: o, Reason: p.Reason, Err: p.Err, Level: p.Level, Fix: p.Fix}
 }
 

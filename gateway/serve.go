@@ -98,5 +98,7 @@ func (o *serveFlags) source(log *slog.Logger) (source, error) {
 	} else if !info.IsDir() {
 		return nil, fmt.Errorf("manifests %s: want a folder", o.manifests)
 	}
-	return newConfig([]string{o.manifests}, gatewayapi.Options{}, log), nil
+	c := newConfig([]string{o.manifests}, gatewayapi.Options{}, log)
+	c.exact = 100 // no edit waits long for what is wrong with thousands of objects
+	return c, nil
 }
