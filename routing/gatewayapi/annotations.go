@@ -23,6 +23,7 @@ type settings struct {
 	balance  routing.Balance
 	limits   routing.Limits
 	ejection routing.Ejection
+	health   *routing.HealthCheck
 
 	connectTimeout time.Duration
 	idleTimeout    time.Duration
@@ -63,6 +64,7 @@ var annotations = map[string]func(s *settings, value string) error{
 	"connect-timeout":             func(s *settings, v string) error { return parseWait(&s.connectTimeout, v) },
 	"idle-timeout":                func(s *settings, v string) error { return parseWait(&s.idleTimeout, v) },
 	"ejection":                    func(s *settings, v string) error { return parseEjection(&s.ejection, v) },
+	"health-check":                func(s *settings, v string) error { return parseHealthCheck(&s.health, v) },
 	"proxy-protocol": func(s *settings, v string) error {
 		switch v {
 		case "v1":

@@ -213,7 +213,7 @@ func (t *Translator) cluster(r *reading) outcome {
 		c.Retries = s.traffic.retries
 	}
 	if target.use != udpUse {
-		c.ProxyProtocol = s.proxyProtocol
+		c.ProxyProtocol, c.Health = s.proxyProtocol, s.health
 	}
 	if shape := t.shaper.Shape; shape != nil && !shape(r.Reading, r.shaping(target, svc, port, policy), c) {
 		return outcome{}

@@ -112,6 +112,9 @@
 //	fairway.dev/connect-timeout              a duration
 //	fairway.dev/idle-timeout                 a duration, of a pooled connection
 //	fairway.dev/ejection                     off, or some of consecutive=5,base=1s,max=50%
+//	fairway.dev/health-check                 endpoints are asked: http=/PATH, grpc, grpc=SERVICE or tcp, then some of
+//	                                         port=8081,interval=10s,timeout=1s,unhealthy=3,healthy=1, and for http
+//	                                         host=NAME,status=200-299. What is not ready by its EndpointSlice is not asked
 //	fairway.dev/proxy-protocol               v1 or v2: begin each connection with a PROXY protocol header; not for UDP
 //
 // Durations are GEP-2257's, as in routes: "1h30m", "500ms".
