@@ -128,7 +128,7 @@ func (a *actionTranslation) origin(field string, m *networking.StringMatch, out 
 		a.lacks(field, analysis.InvalidMatch, "write exact, prefix or regex, with a value", err)
 	case kind == routing.TextExact:
 		allowOrigin(value, out)
-	case kind == routing.TextPrefix && value == "*", kind == routing.TextRegex && value == ".*":
+	case kind == routing.TextRegex && value == ".*":
 		allowOrigin("*", out)
 	default:
 		out.AllowOriginTexts = append(out.AllowOriginTexts, routing.OriginMatch{Kind: kind, Value: value})

@@ -79,9 +79,16 @@
 //     have replaced is removed all the same: nobody else's value stands for it.
 //   - redirect.derivePort FROM_PROTOCOL_DEFAULT means no port at all, as Istio
 //     documents it. A redirect's uri has no query.
-//   - A star in allowOrigins counts alone, as "*"; in an origin it is a star.
+//   - A star in allowOrigins counts alone, as "*" or the expression ".*"; in an
+//     origin, and as a prefix, it is a star.
 //   - Destinations with weight 0 stay in force without a share, so that their
 //     connections and health are there when they get one.
+//   - The age of VirtualServices alone decides between them, then "namespace/name":
+//     not which of the Gateways or servers of a port is first, nor that one is
+//     exported to fewer namespaces. All hosts that one has in common with a server
+//     are its own, "*.example.com" besides "*" too. Case of hosts never counts.
+//   - A condition of retryOn that is not known here is left out, and a redirect
+//     names no port that is the scheme's own.
 //   - Of several rules for every request on a host the oldest VirtualService's
 //     counts. "mesh" among the Gateways says nothing until there are waypoints.
 //
@@ -120,6 +127,9 @@
 //   - SIMPLE and MUTUAL verify against the roots of the system unless there is
 //     a credential. A stream has no host of a request: without sni its server is
 //     verified by the host that it is sent to.
+//   - Rules of one host and namespace are one whatever their exportTo, as far as
+//     the client sees them. Where the destinations of a route hash differently,
+//     each does by its own rule.
 //   - The gateways of a namespace share their clusters: a rule with
 //     a workloadSelector is for all of them as soon as it picks one.
 //   - ISTIO_MUTUAL says nothing to gateways until there are waypoints.
