@@ -8,6 +8,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/dialecttest"
 )
 
 // brokenRoute is a route that CRD validation lets through and that cannot
@@ -51,8 +52,8 @@ func TestBrokenRoutesDoNotSlowGoodOnes(t *testing.T) {
 	for _, broken := range []int{0, 1000} {
 		w := brokenWorld(broken)
 		tr := New(w, largeOptions)
-		all := newResult().apply(tr.Update(w.keys()))
-		snap, _ := routing.Compile(&all.spec)
+		all := dialecttest.NewResult().Apply(tr.Update(w.keys()))
+		snap, _ := routing.Compile(&all.Spec)
 		counts := ran(tr)
 		d, reports := tr.Update([]routing.ObjectKey{w.put("HTTPRoute", largeRoute(1, 2, "shop.example.com"))})
 		if len(d.Routes) != 1 || len(reports) != 0 {
@@ -119,7 +120,7 @@ func TestARouteWithABadRuleServesTheOthers(t *testing.T) {
 			spoil(&o.Spec.Rules[at])
 			w.put("HTTPRoute", o)
 			r := w.translate(largeOptions)
-			snap, problems := routing.Compile(&r.spec)
+			snap, problems := routing.Compile(&r.Spec)
 			if len(problems) > 0 {
 				t.Fatalf("%s: Compile has something to add: %v", kind, problems)
 			}
@@ -131,7 +132,7 @@ func TestARouteWithABadRuleServesTheOthers(t *testing.T) {
 					t.Errorf("bad %s of rule %d: rule %d is served %t", kind, at, i, served)
 				}
 			}
-			parent := r.reports[routing.ObjectKey{Kind: "HTTPRoute", Namespace: "shop", Name: "many"}].Parents[0]
+			parent := r.Reports[routing.ObjectKey{Kind: "HTTPRoute", Namespace: "shop", Name: "many"}].Parents[0]
 			if c := parent.Conditions; len(c) != 3 || c[0].Status != "True" || c[2].Type != "PartiallyInvalid" || c[2].Status != "True" {
 				t.Errorf("bad %s of rule %d: conditions %+v, want Accepted, ResolvedRefs and PartiallyInvalid", kind, at, c)
 			}
@@ -157,7 +158,7 @@ func TestLargestRoute(t *testing.T) {
 	}
 	w.put("HTTPRoute", o)
 	r := w.translate(largeOptions)
-	snap, problems := routing.Compile(&r.spec)
+	snap, problems := routing.Compile(&r.Spec)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

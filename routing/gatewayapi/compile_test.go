@@ -37,7 +37,7 @@ func TestCompileHasNothingToAdd(t *testing.T) {
 func checkCompile(t *testing.T, what string, w world) {
 	t.Helper()
 	r := w.translate(Options{DefaultClass: "fairway"})
-	_, problems := routing.Compile(&r.spec)
+	_, problems := routing.Compile(&r.Spec)
 	for _, p := range problems {
 		t.Errorf("%s: %s: %v", what, p.Reason, p)
 	}

@@ -309,9 +309,9 @@ func (tt *conditionTest) check(t *testing.T, opts Options) {
 	if !found {
 		ns, name = "", ns
 	}
-	report, ok := r.reports[routing.ObjectKey{Kind: kind, Namespace: ns, Name: name}]
+	report, ok := r.Reports[routing.ObjectKey{Kind: kind, Namespace: ns, Name: name}]
 	if !ok {
-		t.Fatalf("no report of %s in\n%s", tt.object, r.dump())
+		t.Fatalf("no report of %s in\n%s", tt.object, r.Dump())
 	}
 	list := conditionsOf(report, tt.of)
 	if list == nil {

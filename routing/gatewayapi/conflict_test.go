@@ -129,7 +129,7 @@ func checkConflicts(t *testing.T, seed uint64) {
 		w.put("ListenerSet", set)
 	}
 	got := map[string]string{}
-	for k, report := range w.translate(Options{DefaultClass: "fairway", Isolated: c.IntN(2) == 0}).reports {
+	for k, report := range w.translate(Options{DefaultClass: "fairway", Isolated: c.IntN(2) == 0}).Reports {
 		for _, l := range report.Listeners {
 			i := slices.IndexFunc(l.Conditions, func(c metav1.Condition) bool { return c.Type == "Conflicted" })
 			got[k.String()+" "+string(l.Name)] = strings.TrimPrefix(l.Conditions[i].Reason, "NoConflicts")

@@ -106,7 +106,7 @@ ports: [{name: web, port: 8080}]
 endpoints: [{addresses: [10.0.0.1], zone: a}]
 ---`
 	s := newStage(t, edge+cart+slice+attachedRoute)
-	forZones := func() []string { return s.spec.Endpoints["shop/cart:80"].List[0].ForZones }
+	forZones := func() []string { return s.Spec.Endpoints["shop/cart:80"].List[0].ForZones }
 	if forZones() != nil {
 		t.Errorf("for zones %v though nobody asks for it", forZones())
 	}
@@ -116,7 +116,7 @@ metadata: {namespace: shop, name: cart}
 spec: {trafficDistribution: PreferSameZone, ports: [{name: web, port: 80}]}
 `)
 	d, reports := s.tr.Update(keys)
-	s.apply(d, reports)
+	s.Apply(d, reports)
 	if !slices.Equal(forZones(), []string{"a"}) || reports != nil {
 		t.Errorf("for zones %v, %d reports, want a and none", forZones(), len(reports))
 	}

@@ -7,6 +7,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/dialecttest"
 )
 
 // ran counts the formulas of each kind that run from now on.
@@ -41,11 +42,11 @@ func TestForeignRoutesCostNothing(t *testing.T) {
 				w.put("Service", largeService(svc))
 			}
 			tr := New(w, largeOptions)
-			first := newResult().apply(tr.Update(w.keys()))
-			if n := len(first.spec.Routes) + len(first.spec.Clusters); n != 4 {
+			first := dialecttest.NewResult().Apply(tr.Update(w.keys()))
+			if n := len(first.Spec.Routes) + len(first.Spec.Clusters); n != 4 {
 				t.Errorf("%d routes and clusters, want the 4 that are ours", n)
 			}
-			for k := range first.reports {
+			for k := range first.Reports {
 				if k.Kind == "HTTPRoute" && k.Name[0] == 'f' {
 					t.Errorf("%s has a report, want none", k)
 				}

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/gateway-api/pkg/features"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/dialecttest"
 	"fairway.dev/routing/v1alpha1"
 )
 
@@ -159,7 +160,7 @@ func TestAddressesOfIsolatedGateways(t *testing.T) {
 	}
 	w := world{}
 	w.load(t, mixed)
-	if l := w.translate(opts).spec.Listeners["shop/edge/http"]; l == nil || l.Addresses != nil {
+	if l := w.translate(opts).Spec.Listeners["shop/edge/http"]; l == nil || l.Addresses != nil {
 		t.Errorf("got %+v, want a listener on all addresses", l)
 	}
 }
@@ -174,27 +175,27 @@ func TestParametersAreMerged(t *testing.T) {
 		parametersDoc("class", "{logLevel: debug, drainSeconds: 5, proxyProtocol: {mode: Required}}")+
 		parametersDoc("own", "{logLevel: warn, proxyProtocol: {ports: [{port: 81, mode: Optional}]}}"))
 	tr := New(w, Options{})
-	r := newResult().apply(tr.Update(keys))
+	r := dialecttest.NewResult().Apply(tr.Update(keys))
 	edge := routing.ObjectKey{Kind: "Gateway", Namespace: "shop", Name: "edge"}
-	p := r.reports[edge].Parameters
+	p := r.Reports[edge].Parameters
 	if p == nil || *p.Spec.LogLevel != "warn" || *p.Spec.DrainSeconds != 5 {
 		t.Fatalf("got parameters %+v, want those of both", p)
 	}
 	for name, want := range map[routing.ListenerName]routing.ProxyProtocol{
 		"shop/edge/a": routing.ProxyProtocolRequired, "shop/edge/b": routing.ProxyProtocolOptional, "shop/edge/c": routing.ProxyProtocolOff,
 	} {
-		if got := r.spec.Listeners[name].ProxyProtocol; got != want {
+		if got := r.Spec.Listeners[name].ProxyProtocol; got != want {
 			t.Errorf("PROXY protocol of %s: got %q, want %q", name, got, want)
 		}
 	}
 	level := "error"
 	own := &v1alpha1.GatewayParameters{Spec: v1alpha1.GatewayParametersSpec{LogLevel: &level}}
 	own.Namespace, own.Name = "shop", "own"
-	r.apply(tr.Update([]routing.ObjectKey{w.put("GatewayParameters", own)}))
-	if got := *r.reports[edge].Parameters.Spec.LogLevel; got != "error" {
+	r.Apply(tr.Update([]routing.ObjectKey{w.put("GatewayParameters", own)}))
+	if got := *r.Reports[edge].Parameters.Spec.LogLevel; got != "error" {
 		t.Errorf("after an edit the level is %s, want error", got)
 	}
-	if got := r.spec.Listeners["shop/edge/b"].ProxyProtocol; got != routing.ProxyProtocolRequired {
+	if got := r.Spec.Listeners["shop/edge/b"].ProxyProtocol; got != routing.ProxyProtocolRequired {
 		t.Errorf("after an edit PROXY protocol is %q, want the class's", got)
 	}
 }
@@ -228,7 +229,7 @@ func TestReadsWhatIsNamedAndGranted(t *testing.T) {
 func TestSupportedFeatures(t *testing.T) {
 	w := world{}
 	w.load(t, ofClass(""))
-	report := w.translate(Options{}).reports[routing.ObjectKey{Kind: "GatewayClass", Name: "fairway"}]
+	report := w.translate(Options{}).Reports[routing.ObjectKey{Kind: "GatewayClass", Name: "fairway"}]
 	var got []string
 	for _, f := range report.SupportedFeatures {
 		got = append(got, string(f.Name))
@@ -276,7 +277,7 @@ func TestSupportedKinds(t *testing.T) {
 	for _, tt := range tests {
 		w := world{}
 		w.load(t, listeners("{name: a, port: 80, "+tt.listener+"}"))
-		report := w.translate(Options{DefaultClass: "fairway"}).reports[routing.ObjectKey{Kind: "Gateway", Namespace: "shop", Name: "edge"}]
+		report := w.translate(Options{DefaultClass: "fairway"}).Reports[routing.ObjectKey{Kind: "Gateway", Namespace: "shop", Name: "edge"}]
 		list := report.Listeners[0].SupportedKinds
 		got := []gatewayv1.Kind{}
 		for _, k := range list {

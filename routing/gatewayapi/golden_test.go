@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/dialecttest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -28,22 +29,22 @@ func TestGolden(t *testing.T) {
 			opts := Options{DefaultClass: "fairway"}
 			w := world{}
 			keys := w.load(t, string(text))
-			got := w.translate(opts).dump()
+			got := w.translate(opts).Dump()
 
-			grown, r := world{}, newResult()
+			grown, r := world{}, dialecttest.NewResult()
 			tr := New(grown, opts)
 			for _, k := range keys {
 				grown[k] = w[k]
-				r.apply(tr.Update([]routing.ObjectKey{k}))
+				r.Apply(tr.Update([]routing.ObjectKey{k}))
 			}
-			if slow := r.dump(); slow != got {
+			if slow := r.Dump(); slow != got {
 				t.Errorf("object by object:\n%s\nall at once:\n%s", slow, got)
 			}
 			for _, k := range keys {
 				delete(grown, k)
-				r.apply(tr.Update([]routing.ObjectKey{k}))
+				r.Apply(tr.Update([]routing.ObjectKey{k}))
 			}
-			if left := r.dump(); left != "" || len(tr.sheet.Cells()) > 0 {
+			if left := r.Dump(); left != "" || len(tr.sheet.Cells()) > 0 {
 				t.Errorf("of nothing there are %d cells, and\n%s", len(tr.sheet.Cells()), left)
 			}
 

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/dialecttest"
 )
 
 // TestEditsComeToTheSameAsAFreshStart is the law of this package: whatever the
@@ -32,17 +33,17 @@ func FuzzEditsComeToTheSameAsAFreshStart(f *testing.F) {
 func checkHistory(t *testing.T, seed uint64, steps int) {
 	c := chance{rand.New(rand.NewPCG(seed, 0))}
 	opts := Options{DefaultClass: "fairway", Isolated: c.IntN(2) == 0, Reserved: map[uint16]string{82: "a test"}}
-	w, kept := world{}, newResult()
+	w, kept := world{}, dialecttest.NewResult()
 	tr := New(w, opts)
 	if seed%2 == 1 {
-		kept.apply(tr.Update(c.soundWorld(t, w)))
+		kept.Apply(tr.Update(c.soundWorld(t, w)))
 	}
 	for step := range steps {
 		var keys []routing.ObjectKey
 		for range 1 + c.IntN(3) {
 			keys = append(keys, c.edit(w))
 		}
-		kept.apply(tr.Update(keys))
+		kept.Apply(tr.Update(keys))
 		if d, reports := tr.Update(keys); !reflect.DeepEqual(d, &routing.Delta{}) || reports != nil {
 			t.Fatalf("seed %d, step %d: an Update without a change has %+v %v", seed, step, d, reports)
 		}
@@ -50,11 +51,11 @@ func checkHistory(t *testing.T, seed uint64, steps int) {
 			continue
 		}
 		d, reports := New(w, opts).Update(w.keys())
-		fresh := newResult().apply(d, reports)
-		if got, want := kept.dump(), fresh.dump(); got != want {
+		fresh := dialecttest.NewResult().Apply(d, reports)
+		if got, want := kept.Dump(), fresh.Dump(); got != want {
 			t.Fatalf("seed %d, step %d, keys %v: %s", seed, step, keys, firstDifference(got, want))
 		}
-		if !reflect.DeepEqual(kept.spec, fresh.spec) || !reflect.DeepEqual(kept.reports, fresh.reports) {
+		if !reflect.DeepEqual(kept.Spec, fresh.Spec) || !reflect.DeepEqual(kept.Reports, fresh.Reports) {
 			t.Fatalf("seed %d, step %d: a difference that does not print", seed, step)
 		}
 		again := New(w, opts)
@@ -129,8 +130,8 @@ func TestUnchangedPartsStayTheSame(t *testing.T) {
 	w := world{}
 	keys := w.load(t, edge+cart+attachedRoute)
 	tr := New(w, Options{DefaultClass: "fairway"})
-	first := newResult().apply(tr.Update(keys))
-	before := first.spec.Routes["HTTPRoute/shop/r"]
+	first := dialecttest.NewResult().Apply(tr.Update(keys))
+	before := first.Spec.Routes["HTTPRoute/shop/r"]
 
 	gw := w.load(t, listeners("{name: http, port: 80, protocol: HTTP}, {name: more, port: 81, protocol: HTTP}"))
 	d, _ := tr.Update(gw)

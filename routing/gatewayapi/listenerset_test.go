@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/dialecttest"
 )
 
 // openEdge is a Gateway that lets in the ListenerSets of namespaces.
@@ -121,11 +122,11 @@ func TestListenerSetOfNobody(t *testing.T) {
 		w.load(t, tt.world)
 		r := w.translate(Options{DefaultClass: "fairway"})
 		got := ""
-		if report, ok := r.reports[set]; ok {
+		if report, ok := r.Reports[set]; ok {
 			got = report.String()
 		}
-		if got != tt.want || len(r.spec.Listeners) > 0 {
-			t.Errorf("%s: got %q and %d listeners, want %q", tt.name, got, len(r.spec.Listeners), tt.want)
+		if got != tt.want || len(r.Spec.Listeners) > 0 {
+			t.Errorf("%s: got %q and %d listeners, want %q", tt.name, got, len(r.Spec.Listeners), tt.want)
 		}
 	}
 }
@@ -138,24 +139,24 @@ func TestAttachedListenerSets(t *testing.T) {
 		setDoc("shop", "bad", 1, "{name: x, port: 80, protocol: HTTP}")+
 		setDoc("web", "stranger", 1, "{name: x, port: 82, protocol: HTTP}"))
 	tr := New(w, Options{DefaultClass: "fairway"})
-	r := newResult().apply(tr.Update(keys))
+	r := dialecttest.NewResult().Apply(tr.Update(keys))
 	edge := routing.ObjectKey{Kind: "Gateway", Namespace: "shop", Name: "edge"}
 	good := routing.ObjectKey{Kind: "ListenerSet", Namespace: "shop", Name: "good"}
-	if n := r.reports[edge].AttachedListenerSets; n == nil || *n != 1 {
+	if n := r.Reports[edge].AttachedListenerSets; n == nil || *n != 1 {
 		t.Errorf("attached listener sets: got %v, want 1", n)
 	}
-	if got, want := fmt.Sprint(r.reports[good].Names), "[ListenerSet/shop/good/x ]"; got != want {
+	if got, want := fmt.Sprint(r.Reports[good].Names), "[ListenerSet/shop/good/x ]"; got != want {
 		t.Errorf("names of the listeners: got %s, want %s", got, want)
 	}
-	if got := r.reports[good].Gateway; got != edge {
+	if got := r.Reports[good].Gateway; got != edge {
 		t.Errorf("the set belongs to %v, want %v", got, edge)
 	}
 	delete(w, good)
-	r.apply(tr.Update([]routing.ObjectKey{good}))
-	if n := r.reports[edge].AttachedListenerSets; n == nil || *n != 0 {
+	r.Apply(tr.Update([]routing.ObjectKey{good}))
+	if n := r.Reports[edge].AttachedListenerSets; n == nil || *n != 0 {
 		t.Errorf("attached listener sets, when there is none: got %v, want 0", n)
 	}
-	if _, ok := r.reports[good]; ok || len(r.spec.Listeners) != 1 {
-		t.Errorf("a removed set leaves %d listeners, want the Gateway's", len(r.spec.Listeners))
+	if _, ok := r.Reports[good]; ok || len(r.Spec.Listeners) != 1 {
+		t.Errorf("a removed set leaves %d listeners, want the Gateway's", len(r.Spec.Listeners))
 	}
 }

@@ -13,6 +13,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/dialecttest"
 )
 
 // A streamCase is a world of Gateways and of routes for connections and
@@ -315,14 +316,14 @@ func checkStreams(t *testing.T, seed uint64) {
 		s.checkParents(t, fmt.Sprintf("seed %d, %s", seed, route.name()), route, r)
 	}
 	for _, g := range s.gateways {
-		report := r.reports[routing.ObjectKey{Kind: "Gateway", Namespace: g.Namespace, Name: g.Name}]
+		report := r.Reports[routing.ObjectKey{Kind: "Gateway", Namespace: g.Namespace, Name: g.Name}]
 		for i := range g.Spec.Listeners {
 			key := listenerKey(g, &g.Spec.Listeners[i])
 			if want := len(s.attached(key)); int(report.Listeners[i].AttachedRoutes) != want {
 				t.Errorf("seed %d, %s: %d routes attached, want %d", seed, key, report.Listeners[i].AttachedRoutes, want)
 			}
 		}
-		snap, _ := routing.Compile(only(&r.spec, g.Namespace+"/"+g.Name))
+		snap, _ := routing.Compile(only(&r.Spec, g.Namespace+"/"+g.Name))
 		for _, l := range g.Spec.Listeners {
 			if l.Protocol == "HTTP" {
 				continue
@@ -337,7 +338,7 @@ func checkStreams(t *testing.T, seed uint64) {
 	}
 }
 
-func (s *streamCase) checkParents(t *testing.T, what string, route *oracleRoute, r *result) {
+func (s *streamCase) checkParents(t *testing.T, what string, route *oracleRoute, r *dialecttest.Result) {
 	t.Helper()
 	want := []string{}
 	for _, ref := range route.o.Spec.ParentRefs {
@@ -346,7 +347,7 @@ func (s *streamCase) checkParents(t *testing.T, what string, route *oracleRoute,
 		}
 	}
 	got := []string{}
-	for _, p := range r.reports[routing.ObjectKey{Kind: route.kind, Namespace: route.o.Namespace, Name: route.o.Name}].Parents {
+	for _, p := range r.Reports[routing.ObjectKey{Kind: route.kind, Namespace: route.o.Namespace, Name: route.o.Name}].Parents {
 		got = append(got, p.Conditions[0].Reason)
 		resolved := !slices.ContainsFunc(route.backends, func(ref gatewayv1.BackendRef) bool { return s.backend(route, ref) == "" })
 		if c := p.Conditions[1]; c.Type != "ResolvedRefs" || (c.Status == "True") != resolved {

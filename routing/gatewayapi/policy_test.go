@@ -22,7 +22,7 @@ func TestPolicyNamesSixteenAncestors(t *testing.T) {
 	text += strings.Replace(attachedRoute, "{name: edge}", strings.Join(refs, ", "), 1)
 	s := newStage(t, text)
 	for _, k := range []routing.ObjectKey{{Kind: "BackendTLSPolicy", Namespace: "shop", Name: "p"}, {Kind: "XBackendTrafficPolicy", Namespace: "shop", Name: "q"}} {
-		ancestors := s.reports[k].Ancestors
+		ancestors := s.Reports[k].Ancestors
 		if len(ancestors) != 16 {
 			t.Fatalf("%s has %d ancestors, want 16", k, len(ancestors))
 		}
@@ -39,15 +39,15 @@ func TestPolicyNamesSixteenAncestors(t *testing.T) {
 func TestPolicyHasNoAncestorsWithoutASay(t *testing.T) {
 	s := newStage(t, passthrough+cart+stream("TLSRoute", "")+policy("p", 1, "cart", "", "wellKnownCACertificates: System"))
 	key := routing.ObjectKey{Kind: "BackendTLSPolicy", Namespace: "shop", Name: "p"}
-	if r := s.reports[key]; len(r.Ancestors) > 0 {
+	if r := s.Reports[key]; len(r.Ancestors) > 0 {
 		t.Errorf("at a listener that passes TLS through:\n%s", r)
 	}
 	s.load(strings.Replace(passthrough, "mode: Passthrough", "options: {fairway.dev/certificate: local-ca}", 1))
-	if r := s.reports[key]; len(r.Ancestors) != 1 {
+	if r := s.Reports[key]; len(r.Ancestors) != 1 {
 		t.Errorf("at a listener that terminates TLS:\n%s", r)
 	}
 	s.load(listeners("{name: udp, port: 53, protocol: UDP}") + stream("UDPRoute", ""))
-	if r := s.reports[key]; len(r.Ancestors) > 0 {
+	if r := s.Reports[key]; len(r.Ancestors) > 0 {
 		t.Errorf("at a listener of datagrams:\n%s", r)
 	}
 }

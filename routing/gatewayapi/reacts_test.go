@@ -7,41 +7,42 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/dialecttest"
 )
 
 // A stage is a Translator with what has come of a world so far.
 type stage struct {
-	*result
+	*dialecttest.Result
 	t  *testing.T
 	w  world
 	tr *Translator
 }
 
 func newStage(t *testing.T, text string) *stage {
-	s := &stage{result: newResult(), t: t, w: world{}}
+	s := &stage{Result: dialecttest.NewResult(), t: t, w: world{}}
 	s.tr = New(s.w, Options{DefaultClass: "fairway"})
 	s.load(text)
 	return s
 }
 
 // load puts the objects of a text in, in place of those of the same name.
-func (s *stage) load(text string) { s.apply(s.tr.Update(s.w.load(s.t, text))) }
+func (s *stage) load(text string) { s.Apply(s.tr.Update(s.w.load(s.t, text))) }
 
 func (s *stage) remove(k routing.ObjectKey) {
 	delete(s.w, k)
-	s.apply(s.tr.Update([]routing.ObjectKey{k}))
+	s.Apply(s.tr.Update([]routing.ObjectKey{k}))
 }
 
 // want checks what the only backend of a route leads to, "" for nothing, and
 // why ResolvedRefs is as it is.
 func (s *stage) want(when string, route routing.RouteName, cluster routing.ClusterName, reason string) {
 	s.t.Helper()
-	b := s.spec.Routes[route].Rules[0].Action.Backends[0]
-	if b.Cluster != cluster || (b.Status == 0) != (cluster != "") || (s.spec.Clusters[cluster] != nil) != (cluster != "") {
+	b := s.Spec.Routes[route].Rules[0].Action.Backends[0]
+	if b.Cluster != cluster || (b.Status == 0) != (cluster != "") || (s.Spec.Clusters[cluster] != nil) != (cluster != "") {
 		s.t.Errorf("%s: %s leads to %q, status %d; want %q, which is there", when, route, b.Cluster, b.Status, cluster)
 	}
 	kind, name, _ := strings.Cut(string(route), "/shop/")
-	if c := s.reports[routing.ObjectKey{Kind: kind, Namespace: "shop", Name: name}].Parents[0].Conditions[1]; c.Reason != reason {
+	if c := s.Reports[routing.ObjectKey{Kind: kind, Namespace: "shop", Name: name}].Parents[0].Conditions[1]; c.Reason != reason {
 		s.t.Errorf("%s: ResolvedRefs %s (%s), want %s", when, c.Status, c.Reason, reason)
 	}
 }
@@ -78,15 +79,15 @@ func TestPoliciesFollowTheirConfigMap(t *testing.T) {
 		m := &corev1.ConfigMap{Data: map[string]string{"ca.crt": text}}
 		m.Namespace, m.Name = key.Namespace, key.Name
 		s.w.put(key.Kind, m)
-		s.apply(s.tr.Update([]routing.ObjectKey{key}))
+		s.Apply(s.tr.Update([]routing.ObjectKey{key}))
 	}
 	trusts := func(when string, want []byte) {
 		t.Helper()
 		s.want(when, "HTTPRoute/shop/r", "shop/cart:80", "ResolvedRefs")
-		if tls := s.spec.Clusters["shop/cart:80"].TLS; string(tls.Roots) != string(want)+"\n" || tls.ServerName != "x.y" {
+		if tls := s.Spec.Clusters["shop/cart:80"].TLS; string(tls.Roots) != string(want)+"\n" || tls.ServerName != "x.y" {
 			t.Errorf("%s: TLS with %d bytes of roots for %s", when, len(tls.Roots), tls.ServerName)
 		}
-		if c := s.reports[routing.ObjectKey{Kind: "BackendTLSPolicy", Namespace: "shop", Name: "p"}].Ancestors[0].Conditions; c[0].Status != "True" || c[1].Status != "True" {
+		if c := s.Reports[routing.ObjectKey{Kind: "BackendTLSPolicy", Namespace: "shop", Name: "p"}].Ancestors[0].Conditions; c[0].Status != "True" || c[1].Status != "True" {
 			t.Errorf("%s: %+v", when, c)
 		}
 	}
@@ -103,7 +104,7 @@ func TestPoliciesFollowTheirConfigMap(t *testing.T) {
 	s.want("removed", "HTTPRoute/shop/r", "", "InvalidBackendTLSPolicy")
 	s.remove(routing.ObjectKey{Kind: "BackendTLSPolicy", Namespace: "shop", Name: "p"})
 	s.want("without the policy", "HTTPRoute/shop/r", "shop/cart:80", "ResolvedRefs")
-	if tls := s.spec.Clusters["shop/cart:80"].TLS; tls != nil {
+	if tls := s.Spec.Clusters["shop/cart:80"].TLS; tls != nil {
 		t.Errorf("without the policy: TLS for %s, want none", tls.ServerName)
 	}
 }
