@@ -44,9 +44,12 @@ func template(with string) string {
 		case i+1 == len(with):
 		default:
 			i++
-			if d := with[i]; '0' <= d && d <= '9' {
+			switch d := with[i]; {
+			case '0' <= d && d <= '9':
 				b.WriteString("${" + string(d) + "}")
-			} else {
+			case d == '$':
+				b.WriteString("$$")
+			default:
 				b.WriteByte(d)
 			}
 		}

@@ -53,7 +53,8 @@ func TestRewriteByExpression(t *testing.T) {
 		{`/(x+)`, `\0\0`, "/xx", "/xx/xx"},
 		{`b`, `$1${2}`, "/abc", "/a$1${2}c"}, // nothing but "\\" means anything
 		{`b`, `\\1`, "/abc", `/a\1c`},        // not a group
-		{`^/api`, ``, "/api", "/"},           // a path begins with '/'
+		{`b`, `\$0`, "/abc", `/a$0c`},
+		{`^/api`, ``, "/api", "/"}, // a path begins with '/'
 		{`^/`, ``, "/api", "/api"},
 		{`nothing`, `x`, "/api", "/api"},
 	}
@@ -71,7 +72,7 @@ func TestRewriteByExpression(t *testing.T) {
 
 // FuzzTemplate judges substitutions by the letter of RE2's Rewrite.
 func FuzzTemplate(f *testing.F) {
-	for _, with := range []string{`\2/\1`, `$1`, `${1}`, `\\1`, `\`, `\x`, `\9`, ``} {
+	for _, with := range []string{`\2/\1`, `$1`, `${1}`, `\\1`, `\`, `\x`, `\9`, `\$0`, ``} {
 		f.Add(with)
 	}
 	f.Fuzz(func(t *testing.T, with string) {
