@@ -23,38 +23,53 @@ type headerOperations struct {
 // one, after all that is said of it.
 type fieldEdits map[string]fieldEdit
 
-// A fieldEdit drops the values that there are, or does not, and puts some more.
+// A fieldEdit is what becomes of one field: it is dropped or set, or neither, and
+// then added to.
 type fieldEdit struct {
-	name   string // as it is written
-	drop   bool
-	values []string
+	name  string // as it is written
+	drop  bool
+	set   []string // one value, or none
+	added []string
 }
+
+// replaces reports whether nothing is left of the values that there were.
+func (f fieldEdit) replaces() bool { return f.drop || len(f.set) > 0 }
 
 // then are edits followed by others.
 func (e fieldEdits) then(next fieldEdits) fieldEdits {
+	return e.join(next, func(was, n fieldEdit) fieldEdit {
+		if n.replaces() {
+			return n
+		}
+		return fieldEdit{was.name, was.drop, was.set, slices.Concat(was.added, n.added)}
+	})
+}
+
+// beside are edits and others of one list. Envoy does one in an order of its own:
+// what either removes, then what either sets, the last of them, then all that
+// either adds.
+func (e fieldEdits) beside(next fieldEdits) fieldEdits {
+	return e.join(next, func(was, n fieldEdit) fieldEdit {
+		set := n.set
+		if len(set) == 0 {
+			set = was.set
+		}
+		return fieldEdit{n.name, was.drop || n.drop, set, slices.Concat(was.added, n.added)}
+	})
+}
+
+func (e fieldEdits) join(next fieldEdits, both func(was, n fieldEdit) fieldEdit) fieldEdits {
 	out := maps.Clone(e)
 	if out == nil {
 		return next
 	}
 	for name, n := range next {
-		if was, ok := out[name]; ok && !n.drop {
-			n = fieldEdit{was.name, was.drop, slices.Concat(was.values, n.values)}
+		if was, ok := out[name]; ok {
+			n = both(was, n)
 		}
 		out[name] = n
 	}
 	return out
-}
-
-// beside are edits and others that come after them, but for what either removes,
-// which is removed before anything is set.
-func (e fieldEdits) beside(next fieldEdits) fieldEdits {
-	later := maps.Clone(next)
-	for name, n := range later {
-		if was, ok := e[name]; ok && n.drop && len(n.values) == 0 {
-			later[name] = fieldEdit{was.name, true, was.values}
-		}
-	}
-	return e.then(later)
 }
 
 // change is the edits as the Spec has them, in the order of names.
@@ -62,11 +77,11 @@ func (e fieldEdits) change() routing.HeaderChange {
 	var out routing.HeaderChange
 	for _, lower := range slices.Sorted(maps.Keys(e)) {
 		f := e[lower]
-		values := f.values
+		values := slices.Concat(f.set, f.added)
 		switch {
-		case f.drop && len(values) == 0:
+		case f.replaces() && len(values) == 0:
 			out.Remove = append(out.Remove, lower)
-		case f.drop:
+		case f.replaces():
 			out.Set = append(out.Set, routing.Header{Name: f.name, Value: values[0]})
 			values = values[1:]
 		}
@@ -117,7 +132,7 @@ func (a *actionTranslation) fields(field string, ops *networking.Headers_HeaderO
 		f := fieldEdit{name: name, drop: true}
 		// Where the value cannot be had, no other stands for it.
 		if v, ok := a.fieldValue(at, ops.Set[name]); ok {
-			f.values = []string{v}
+			f.set = []string{v}
 		}
 		e[strings.ToLower(name)] = f
 	}
@@ -128,7 +143,7 @@ func (a *actionTranslation) fields(field string, ops *networking.Headers_HeaderO
 		}
 		if v, ok := a.fieldValue(at, ops.Add[name]); ok {
 			f := e[strings.ToLower(name)]
-			e[strings.ToLower(name)] = fieldEdit{name, f.drop, append(f.values, v)}
+			e[strings.ToLower(name)] = fieldEdit{name, f.drop, f.set, append(f.added, v)}
 		}
 	}
 	return e

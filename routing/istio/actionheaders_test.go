@@ -19,8 +19,14 @@ func TestEditsThatAreJoined(t *testing.T) {
 			if got := changed(first.then(next).change(), had); !slices.Equal(got, want) {
 				t.Errorf("seed %d: %v then %v make %q of %q, want %q", seed, first, next, got, had, want)
 			}
-			// Beside each other, both remove before either sets.
-			want = next.withoutRemoval().apply(first.withoutRemoval().apply(next.removal().apply(first.removal().apply(had))))
+			want = had // in one list of Envoy's all is removed, then set, then added
+			for _, step := range []func(fieldEdit) fieldEdit{
+				func(f fieldEdit) fieldEdit { return fieldEdit{drop: f.drop} },
+				func(f fieldEdit) fieldEdit { return fieldEdit{set: f.set} },
+				func(f fieldEdit) fieldEdit { return fieldEdit{added: f.added} },
+			} {
+				want = fieldEdits{"x": step(next["x"])}.apply(fieldEdits{"x": step(first["x"])}.apply(want))
+			}
 			if got := changed(first.beside(next).change(), had); !slices.Equal(got, want) {
 				t.Errorf("seed %d: %v beside %v make %q of %q, want %q", seed, first, next, got, had, want)
 			}
@@ -35,15 +41,15 @@ func (d dice) edits() fieldEdits {
 	case 0:
 		f.drop = true
 	case 1:
-		f.drop, f.values = true, []string{pick(d, "a", "b")}
+		f.drop, f.set = d.IntN(2) == 0, []string{pick(d, "a", "b")}
 	case 2:
 	default:
 		return fieldEdits{}
 	}
 	for range d.IntN(2) {
-		f.values = append(f.values, pick(d, "c", "d"))
+		f.added = append(f.added, pick(d, "c", "d"))
 	}
-	if !f.drop && len(f.values) == 0 {
+	if !f.replaces() && len(f.added) == 0 {
 		return fieldEdits{}
 	}
 	f.name = "X"
@@ -52,26 +58,10 @@ func (d dice) edits() fieldEdits {
 
 // apply edits the values of the field.
 func (e fieldEdits) apply(values []string) []string {
-	if e["x"].drop {
+	if e["x"].replaces() {
 		values = nil
 	}
-	return slices.Concat(values, e["x"].values)
-}
-
-// removal is the edits, if they only remove.
-func (e fieldEdits) removal() fieldEdits {
-	if f := e["x"]; f.drop && len(f.values) == 0 {
-		return e
-	}
-	return fieldEdits{}
-}
-
-// withoutRemoval is the edits, unless they only remove.
-func (e fieldEdits) withoutRemoval() fieldEdits {
-	if len(e.removal()) > 0 {
-		return fieldEdits{}
-	}
-	return e
+	return slices.Concat(values, e["x"].set, e["x"].added)
 }
 
 // changed does what a HeaderChange says: set, add, remove, in that order.
