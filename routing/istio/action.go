@@ -45,6 +45,7 @@ func (t *httpTranslation) action(s *httpSource, full bool) routing.Action {
 	default:
 		a.breaks("", analysis.MissingField, "add route, redirect or directResponse", errors.New("no route, no redirect and no directResponse"))
 	}
+	a.fault()
 	if c := inherit(s, func(r *networking.HTTPRoute) *networking.CorsPolicy { return r.CorsPolicy }); c != nil {
 		a.cors(c)
 	}
@@ -215,7 +216,7 @@ func (a *actionTranslation) ignored(beside string) {
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"rewrite", r.Rewrite != nil}, {"fault", r.Fault != nil}, {"timeout", r.Timeout != nil}, {"retries", r.Retries != nil},
+	}{{"rewrite", r.Rewrite != nil}, {"timeout", r.Timeout != nil}, {"retries", r.Retries != nil},
 		{"mirror", r.Mirror != nil}, {"mirrors", len(r.Mirrors) > 0}} {
 		if f.set {
 			a.warn(f.name, analysis.IneffectiveField, "take it out", f.name+" has no effect beside "+beside)

@@ -49,7 +49,6 @@ func (a *actionTranslation) backends() {
 	}
 	a.timeouts()
 	a.retries()
-	a.fault()
 	for _, m := range a.s.mirrors() {
 		a.mirror(m)
 	}

@@ -245,19 +245,9 @@ func (r *reading) selectsClient(c claim, client string) bool {
 	picked := false
 	for name := range r.Bag(dialect.ID{Kind: podsIn, NS: client}) {
 		labels, _ := r.Value(dialect.ID{Kind: fleetLabelsCell, NS: client, Name: name.(string)}).(map[string]string)
-		picked = within(v.selector, labels) || picked
+		picked = selects(labels, v.selector) || picked
 	}
 	return picked
-}
-
-// within reports whether labels have all that a selector asks for.
-func within(selector, labels map[string]string) bool {
-	for k, v := range selector {
-		if got, ok := labels[k]; !ok || got != v {
-			return false
-		}
-	}
-	return true
 }
 
 // accepted is the condition of an object that is in order, or not.

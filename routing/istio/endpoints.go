@@ -107,7 +107,7 @@ func (j *joint) serviceEndpoints(r *reading, s gatewayapi.Shaping, list []routin
 	where := r.placesOf(rules, t)
 	if len(labels) > 0 {
 		list = slices.DeleteFunc(slices.Clone(list), func(e routing.Endpoint) bool {
-			return !within(labels, r.labelsOf(s.Namespace, e))
+			return !selects(r.labelsOf(s.Namespace, e), labels)
 		})
 	}
 	if where.wanted() {
@@ -118,7 +118,7 @@ func (j *joint) serviceEndpoints(r *reading, s gatewayapi.Shaping, list []routin
 		return list
 	}
 	for _, w := range r.workloadsOf(s.Namespace, s.Service.Spec.Selector) {
-		if port, ok := w.servicePort(s.ServicePort); ok && within(labels, w.labels) {
+		if port, ok := w.servicePort(s.ServicePort); ok && selects(w.labels, labels) {
 			list = append(list, w.endpoint(port, where, spot{}))
 		}
 	}
@@ -202,7 +202,7 @@ func (j *joint) selection(r *reading) dialect.Outcome {
 	list := r.workloadsOf(r.ID.NS, e.selector)
 	for name, states := range gatewayapi.PodsIn(r.Reading, r.ID.NS) {
 		labels := r.podLabels(r.ID.NS, name)
-		if !within(e.selector, labels) {
+		if !selects(labels, e.selector) {
 			continue
 		}
 		endpoints := make([]routing.Endpoint, len(states))

@@ -311,7 +311,7 @@ func (j *joint) entryEndpoints(r *reading) dialect.Outcome {
 	s := r.shapeOf(t.client, host, ns)
 	places := r.placesOf(s, t)
 	for _, w := range list {
-		if labels, ok := s.picks(t.subset); ok && within(labels, w.labels) {
+		if labels, ok := s.picks(t.subset); ok && selects(w.labels, labels) {
 			out.List = append(out.List, w.endpoint(w.portFor(port.name, port.to()), places, r.spotOf(w.node)))
 		}
 	}

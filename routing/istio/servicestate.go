@@ -89,7 +89,7 @@ func (r *reading) checkSelector(p *specParser, v *rule) {
 	picked, all := 0, r.Bag(dialect.ID{Kind: podsIn, NS: r.ID.NS})
 	for name := range all {
 		labels, _ := r.Value(dialect.ID{Kind: fleetLabelsCell, NS: r.ID.NS, Name: name.(string)}).(map[string]string)
-		picked += truth(within(v.selector, labels))
+		picked += truth(selects(labels, v.selector))
 	}
 	switch {
 	case picked == 0:
@@ -131,7 +131,7 @@ func (r *reading) checkRuleHost(p *specParser, v *rule) {
 	r.checkReach(p, svc)
 	v.checkPorts(p, ports)
 	for i, s := range v.subsets {
-		if len(s.labels) > 0 && len(workloads) > 0 && !slices.ContainsFunc(workloads, func(w workload) bool { return within(s.labels, w.labels) }) {
+		if len(s.labels) > 0 && len(workloads) > 0 && !slices.ContainsFunc(workloads, func(w workload) bool { return selects(w.labels, s.labels) }) {
 			p.find(routing.Warning, fmt.Sprintf("spec.subsets[%d].labels", i), reasonSubsetEmpty, "check the labels of the pods",
 				"subset %s: none of the %d endpoints of %s has them", s.name, len(workloads), v.host)
 		}

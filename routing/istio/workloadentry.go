@@ -164,7 +164,7 @@ func (r *reading) workloadsOf(ns string, selector map[string]string) []workload 
 	var out []workload
 	for name := range r.Bag(dialect.ID{Kind: workloadsIn, NS: ns}) {
 		e, _ := r.Value(dialect.ID{Kind: workloadCell, NS: ns, Name: name.(string)}).(*workloadEntry)
-		if e != nil && within(selector, e.labels) {
+		if e != nil && selects(e.labels, selector) {
 			out = append(out, e.workload)
 		}
 	}
