@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/wire"
 )
 
 // CheckPath is the path of the gRPC method that takes a Check.
@@ -41,78 +42,77 @@ const (
 	attributesRequest     = 4
 	attributesTLSSession  = 12
 
-	peerAddress        = 1
-	addressSocket      = 1
-	socketAddress      = 2
-	socketPortValue    = 3
-	requestTime        = 1
-	requestHTTP        = 2
-	timestampSeconds   = 1
-	timestampNanos     = 2
-	tlsSessionSNI      = 1
-	httpID             = 1
-	httpMethod         = 2
-	httpHeaders        = 3
-	httpPath           = 4
-	httpHost           = 5
-	httpScheme         = 6
-	httpSize           = 9
-	httpProtocol       = 10
-	httpBody           = 11
-	httpRawBody        = 12
-	mapKey, mapValue   = 1, 2
-	pseudoMethod       = ":method"
-	pseudoPath         = ":path"
-	pseudoAuthority    = ":authority"
-	pseudoScheme       = ":scheme"
-	replacementOfBytes = '!' // as Envoy has it
+	peerAddress      = 1
+	addressSocket    = 1
+	socketAddress    = 2
+	socketPortValue  = 3
+	requestTime      = 1
+	requestHTTP      = 2
+	timestampSeconds = 1
+	timestampNanos   = 2
+	tlsSessionSNI    = 1
+	httpID           = 1
+	httpMethod       = 2
+	httpHeaders      = 3
+	httpPath         = 4
+	httpHost         = 5
+	httpScheme       = 6
+	httpSize         = 9
+	httpProtocol     = 10
+	httpBody         = 11
+	httpRawBody      = 12
+	mapKey, mapValue = 1, 2
+	pseudoMethod     = ":method"
+	pseudoPath       = ":path"
+	pseudoAuthority  = ":authority"
+	pseudoScheme     = ":scheme"
 )
 
 // Append appends the message to dst.
 func (c *Check) Append(dst []byte) []byte {
-	return appendMessage(dst, checkRequestAttributes, c.attributes)
+	return wire.AppendMessage(dst, checkRequestAttributes, c.attributes)
 }
 
 func (c *Check) attributes(b []byte) []byte {
-	b = appendMessage(b, attributesSource, peer(c.Source))
-	b = appendMessage(b, attributesDestination, peer(c.Destination))
-	b = appendMessage(b, attributesRequest, c.request)
+	b = wire.AppendMessage(b, attributesSource, peer(c.Source))
+	b = wire.AppendMessage(b, attributesDestination, peer(c.Destination))
+	b = wire.AppendMessage(b, attributesRequest, c.request)
 	if c.SNI != "" {
-		b = appendMessage(b, attributesTLSSession, func(b []byte) []byte { return appendText(b, tlsSessionSNI, c.SNI) })
+		b = wire.AppendMessage(b, attributesTLSSession, func(b []byte) []byte { return wire.AppendText(b, tlsSessionSNI, c.SNI) })
 	}
 	return b
 }
 
 func peer(addr netip.AddrPort) func([]byte) []byte {
 	socket := func(b []byte) []byte {
-		b = appendText(b, socketAddress, addr.Addr().String())
-		return appendNumber(b, socketPortValue, uint64(addr.Port()))
+		b = wire.AppendText(b, socketAddress, addr.Addr().String())
+		return wire.AppendNumber(b, socketPortValue, uint64(addr.Port()))
 	}
-	address := func(b []byte) []byte { return appendMessage(b, addressSocket, socket) }
-	return func(b []byte) []byte { return appendMessage(b, peerAddress, address) }
+	address := func(b []byte) []byte { return wire.AppendMessage(b, addressSocket, socket) }
+	return func(b []byte) []byte { return wire.AppendMessage(b, peerAddress, address) }
 }
 
 func (c *Check) request(b []byte) []byte {
-	b = appendMessage(b, requestTime, func(b []byte) []byte {
-		b = appendNumber(b, timestampSeconds, uint64(c.Time.Unix()))
-		return appendNumber(b, timestampNanos, uint64(c.Time.Nanosecond()))
+	b = wire.AppendMessage(b, requestTime, func(b []byte) []byte {
+		b = wire.AppendNumber(b, timestampSeconds, uint64(c.Time.Unix()))
+		return wire.AppendNumber(b, timestampNanos, uint64(c.Time.Nanosecond()))
 	})
-	return appendMessage(b, requestHTTP, c.http)
+	return wire.AppendMessage(b, requestHTTP, c.http)
 }
 
 func (c *Check) http(b []byte) []byte {
-	b = appendText(b, httpID, c.ID)
-	b = appendText(b, httpMethod, c.Method)
+	b = wire.AppendText(b, httpID, c.ID)
+	b = wire.AppendText(b, httpMethod, c.Method)
 	b = c.headers(b)
-	b = appendText(b, httpPath, c.Path)
-	b = appendText(b, httpHost, c.Host)
-	b = appendText(b, httpScheme, c.Scheme)
-	b = appendNumber(b, httpSize, uint64(c.Size))
-	b = appendText(b, httpProtocol, c.Proto.String())
+	b = wire.AppendText(b, httpPath, c.Path)
+	b = wire.AppendText(b, httpHost, c.Host)
+	b = wire.AppendText(b, httpScheme, c.Scheme)
+	b = wire.AppendNumber(b, httpSize, uint64(c.Size))
+	b = wire.AppendText(b, httpProtocol, c.Proto.String())
 	switch {
 	case len(c.Body) == 0:
 	case utf8.Valid(c.Body):
-		b = appendText(b, httpBody, string(c.Body))
+		b = wire.AppendText(b, httpBody, string(c.Body))
 	default:
 		b = protowire.AppendTag(b, httpRawBody, protowire.BytesType)
 		b = protowire.AppendBytes(b, c.Body)
@@ -126,8 +126,8 @@ func (c *Check) headers(b []byte) []byte {
 		if c.Wants != nil && !c.Wants(lower) {
 			return
 		}
-		b = appendMessage(b, httpHeaders, func(b []byte) []byte {
-			return appendText(appendText(b, mapKey, lower), mapValue, value)
+		b = wire.AppendMessage(b, httpHeaders, func(b []byte) []byte {
+			return wire.AppendText(wire.AppendText(b, mapKey, lower), mapValue, value)
 		})
 	}
 	told(pseudoMethod, c.Method)
@@ -160,30 +160,4 @@ func isFirst(before message.Fields, f *message.Field, lower string) bool {
 		}
 	}
 	return true
-}
-
-func appendMessage(b []byte, number protowire.Number, fill func([]byte) []byte) []byte {
-	b = protowire.AppendTag(b, number, protowire.BytesType)
-	return protowire.AppendBytes(b, fill(nil))
-}
-
-// appendText writes a string, which has to be UTF-8. Fields of requests may be
-// anything.
-func appendText(b []byte, number protowire.Number, s string) []byte {
-	if s == "" {
-		return b
-	}
-	if !utf8.ValidString(s) {
-		s = strings.ToValidUTF8(s, string(replacementOfBytes))
-	}
-	b = protowire.AppendTag(b, number, protowire.BytesType)
-	return protowire.AppendString(b, s)
-}
-
-func appendNumber(b []byte, number protowire.Number, n uint64) []byte {
-	if n == 0 {
-		return b
-	}
-	b = protowire.AppendTag(b, number, protowire.VarintType)
-	return protowire.AppendVarint(b, n)
 }

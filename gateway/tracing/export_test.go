@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -217,5 +218,28 @@ func TestSet(t *testing.T) {
 	e.sendAll(t.Context(), clients)
 	if n := m.Spans.Total(telemetry.SpanSent); n != 1 || len(clients) != 0 {
 		t.Errorf("%d spans sent and %d clients left, want 1 and none", n, len(clients))
+	}
+}
+
+// TestStrangersBytes holds that a span is UTF-8, whatever a client sent: a
+// collector refuses all spans of a request for one that is not.
+func TestStrangersBytes(t *testing.T) {
+	c := &collector{bodies: make(chan []byte, 1), status: "0", code: 200}
+	e, _ := newExporter(t, startCollector(t, c))
+	tracer := e.Set([]*routing.Tracing{{Cluster: "obs/collector:4317", Percent: 100, Tags: []routing.Tag{{Name: "user", Header: "x-user"}}}})[0]
+	f := fields()
+	x := anExchange(tracer.Begin(0, &f))
+	x.State, x.Fields, x.Record.Path, x.Record.UserAgent = "a=\xff", fields("x-user", "\xfe"), "/\xff", "\xc0\x80"
+	tracer.End(0, x)
+	e.sendAll(t.Context(), map[string]*client{})
+	span := parse(t, <-c.bodies).at(t, requestResourceSpans, resourceSpansScope, scopeSpansSpans)
+	texts := [][]byte{span[spanTraceState][0]}
+	for _, kv := range span[spanAttributes] {
+		texts = append(texts, parse(t, kv).at(t, keyValueValue)[valueString]...)
+	}
+	for _, text := range texts {
+		if !utf8.Valid(text) {
+			t.Errorf("%q is not UTF-8", text)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package tracing
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"time"
 
@@ -9,6 +8,7 @@ import (
 
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/telemetry"
+	"fairway.dev/gateway/wire"
 	"fairway.dev/routing"
 )
 
@@ -59,27 +59,25 @@ type Exchange struct {
 // Istio's that people search by.
 func (t *Tracer) appendSpan(b []byte, x *Exchange) []byte {
 	r := x.Record
-	return appendMessage(b, scopeSpansSpans, func(b []byte) []byte {
-		b = appendBytes(b, spanTraceID, x.Context.Trace[:])
-		b = appendBytes(b, spanSpanID, x.Context.Span[:])
-		if x.State != "" {
-			b = appendString(b, spanTraceState, x.State)
-		}
+	return wire.AppendMessage(b, scopeSpansSpans, func(b []byte) []byte {
+		b = wire.AppendBytes(b, spanTraceID, x.Context.Trace[:])
+		b = wire.AppendBytes(b, spanSpanID, x.Context.Span[:])
+		b = wire.AppendText(b, spanTraceState, x.State)
 		if x.Context.Parent != [8]byte{} {
-			b = appendBytes(b, spanParentID, x.Context.Parent[:])
+			b = wire.AppendBytes(b, spanParentID, x.Context.Parent[:])
 		}
 		name := r.Method
 		if x.Route != "" {
 			name += " " + x.Route
 		}
-		b = appendString(b, spanName, name)
+		b = wire.AppendText(b, spanName, name)
 		b = protowire.AppendTag(b, spanKind, protowire.VarintType)
 		b = protowire.AppendVarint(b, kindServer)
 		b = appendTime(b, spanStart, r.Start)
 		b = appendTime(b, spanEnd, r.Start.Add(r.Duration))
 		b = t.appendAttributes(b, x)
 		if failed(r) {
-			b = appendMessage(b, spanStatus, func(b []byte) []byte {
+			b = wire.AppendMessage(b, spanStatus, func(b []byte) []byte {
 				b = protowire.AppendTag(b, statusCode, protowire.VarintType)
 				return protowire.AppendVarint(b, statusError)
 			})
@@ -153,18 +151,18 @@ func attribute(b []byte, key, value string) []byte {
 	if value == "" {
 		return b
 	}
-	return appendMessage(b, spanAttributes, func(b []byte) []byte { return keyValue(b, key, value) })
+	return wire.AppendMessage(b, spanAttributes, func(b []byte) []byte { return keyValue(b, key, value) })
 }
 
 func keyValue(b []byte, key, value string) []byte {
-	b = appendString(b, keyValueKey, key)
-	return appendMessage(b, keyValueValue, func(b []byte) []byte { return appendString(b, valueString, value) })
+	b = wire.AppendText(b, keyValueKey, key)
+	return wire.AppendMessage(b, keyValueValue, func(b []byte) []byte { return wire.AppendText(b, valueString, value) })
 }
 
 func number(b []byte, key string, n int64) []byte {
-	return appendMessage(b, spanAttributes, func(b []byte) []byte {
-		b = appendString(b, keyValueKey, key)
-		return appendMessage(b, keyValueValue, func(b []byte) []byte {
+	return wire.AppendMessage(b, spanAttributes, func(b []byte) []byte {
+		b = wire.AppendText(b, keyValueKey, key)
+		return wire.AppendMessage(b, keyValueValue, func(b []byte) []byte {
 			b = protowire.AppendTag(b, valueInt, protowire.VarintType)
 			return protowire.AppendVarint(b, uint64(n))
 		})
@@ -176,44 +174,20 @@ func appendTime(b []byte, field protowire.Number, t time.Time) []byte {
 	return protowire.AppendFixed64(b, uint64(t.UnixNano()))
 }
 
-func appendString(b []byte, field protowire.Number, s string) []byte {
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	return protowire.AppendString(b, s)
-}
-
-func appendBytes(b []byte, field protowire.Number, p []byte) []byte {
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	return protowire.AppendBytes(b, p)
-}
-
-// appendMessage appends a message whose length is known once it is written.
-func appendMessage(b []byte, field protowire.Number, write func([]byte) []byte) []byte {
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	start := len(b)
-	b = write(b)
-	size := len(b) - start
-	var length [binary.MaxVarintLen64]byte
-	prefix := protowire.AppendVarint(length[:0], uint64(size))
-	b = append(b, prefix...)
-	copy(b[start+len(prefix):], b[start:start+size])
-	copy(b[start:], prefix)
-	return b
-}
-
 // export returns the request that carries spans, already encoded, of a service.
 func export(service, version string, spans []byte) []byte {
 	resource := func(b []byte) []byte {
-		b = appendMessage(b, resourceAttributes, func(b []byte) []byte { return keyValue(b, "service.name", service) })
-		return appendMessage(b, resourceAttributes, func(b []byte) []byte { return keyValue(b, "telemetry.sdk.name", "fairway") })
+		b = wire.AppendMessage(b, resourceAttributes, func(b []byte) []byte { return keyValue(b, "service.name", service) })
+		return wire.AppendMessage(b, resourceAttributes, func(b []byte) []byte { return keyValue(b, "telemetry.sdk.name", "fairway") })
 	}
 	scope := func(b []byte) []byte {
-		b = appendString(b, scopeName, "fairway.dev/gateway")
-		return appendString(b, scopeName+1, version)
+		b = wire.AppendText(b, scopeName, "fairway.dev/gateway")
+		return wire.AppendText(b, scopeName+1, version)
 	}
-	return appendMessage(make([]byte, 0, len(spans)+256), requestResourceSpans, func(b []byte) []byte {
-		b = appendMessage(b, resourceSpansOf, resource)
-		return appendMessage(b, resourceSpansScope, func(b []byte) []byte {
-			b = appendMessage(b, scopeSpansScope, scope)
+	return wire.AppendMessage(make([]byte, 0, len(spans)+256), requestResourceSpans, func(b []byte) []byte {
+		b = wire.AppendMessage(b, resourceSpansOf, resource)
+		return wire.AppendMessage(b, resourceSpansScope, func(b []byte) []byte {
+			b = wire.AppendMessage(b, scopeSpansScope, scope)
 			return append(b, spans...)
 		})
 	})
