@@ -48,19 +48,7 @@ func TestGolden(t *testing.T) {
 				t.Errorf("of nothing there are %d cells, and\n%s", len(tr.sheet.Cells()), left)
 			}
 
-			golden := file + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("got:\n%s\nwant:\n%s", got, want)
-			}
+			dialecttest.Golden(t, file+".golden", got, *update)
 		})
 	}
 }

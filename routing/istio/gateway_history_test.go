@@ -5,9 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"reflect"
 	"slices"
-	"strings"
 	"testing"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -168,21 +166,8 @@ func checkGatewayHistory(t *testing.T, seed uint64, steps int) {
 			changed = append(changed, d.edit(w))
 		}
 		kept.Apply(tr.Update(changed))
-		again := newTranslator(w, s)
-		fresh := dialecttest.NewResult().Apply(again.Update(w.Keys()))
 		at := fmt.Sprintf("seed %d, step %d, changed %v", seed, step, changed)
-		if got, want := kept.Dump(), fresh.Dump(); got != want {
-			t.Fatalf("%s: %s", at, difference(got, want))
-		}
-		if !reflect.DeepEqual(kept.Spec, fresh.Spec) {
-			t.Fatalf("%s: a difference that does not print", at)
-		}
-		got, want := tr.Sheet().Cells(), again.Sheet().Cells()
-		slices.Sort(got)
-		slices.Sort(want)
-		if !slices.Equal(got, want) {
-			t.Fatalf("%s, cells: %s", at, difference(strings.Join(got, "\n"), strings.Join(want, "\n")))
-		}
+		dialecttest.Fresh(t, at, w, tr, kept, newTranslator(w, s))
 		for _, spec := range fleetSpecs(&kept.Spec, s) {
 			if _, problems := routing.Compile(spec); len(problems) > 0 {
 				t.Fatalf("%s: Compile adds %v", at, problems)

@@ -90,19 +90,7 @@ func TestDestinationsGolden(t *testing.T) {
 			checkClusters(t, result)
 			got := result.Dump()
 			checkSenderGrowth(t, w, keys, got)
-			golden := file + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("got:\n%s\nwant:\n%s", got, want)
-			}
+			dialecttest.Golden(t, file+".golden", got, *update)
 		})
 	}
 }

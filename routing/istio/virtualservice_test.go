@@ -2,18 +2,13 @@ package istio
 
 import (
 	"fmt"
-	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
-	"strings"
 	"testing"
 
 	"fairway.dev/routing"
 	"fairway.dev/routing/dialecttest"
-	"fairway.dev/routing/gatewayapi"
 )
 
 // routeFiles are the golden files of VirtualServices.
@@ -102,50 +97,5 @@ func FuzzVirtualServicesComeToTheSameAsAFreshStart(f *testing.F) {
 }
 
 func (all routeWorld) checkHistory(t *testing.T, seed uint64, steps int) {
-	c := rand.New(rand.NewPCG(seed, 0))
-	keys := slices.SortedFunc(maps.Keys(all), routing.ObjectKey.Compare)
-	w, kept := dialecttest.World{}, dialecttest.NewResult()
-	tr := newTranslator(w, inCluster)
-	if seed%2 == 1 {
-		for _, k := range keys {
-			w[k] = all[k][c.IntN(len(all[k]))]
-		}
-		kept.Apply(tr.Update(w.Keys()))
-	}
-	for step := range steps {
-		var changed []routing.ObjectKey
-		for range 1 + c.IntN(8) {
-			k := keys[c.IntN(len(keys))]
-			if delete(w, k); c.IntN(4) > 0 {
-				w[k] = all[k][c.IntN(len(all[k]))]
-			}
-			changed = append(changed, k)
-		}
-		kept.Apply(tr.Update(changed))
-		if d, reports := tr.Update(changed); !reflect.DeepEqual(d, &routing.Delta{}) || reports != nil {
-			t.Fatalf("seed %d, step %d: an Update without a change has %+v %v", seed, step, d, reports)
-		}
-		if step%8 == 0 || step == steps-1 {
-			checkAfresh(t, fmt.Sprintf("seed %d, step %d, changed %v", seed, step, changed), w, tr, kept)
-		}
-	}
-}
-
-// checkAfresh compares what a history came to with a fresh start.
-func checkAfresh(t *testing.T, at string, w dialecttest.World, tr *gatewayapi.Translator, kept *dialecttest.Result) {
-	t.Helper()
-	again := newTranslator(w, inCluster)
-	fresh := dialecttest.NewResult().Apply(again.Update(w.Keys()))
-	if got, want := kept.Dump(), fresh.Dump(); got != want {
-		t.Fatalf("%s: %s", at, difference(got, want))
-	}
-	if !reflect.DeepEqual(kept.Spec, fresh.Spec) {
-		t.Fatalf("%s: a difference that does not print", at)
-	}
-	got, want := tr.Sheet().Cells(), again.Sheet().Cells()
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Fatalf("%s, cells: %s", at, difference(strings.Join(got, "\n"), strings.Join(want, "\n")))
-	}
+	dialecttest.History(t, seed, steps, all, func(w dialecttest.World) dialecttest.Translator { return newTranslator(w, inCluster) })
 }
