@@ -35,9 +35,12 @@ func checkListener(l *Listener) *Problem {
 		if l.TLS.Passthrough && l.Protocol != TLS {
 			return refuse(InvalidListener, fmt.Errorf("protocol %s with TLS passed through: want protocol TLS", l.Protocol))
 		}
-	case HTTP, TCP, UDP:
+	case HTTP, TCP, UDP, HBONE:
 	default:
-		return refuse(InvalidListener, fmt.Errorf("protocol %q: want HTTP, HTTPS, TLS, TCP or UDP", l.Protocol))
+		return refuse(InvalidListener, fmt.Errorf("protocol %q: want HTTP, HTTPS, TLS, TCP, UDP or HBONE", l.Protocol))
+	}
+	if err := l.checkInside(); err != nil {
+		return refuse(InvalidListener, err)
 	}
 	if l.TLS != nil && l.TLS.Passthrough && l.TLS.Client != nil {
 		return refuse(InvalidListener, fmt.Errorf("certificates of clients to check where TLS is passed through: want one or the other"))

@@ -45,6 +45,10 @@ type Cluster struct {
 	KeepAlive           *KeepAlive    // of TCP; nil: the system's
 	Ping                *Ping         // of HTTP/2 connections; nil: none
 
+	// Hop is how gateways that are not the endpoints' own waypoint reach them;
+	// nil: straight.
+	Hop *Hop
+
 	// ProxyProtocol is the version (1, 2) of the PROXY protocol header that
 	// each connection to an endpoint begins with; 0 is none. HTTP connections
 	// are not shared between clients then.
@@ -257,4 +261,10 @@ type Endpoint struct {
 	Serving     bool
 	Terminating bool
 	Workload    string // "pod" name, for logs
+	Node        string // where it runs, for node agents
+	// Identity, if not empty, is who has to answer at Addr by HBONE: in place of a
+	// connection to Addr there is a tunnel to it, through a connection of the mesh
+	// to HBONEPort of its address, or for endpoints of a WaypointCluster to Addr
+	// itself, which asks for what the Hop's Authority says.
+	Identity string
 }

@@ -18,7 +18,13 @@ func (s *Snapshot) Dump(w io.Writer) error {
 	for _, p := range s.ports {
 		p.dump(b)
 	}
+	for _, p := range byName(maps.Collect(s.doors.all())) {
+		p.dump(b)
+	}
 	for _, r := range byName(maps.Collect(s.routes.all())) {
+		r.dump(b)
+	}
+	for _, r := range byName(maps.Collect(s.defaults.all())) {
 		r.dump(b)
 	}
 	for _, c := range slices.SortedFunc(s.Clusters(), func(a, b *Cluster) int { return cmp.Compare(a.Name, b.Name) }) {
@@ -33,6 +39,15 @@ func (s *Snapshot) Dump(w io.Writer) error {
 	for _, c := range byName(maps.Collect(s.certificates.all())) {
 		fmt.Fprintf(b, "certificate %s\n", c.Name)
 	}
+	for _, p := range byName(maps.Collect(s.policies.all())) {
+		fmt.Fprintf(b, "policy %s\n", details(p))
+	}
+	for _, w := range byName(maps.Collect(s.workloads.all())) {
+		fmt.Fprintf(b, "workload %s\n", details(w))
+	}
+	for _, c := range byName(maps.Collect(s.captures.all())) {
+		fmt.Fprintf(b, "capture %s\n", details(c))
+	}
 	for _, p := range s.Problems() {
 		level := cmp.Or(strings.ToLower(string(p.Level)), "problem")
 		fmt.Fprintf(b, "%s %s: %s\n", level, p.Reason, p)
@@ -44,7 +59,11 @@ func (p *Port) dump(w io.Writer) {
 	fmt.Fprintf(w, "port %s %s\n", p.Key, p.Protocol)
 	for _, l := range p.listeners {
 		fmt.Fprintf(w, "  listener %s\n", details(l))
-		tables := p.bound.get(l.pattern()).hosts
+		bound := p.bound.get(l.pattern())
+		if bound.to != nil {
+			fmt.Fprintf(w, "    all requests: %s\n", l.To)
+		}
+		tables := bound.hosts
 		for _, pattern := range tables.patterns() {
 			fmt.Fprintf(w, "    host %s\n", pattern)
 			for _, c := range tables.get(pattern).candidates() {

@@ -100,6 +100,9 @@ func (p *Port) Match(r *Request) Result {
 	if b.shut {
 		return Result{Listener: b.listener, Shut: true}
 	}
+	if b.to != nil {
+		return Result{Listener: b.listener, Target: b.to, Matched: len(r.Path)}
+	}
 	for from := fromExact; from != exhausted; {
 		var t *pathTable
 		if t, from = b.hosts.find(host, from); t == nil {

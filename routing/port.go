@@ -7,14 +7,19 @@ import (
 	"slices"
 )
 
-// A PortKey is what a socket is bound to.
+// A PortKey is what a socket is bound to, or what leads to a door.
 type PortKey struct {
 	Addr netip.Addr // zero: the server's default
 	Port uint16
 	UDP  bool // a TCP and a UDP port of one number are two ports
+	// Inside says that it is a door, to which no socket is bound, and From for the
+	// workloads of which namespace (see Listener).
+	Inside bool
+	From   string
 }
 
-// String returns "10.0.0.1:80", "*:80" without an address, and "*:53/udp".
+// String returns "10.0.0.1:80", "*:80" without an address, "*:53/udp", and for
+// doors "10.96.0.5:80/mesh" and "10.96.0.5:80/mesh/shop".
 func (k PortKey) String() string {
 	addr, suffix := "*", ""
 	if k.Addr.IsValid() {
@@ -26,17 +31,24 @@ func (k PortKey) String() string {
 	if k.UDP {
 		suffix = "/udp"
 	}
+	if k.Inside {
+		suffix += "/mesh"
+		if k.From != "" {
+			suffix += "/" + k.From
+		}
+	}
 	return fmt.Sprintf("%s:%d%s", addr, k.Port, suffix)
 }
 
 func (k PortKey) compare(l PortKey) int {
-	return cmp.Or(k.Addr.Compare(l.Addr), cmp.Compare(k.Port, l.Port), cmp.Compare(truth(k.UDP), truth(l.UDP)))
+	return cmp.Or(k.Addr.Compare(l.Addr), cmp.Compare(k.Port, l.Port), cmp.Compare(truth(k.UDP), truth(l.UDP)),
+		cmp.Compare(truth(k.Inside), truth(l.Inside)), cmp.Compare(k.From, l.From))
 }
 
 // A Port is what is served on one address and port: the listeners that share it.
 type Port struct {
 	Key PortKey
-	// Protocol is HTTP, HTTPS, TCP or UDP. HTTPS stands for HTTPS and TLS
+	// Protocol is HTTP, HTTPS, TCP, UDP or HBONE. HTTPS stands for HTTPS and TLS
 	// listeners together: the name in the ClientHello tells them apart.
 	Protocol Protocol
 
@@ -50,7 +62,8 @@ type Port struct {
 type boundListener struct {
 	listener *Listener
 	hosts    hosts[pathTable]
-	shut     bool // it lets nobody in
+	shut     bool    // it lets nobody in
+	to       *Target // of all requests, while no route is attached; nil: nothing
 }
 
 // Listeners returns the listeners of the port, by name. The list is shared:
@@ -83,7 +96,7 @@ func (l *Listener) class() Protocol {
 // pattern is the host pattern that l covers. A protocol without names has no
 // use for a hostname.
 func (l *Listener) pattern() string {
-	if l.Hostname == "" || l.Protocol == TCP || l.Protocol == UDP {
+	if l.Hostname == "" || l.Protocol == TCP || l.Protocol == UDP || l.Protocol == HBONE {
 		return anyHost
 	}
 	return l.Hostname
@@ -96,7 +109,7 @@ func (l *Listener) keys() []PortKey {
 	}
 	var keys []PortKey
 	for _, addr := range l.Addresses {
-		k := PortKey{addr.Unmap(), l.Port, l.Protocol == UDP}
+		k := PortKey{addr.Unmap(), l.Port, l.Protocol == UDP, l.Inside, l.From}
 		if !slices.Contains(keys, k) {
 			keys = append(keys, k)
 		}
@@ -131,7 +144,7 @@ func newPort(key PortKey, wanted []*Listener, s *Snapshot) *Port {
 		}
 		_, shut := s.shutListeners.get(l.Name)
 		shut = shut || l.TLS != nil && l.TLS.Closed
-		p.bound = p.bound.with(l.pattern(), &boundListener{l, hostsOf(s.attached, l.Name), shut})
+		p.bound = p.bound.with(l.pattern(), &boundListener{l, hostsOf(s.attached, l.Name), shut, s.defaultOf(l)})
 		p.listeners = append(p.listeners, l)
 	}
 	slices.SortFunc(p.listeners, func(a, b *Listener) int { return cmp.Compare(a.Name, b.Name) })
@@ -143,12 +156,12 @@ func (p *Port) refuse(l *Listener, reason Reason, err error) {
 }
 
 // withHosts returns p with other tables for l, or p where l is not in force.
-func (p *Port) withHosts(l *Listener, h hosts[pathTable]) *Port {
+func (p *Port) withHosts(l *Listener, h hosts[pathTable], to *Target) *Port {
 	b := p.bound.get(l.pattern())
 	if b == nil || b.listener != l {
 		return p
 	}
 	changed := *p
-	changed.bound = p.bound.with(l.pattern(), &boundListener{l, h, b.shut})
+	changed.bound = p.bound.with(l.pattern(), &boundListener{l, h, b.shut, to})
 	return &changed
 }

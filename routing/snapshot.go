@@ -17,6 +17,13 @@ type Snapshot struct {
 	clusters     trie[ClusterName, *Cluster]
 	endpoints    trie[ClusterName, *Endpoints]
 	certificates trie[CertificateName, *Certificate]
+	policies     trie[PolicyName, *Policy]
+	workloads    trie[WorkloadName, *Workload]
+	captures     trie[CaptureName, *Capture]
+
+	addresses trie[addressText, []*Workload]
+	doorNames trie[doorName, doorAddress]
+	defaults  trie[ListenerName, *compiledRoute] // of Listener.To
 
 	// What of it is not in force; the ports know their own conflicts.
 	badListeners  trie[ListenerName, *Problem]
@@ -31,8 +38,10 @@ type Snapshot struct {
 	attached trie[ListenerName, *attachedTo]
 	users    trie[ClusterName, trie[RouteName, struct{}]]
 
-	ports []*Port // by key
-	fresh []*Target
+	ports    []*Port // those to bind, by key
+	doors    trie[doorKey, *Port]
+	badDoors trie[doorKey, *Port] // of these, those with problems
+	fresh    []*Target
 }
 
 // attachedTo is what is attached to a listener, or to a name that may become
@@ -60,6 +69,9 @@ func Compile(spec *Spec) (*Snapshot, []*Problem) {
 		Clusters:     byName(spec.Clusters),
 		Endpoints:    byName(spec.Endpoints),
 		Certificates: byName(spec.Certificates),
+		Policies:     byName(spec.Policies),
+		Workloads:    byName(spec.Workloads),
+		Captures:     byName(spec.Captures),
 	})
 }
 
@@ -81,6 +93,9 @@ func (s *Snapshot) Spec() *Spec {
 		Clusters:     maps.Collect(s.clusters.all()),
 		Endpoints:    maps.Collect(s.endpoints.all()),
 		Certificates: maps.Collect(s.certificates.all()),
+		Policies:     maps.Collect(s.policies.all()),
+		Workloads:    maps.Collect(s.workloads.all()),
+		Captures:     maps.Collect(s.captures.all()),
 	}
 	for name, c := range s.routes.all() {
 		spec.Routes[name] = c.route
@@ -100,6 +115,9 @@ func (s *Snapshot) Problems() []*Problem {
 		}
 	}
 	for _, p := range s.ports {
+		list = append(list, p.problems...)
+	}
+	for _, p := range byName(maps.Collect(s.badDoors.all())) {
 		list = append(list, p.problems...)
 	}
 	list = append(list, byName(maps.Collect(s.badClusters.all()))...)
@@ -126,8 +144,13 @@ func (s *Snapshot) Fresh() []*Target { return s.fresh }
 // list is shared: do not change it.
 func (s *Snapshot) Ports() []*Port { return s.ports }
 
-// Port returns one of Ports, or nil.
+// Port returns one of Ports or, with an inside key, a door's; nil where there is
+// none.
 func (s *Snapshot) Port(k PortKey) *Port {
+	if k.Inside {
+		p, _ := s.doors.get(k.door())
+		return p
+	}
 	i, ok := slices.BinarySearchFunc(s.ports, k, comparePort)
 	if !ok {
 		return nil

@@ -87,6 +87,9 @@ type Spec struct {
 	Clusters     map[ClusterName]*Cluster
 	Endpoints    map[ClusterName]*Endpoints
 	Certificates map[CertificateName]*Certificate
+	Policies     map[PolicyName]*Policy
+	Workloads    map[WorkloadName]*Workload
+	Captures     map[CaptureName]*Capture
 }
 
 // A Delta is a change of a Spec: parts to put in, and names to take out.
@@ -96,11 +99,17 @@ type Delta struct {
 	Clusters     []*Cluster
 	Endpoints    []*Endpoints
 	Certificates []*Certificate
+	Policies     []*Policy
+	Workloads    []*Workload
+	Captures     []*Capture
 	Removed      struct {
 		Listeners    []ListenerName
 		Routes       []RouteName
 		Clusters     []ClusterName // with their endpoints
 		Certificates []CertificateName
+		Policies     []PolicyName
+		Workloads    []WorkloadName
+		Captures     []CaptureName
 	}
 }
 
@@ -141,8 +150,33 @@ type Listener struct {
 	RedirectHTTPS bool
 	// JWT are the rules by which tokens are proved (RequestAuthentication).
 	JWT []JWTRule
+	// Policies say who may pass: all of them, and one that is not there lets
+	// nobody in.
+	Policies []PolicyName
 	// Telemetry of what comes in here; nil: the process's own.
 	Telemetry *Telemetry
+
+	// Mesh is of HBONE listeners: whom they believe.
+	Mesh *Mesh
+	// Inside makes a door of the listener (see HBONE): nothing is bound but
+	// Capture, and Addresses are those that clients dial. What follows is of doors.
+	Inside bool
+	// Names are other names of Addresses, that tunnels may ask for.
+	Names []string
+	// From is the namespace whose workloads alone the door is for; empty: all.
+	From string
+	// To is the cluster of all that comes while no route is attached. Empty: it
+	// goes nowhere.
+	To ClusterName
+	// Detect has connections that do not begin as HTTP does go to To as they
+	// are. A client that says nothing is one of them, after a second.
+	Detect bool
+	// Capture is the port of the gateway's pods on which node agents put what
+	// workloads dial; 0: none.
+	Capture uint16
+	// Strict refuses clients that have not proved who they are, and for whom
+	// nobody has vouched (PeerAuthentication).
+	Strict bool
 }
 
 // ProxyProtocol is what a listener does about PROXY protocol headers.

@@ -19,8 +19,11 @@ func (s *Snapshot) Update(d *Delta) (*Snapshot, []*Problem) {
 		moved:  map[RouteName]bool{},
 		tables: map[ListenerName]*attachedTo{},
 		wanted: map[PortKey][]*Listener{},
+
+		defaults: map[ListenerName]bool{},
 	}
 	c.passive(d)
+	c.meshParts(d)
 	c.clusters(d)
 	c.listeners(d)
 	c.routes(d)
@@ -35,6 +38,8 @@ type change struct {
 	moved  map[RouteName]bool           // routes one of whose listeners came or went
 	tables map[ListenerName]*attachedTo // copies that are being changed
 	wanted map[PortKey][]*Listener      // of the ports whose listeners change
+
+	defaults map[ListenerName]bool // doors whose Listener.To is to be compiled anew
 }
 
 // edits returns what a delta says about each name: a part, or nil where it
@@ -91,7 +96,11 @@ func (c *change) clusters(d *Delta) {
 		}
 		users, _ := c.s.users.get(name)
 		for route := range users.all() {
-			c.stale[route] = true
+			if door, ok := ofDefault(route); ok {
+				c.defaults[door] = true
+			} else {
+				c.stale[route] = true
+			}
 		}
 	}
 }
@@ -111,6 +120,7 @@ func (c *change) listeners(d *Delta) {
 			}
 		}
 		c.s.listeners = set(c.s.listeners, name, part)
+		c.renameDoor(old, part)
 		var problem, shut *Problem
 		if part != nil {
 			if problem = checkListener(part); problem == nil {
@@ -177,6 +187,7 @@ func (c *change) routes(d *Delta) {
 	for name := range c.moved {
 		c.report(name)
 	}
+	c.compileDefaults()
 }
 
 // replace puts a route, or nothing where it is nil, in the place of the old one.
@@ -219,6 +230,11 @@ func (c *change) attach(r *compiledRoute) {
 		a := c.table(name)
 		a.routes = a.routes.with(r.route.Name, struct{}{})
 	}
+	c.use(r)
+}
+
+// use notes the clusters of a route, and unuse forgets them.
+func (c *change) use(r *compiledRoute) {
 	for _, name := range r.uses {
 		users, _ := c.s.users.get(name)
 		c.s.users = c.s.users.with(name, users.with(r.route.Name, struct{}{}))
@@ -241,6 +257,10 @@ func (c *change) detach(r *compiledRoute) {
 		a := c.table(name)
 		a.routes = a.routes.without(r.route.Name)
 	}
+	c.unuse(r)
+}
+
+func (c *change) unuse(r *compiledRoute) {
 	for _, name := range r.uses {
 		users, _ := c.s.users.get(name)
 		if users = users.without(r.route.Name); users.n == 0 {
@@ -282,19 +302,48 @@ func (c *change) finish() {
 	}
 	ports := make(map[PortKey]*Port)
 	for key, wanted := range c.wanted {
+		ports[key] = nil
 		if len(wanted) > 0 {
 			ports[key] = newPort(key, wanted, c.s)
-		}
-	}
-	for _, p := range c.s.ports {
-		if _, ok := c.wanted[p.Key]; !ok {
-			ports[p.Key] = p
 		}
 	}
 	for name, a := range c.tables {
 		c.rebind(name, a.hosts, ports)
 	}
-	c.s.ports = slices.SortedFunc(maps.Values(ports), func(p, q *Port) int { return p.Key.compare(q.Key) })
+	c.replacePorts(ports)
+}
+
+// replacePorts puts ports in force in the place of those with their keys, of
+// which nil takes one out.
+func (c *change) replacePorts(ports map[PortKey]*Port) {
+	var bound bool
+	for key, p := range ports {
+		if !key.Inside {
+			bound = true
+			continue
+		}
+		c.s.doors = set(c.s.doors, key.door(), p)
+		c.s.badDoors = c.s.badDoors.without(key.door())
+		if p != nil && len(p.problems) > 0 {
+			c.s.badDoors = c.s.badDoors.with(key.door(), p)
+		}
+	}
+	if !bound {
+		return
+	}
+	var list []*Port
+	for _, p := range c.s.ports {
+		if _, ok := ports[p.Key]; !ok {
+			list = append(list, p)
+		}
+	}
+	for key, p := range ports {
+		if p != nil && !key.Inside {
+			list = append(list, p)
+		}
+	}
+	slices.SortFunc(list, func(p, q *Port) int { return p.Key.compare(q.Key) })
+	c.s.ports = list
 }
 
 // rebind gives the ports of a listener its tables.
@@ -304,8 +353,12 @@ func (c *change) rebind(name ListenerName, h hosts[pathTable], ports map[PortKey
 		return
 	}
 	for _, key := range l.keys() {
-		if p := ports[key]; p != nil {
-			ports[key] = p.withHosts(l, h)
+		p, ok := ports[key]
+		if !ok {
+			p = c.s.Port(key)
+		}
+		if p != nil {
+			ports[key] = p.withHosts(l, h, c.s.defaultOf(l))
 		}
 	}
 }

@@ -24,6 +24,24 @@ func apply(s *Spec, d *Delta) {
 	for _, name := range d.Removed.Certificates {
 		delete(s.Certificates, name)
 	}
+	for _, name := range d.Removed.Workloads {
+		delete(s.Workloads, name)
+	}
+	for _, name := range d.Removed.Policies {
+		delete(s.Policies, name)
+	}
+	for _, name := range d.Removed.Captures {
+		delete(s.Captures, name)
+	}
+	for _, p := range d.Workloads {
+		s.Workloads[p.Name] = p
+	}
+	for _, p := range d.Policies {
+		s.Policies[p.Name] = p
+	}
+	for _, p := range d.Captures {
+		s.Captures[p.Name] = p
+	}
 	for _, p := range d.Listeners {
 		s.Listeners[p.Name] = p
 	}
@@ -47,12 +65,15 @@ func (d *dice) delta() *Delta {
 	for range d.pick(3) + 1 {
 		i := d.pick(3)
 		cluster := choose(d, []ClusterName{"b", "c", "d"})
-		switch d.pick(10) {
+		switch d.pick(13) {
 		case 0:
 			l := d.listener(i)
 			l.Hostname = fixHostname(l.Hostname)
 			l.Addresses = choose(d, [][]netip.Addr{nil, nil, {netip.MustParseAddr("10.0.0.1")}, {netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.1")}})
 			l.Port = choose(d, []uint16{80, 80, 81, 0})
+			if d.pick(2) == 0 {
+				l.makeDoor(d)
+			}
 			delta.Listeners = append(delta.Listeners, l)
 		case 1:
 			delta.Removed.Listeners = append(delta.Removed.Listeners, ListenerName(fmt.Sprintf("ns/gw/l%d", i)))
@@ -73,19 +94,55 @@ func (d *dice) delta() *Delta {
 			} else {
 				delta.Removed.Certificates = append(delta.Removed.Certificates, name)
 			}
+		case 10:
+			name := WorkloadName(fmt.Sprintf("ns/pod%d", i))
+			if d.pick(3) > 0 {
+				delta.Workloads = append(delta.Workloads, &Workload{Name: name, Addresses: someAddresses[d.pick(3):]})
+			} else {
+				delta.Removed.Workloads = append(delta.Removed.Workloads, name)
+			}
+		case 11:
+			name := PolicyName(fmt.Sprintf("AuthorizationPolicy/ns/p%d", i))
+			if d.pick(3) > 0 {
+				delta.Policies = append(delta.Policies, &Policy{Name: name})
+			} else {
+				delta.Removed.Policies = append(delta.Removed.Policies, name)
+			}
+		case 12:
+			name := CaptureName(fmt.Sprintf("ns/svc%d:80", i))
+			if d.pick(3) > 0 {
+				delta.Captures = append(delta.Captures, &Capture{Name: name, To: uint16(i)})
+			} else {
+				delta.Removed.Captures = append(delta.Removed.Captures, name)
+			}
 		}
 	}
 	return &delta
 }
 
+var someAddresses = []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::1")}
+
+// makeDoor makes a door of a listener.
+func (l *Listener) makeDoor(d *dice) {
+	l.Inside = true
+	l.Protocol = choose(d, []Protocol{HTTP, TCP, TLS})
+	l.TLS = choose(d, []*ListenerTLS{nil, {Passthrough: true}})
+	l.To = choose(d, []ClusterName{"", "b", "c"})
+	l.From = choose(d, []string{"", "", "ns"})
+	l.Names = choose(d, [][]string{nil, {"b.ns"}, {"b.ns", "c.ns"}})
+}
+
 // cloneSpec copies the maps of s and makes those that are missing.
 func cloneSpec(s *Spec) *Spec {
-	clone := &Spec{map[ListenerName]*Listener{}, map[RouteName]*Route{}, map[ClusterName]*Cluster{}, map[ClusterName]*Endpoints{}, map[CertificateName]*Certificate{}}
+	clone := &Spec{map[ListenerName]*Listener{}, map[RouteName]*Route{}, map[ClusterName]*Cluster{}, map[ClusterName]*Endpoints{}, map[CertificateName]*Certificate{}, map[PolicyName]*Policy{}, map[WorkloadName]*Workload{}, map[CaptureName]*Capture{}}
 	maps.Copy(clone.Listeners, s.Listeners)
 	maps.Copy(clone.Routes, s.Routes)
 	maps.Copy(clone.Clusters, s.Clusters)
 	maps.Copy(clone.Endpoints, s.Endpoints)
 	maps.Copy(clone.Certificates, s.Certificates)
+	maps.Copy(clone.Policies, s.Policies)
+	maps.Copy(clone.Workloads, s.Workloads)
+	maps.Copy(clone.Captures, s.Captures)
 	return clone
 }
 
@@ -122,6 +179,16 @@ func checkSame(t *testing.T, spec *Spec, snap *Snapshot, problems []*Problem, re
 	want, wantProblems := Compile(spec)
 	if got, want := dump(snap), dump(want); got != want {
 		t.Fatalf("after Update:\n%s\nafter Compile:\n%s", got, want)
+	}
+	for _, addr := range someAddresses {
+		if got, want := snap.Workload(addr), want.Workload(addr); got != want {
+			t.Fatalf("Workload(%s) after Update: %v, after Compile: %v", addr, got, want)
+		}
+	}
+	for _, name := range []string{"b.ns", "c.ns"} {
+		if got, want := snap.DoorNamed(name, 80, "ns"), want.DoorNamed(name, 80, "ns"); (got == nil) != (want == nil) || got != nil && got.Key != want.Key {
+			t.Fatalf("DoorNamed(%s) after Update: %v, after Compile: %v", name, got, want)
+		}
 	}
 	if !reflect.DeepEqual(problems, wantProblems) {
 		t.Fatalf("problems after Update: %v\nafter Compile: %v", problems, wantProblems)
@@ -168,6 +235,11 @@ func checkIndexes(t *testing.T, a, b *Snapshot) {
 func targets(s *Snapshot) map[*Target]bool {
 	m := map[*Target]bool{}
 	for r := range s.routes.values() {
+		for _, t := range r.targets {
+			m[t] = true
+		}
+	}
+	for r := range s.defaults.values() {
 		for _, t := range r.targets {
 			m[t] = true
 		}

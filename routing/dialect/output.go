@@ -33,6 +33,12 @@ func nameOf(part any) partName {
 		n.name = string(p.Cluster)
 	case *routing.Certificate:
 		n.name = string(p.Name)
+	case *routing.Policy:
+		n.name = string(p.Name)
+	case *routing.Workload:
+		n.name = string(p.Name)
+	case *routing.Capture:
+		n.name = string(p.Name)
 	}
 	return n
 }
@@ -70,6 +76,12 @@ func (o *output) put(part any) {
 		d.Endpoints = append(d.Endpoints, p)
 	case *routing.Certificate:
 		d.Certificates = append(d.Certificates, p)
+	case *routing.Policy:
+		d.Policies = append(d.Policies, p)
+	case *routing.Workload:
+		d.Workloads = append(d.Workloads, p)
+	case *routing.Capture:
+		d.Captures = append(d.Captures, p)
 	}
 }
 
@@ -85,6 +97,12 @@ func (o *output) remove(part any) {
 		r.Clusters = append(r.Clusters, p.Name)
 	case *routing.Certificate:
 		r.Certificates = append(r.Certificates, p.Name)
+	case *routing.Policy:
+		r.Policies = append(r.Policies, p.Name)
+	case *routing.Workload:
+		r.Workloads = append(r.Workloads, p.Name)
+	case *routing.Capture:
+		r.Captures = append(r.Captures, p.Name)
 	}
 }
 
@@ -108,6 +126,9 @@ func (o *output) take() (*routing.Delta, []Report) {
 	d.Clusters = without(d.Clusters, d.Removed.Clusters, func(c *routing.Cluster) routing.ClusterName { return c.Name })
 	d.Endpoints = without(d.Endpoints, d.Removed.Clusters, func(e *routing.Endpoints) routing.ClusterName { return e.Cluster })
 	d.Certificates = without(d.Certificates, d.Removed.Certificates, func(c *routing.Certificate) routing.CertificateName { return c.Name })
+	d.Policies = without(d.Policies, d.Removed.Policies, func(p *routing.Policy) routing.PolicyName { return p.Name })
+	d.Workloads = without(d.Workloads, d.Removed.Workloads, func(w *routing.Workload) routing.WorkloadName { return w.Name })
+	d.Captures = without(d.Captures, d.Removed.Captures, func(c *routing.Capture) routing.CaptureName { return c.Name })
 
 	slices.SortStableFunc(reports, func(a, b Report) int { return a.Object.Compare(b.Object) })
 	last := reports[:0]
@@ -133,8 +154,14 @@ func sortDelta(d *routing.Delta) {
 	slices.SortFunc(d.Clusters, func(a, b *routing.Cluster) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(d.Endpoints, func(a, b *routing.Endpoints) int { return cmp.Compare(a.Cluster, b.Cluster) })
 	slices.SortFunc(d.Certificates, func(a, b *routing.Certificate) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(d.Policies, func(a, b *routing.Policy) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(d.Workloads, func(a, b *routing.Workload) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(d.Captures, func(a, b *routing.Capture) int { return cmp.Compare(a.Name, b.Name) })
 	slices.Sort(d.Removed.Listeners)
 	slices.Sort(d.Removed.Routes)
 	slices.Sort(d.Removed.Clusters)
 	slices.Sort(d.Removed.Certificates)
+	slices.Sort(d.Removed.Policies)
+	slices.Sort(d.Removed.Workloads)
+	slices.Sort(d.Removed.Captures)
 }

@@ -26,6 +26,9 @@ func NewResult() *Result {
 			Clusters:     map[routing.ClusterName]*routing.Cluster{},
 			Endpoints:    map[routing.ClusterName]*routing.Endpoints{},
 			Certificates: map[routing.CertificateName]*routing.Certificate{},
+			Policies:     map[routing.PolicyName]*routing.Policy{},
+			Workloads:    map[routing.WorkloadName]*routing.Workload{},
+			Captures:     map[routing.CaptureName]*routing.Capture{},
 		},
 		Reports: map[routing.ObjectKey]dialect.Report{},
 	}
@@ -46,6 +49,15 @@ func (r *Result) Apply(d *routing.Delta, reports []dialect.Report) *Result {
 	for _, n := range d.Removed.Certificates {
 		delete(r.Spec.Certificates, n)
 	}
+	for _, n := range d.Removed.Policies {
+		delete(r.Spec.Policies, n)
+	}
+	for _, n := range d.Removed.Workloads {
+		delete(r.Spec.Workloads, n)
+	}
+	for _, n := range d.Removed.Captures {
+		delete(r.Spec.Captures, n)
+	}
 	for _, p := range d.Listeners {
 		r.Spec.Listeners[p.Name] = p
 	}
@@ -60,6 +72,15 @@ func (r *Result) Apply(d *routing.Delta, reports []dialect.Report) *Result {
 	}
 	for _, p := range d.Certificates {
 		r.Spec.Certificates[p.Name] = p
+	}
+	for _, p := range d.Policies {
+		r.Spec.Policies[p.Name] = p
+	}
+	for _, p := range d.Workloads {
+		r.Spec.Workloads[p.Name] = p
+	}
+	for _, p := range d.Captures {
+		r.Spec.Captures[p.Name] = p
 	}
 	for _, report := range reports {
 		if report.Gone {
@@ -79,6 +100,9 @@ func (r *Result) Dump() string {
 	dumpParts(&b, "cluster", r.Spec.Clusters)
 	dumpParts(&b, "endpoints", r.Spec.Endpoints)
 	dumpParts(&b, "certificate", r.Spec.Certificates)
+	dumpParts(&b, "policy", r.Spec.Policies)
+	dumpParts(&b, "workload", r.Spec.Workloads)
+	dumpParts(&b, "capture", r.Spec.Captures)
 	for _, k := range slices.SortedFunc(maps.Keys(r.Reports), routing.ObjectKey.Compare) {
 		b.WriteString(r.Reports[k].String())
 	}

@@ -1,0 +1,341 @@
+package routing
+
+import (
+	"cmp"
+	"fmt"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// HBONE is what a waypoint's listener speaks: HTTP/2 over TLS of the mesh, in
+// which CONNECT opens a tunnel to an address, and what goes through the tunnel
+// is for the door that has that address.
+//
+// A door is a listener that is not bound (Listener.Inside): its Addresses and
+// Port are those that clients dial, a Service's. What comes to it comes out of
+// tunnels, or by the port on which node agents put what they have captured.
+const HBONE Protocol = "HBONE"
+
+// HBONEPort is where waypoints, and the pods that ztunnel captures, take tunnels.
+const HBONEPort = 15008
+
+// A WorkloadName is that of a pod, or of another workload: "shop/cart-7f9c".
+type WorkloadName string
+
+// A CaptureName is that of a port of a Service: "shop/cart:80".
+type CaptureName string
+
+// A PolicyName is that of an object: "AuthorizationPolicy/shop/viewers".
+type PolicyName string
+
+// A Mesh is whom an HBONE listener believes what. A peer has to show a
+// certificate of the mesh's in any case, with an identity of one of the trust
+// domains.
+type Mesh struct {
+	TrustDomains []string // the first is the gateway's own
+	// Vouchers are the other gateways of the fleet. What they say of the client
+	// is believed: X-Forwarded-For and the like, and for the workloads of their
+	// namespaces who it is. What everybody else says is not.
+	Vouchers []Voucher
+}
+
+// A Voucher is a gateway that vouches for others.
+type Voucher struct {
+	Identity   string   // "spiffe://cluster.local/ns/shop/sa/waypoint"
+	Namespaces []string // of the workloads that it may vouch for; none: only for itself
+}
+
+// A Hop is how gateways but one reach the endpoints of a cluster: by way of that
+// one, which enforces what there is to enforce. What listeners of that gateway
+// send to the cluster goes straight to its endpoints.
+type Hop struct {
+	Gateway string // "shop/waypoint"
+	// Cluster is that of the gateway's pods. Where there is none in force nobody
+	// else reaches the endpoints.
+	Cluster ClusterName
+	// Authority is what the far end is asked for: the address and the port that a
+	// client would dial, "10.96.0.5:80", or where the far end is in another
+	// network a host and a port.
+	Authority string
+}
+
+// A Workload is who is behind an address.
+type Workload struct {
+	Name      WorkloadName
+	Addresses []netip.Addr
+	Identity  string // "spiffe://cluster.local/ns/shop/sa/cart"
+	// Gateways are the waypoints that vouch for it, "shop/waypoint": those that
+	// its own connections go through. One at most is in force; none: they go
+	// straight to the waypoint of who is called.
+	Gateways []string
+	Node     string
+	// Captured says that node agents send what it dials to waypoints.
+	Captured bool
+	// Strict refuses connections to it that do not come from a waypoint, but on
+	// the ports of Open; of StrictPorts where it is not set.
+	Strict            bool
+	Open, StrictPorts []uint16
+	// App, Version, Service and Kind are for telemetry: Istio's labels app,
+	// version and canonical-name, and what runs it ("cart", a Deployment).
+	App, Version, Service, Owner string
+}
+
+// A Capture is what node agents do with connections that captured workloads
+// open to a port of a Service: they go to a pod of a waypoint instead, the
+// workload's own where it has one.
+type Capture struct {
+	Name      CaptureName
+	Addresses []netip.Addr
+	Port      uint16
+	// Waypoint is the Gateway of the Service, for workloads that have none. Its
+	// pods are the endpoints of its WaypointCluster. Empty: those are refused.
+	Waypoint string
+	// To is the port of waypoints that stands for this one (Listener.Capture). 0:
+	// there is none yet, and all are refused (law 15: fail closed).
+	To uint16
+}
+
+// WaypointCluster is the name of the cluster of a gateway's pods, as other
+// gateways and node agents reach them: "mesh/shop/waypoint".
+func WaypointCluster(gateway string) ClusterName { return ClusterName("mesh/" + gateway) }
+
+// A Policy is one object about who may pass.
+type Policy struct {
+	Name          PolicyName
+	Origin        Origin
+	Authorization *Authorization
+	RateLimit     *RateLimit
+}
+
+// Door returns the port of the doors that what is dialled at an address leads
+// to, for clients of a namespace; nil where there is none. One for that
+// namespace alone comes before the one for all.
+func (s *Snapshot) Door(addr netip.AddrPort, namespace string) *Port {
+	key := PortKey{Addr: addr.Addr().Unmap(), Port: addr.Port(), Inside: true, From: namespace}
+	if p := s.Port(key); p != nil || namespace == "" {
+		return p
+	}
+	key.From = ""
+	return s.Port(key)
+}
+
+// DoorNamed is Door by a name in place of an address (Listener.Names).
+func (s *Snapshot) DoorNamed(host string, port uint16, namespace string) *Port {
+	at, ok := s.doorNames.get(doorName(fmt.Sprintf("%s:%d", host, port)))
+	if !ok {
+		return nil
+	}
+	return s.Door(at.addr, namespace)
+}
+
+// A doorName is a name of a door and its port: "cart.shop.svc.cluster.local:80".
+type doorName string
+
+// A doorAddress is where a door with a name is, by the word of so many listeners.
+type doorAddress struct {
+	addr netip.AddrPort
+	n    int
+}
+
+// Workload returns who has an address, or nil.
+func (s *Snapshot) Workload(addr netip.Addr) *Workload {
+	if list, ok := s.addresses.get(addressKey(addr)); ok {
+		return list[0]
+	}
+	return nil
+}
+
+// An addressText is the key of an address.
+type addressText string
+
+func addressKey(addr netip.Addr) addressText {
+	b := addr.Unmap().As16()
+	return addressText(b[:])
+}
+
+// Workloads returns how many workloads are known.
+func (s *Snapshot) Workloads() int { return s.workloads.n }
+
+// Captures returns what node agents redirect, in the order of names.
+func (s *Snapshot) Captures() []*Capture {
+	m := make(map[CaptureName]*Capture, s.captures.n)
+	for name, r := range s.captures.all() {
+		m[name] = r
+	}
+	return byName(m)
+}
+
+// WorkloadsByName returns the workloads that are known, in the order of names.
+func (s *Snapshot) WorkloadsByName() []*Workload {
+	m := make(map[WorkloadName]*Workload, s.workloads.n)
+	for name, w := range s.workloads.all() {
+		m[name] = w
+	}
+	return byName(m)
+}
+
+// Policy returns a policy, or nil. Whoever names one that is not there lets
+// nobody in.
+func (s *Snapshot) Policy(name PolicyName) *Policy {
+	p, _ := s.policies.get(name)
+	return p
+}
+
+// meshParts takes over what waypoints and node agents need.
+func (c *change) meshParts(d *Delta) {
+	for name, part := range edits(d.Removed.Policies, d.Policies, func(p *Policy) PolicyName { return p.Name }) {
+		c.s.policies = set(c.s.policies, name, part)
+	}
+	for name, part := range edits(d.Removed.Captures, d.Captures, func(p *Capture) CaptureName { return p.Name }) {
+		c.s.captures = set(c.s.captures, name, part)
+	}
+	for name, part := range edits(d.Removed.Workloads, d.Workloads, func(p *Workload) WorkloadName { return p.Name }) {
+		if old, ok := c.s.workloads.get(name); ok {
+			c.address(old, false)
+		}
+		c.s.workloads = set(c.s.workloads, name, part)
+		if part != nil {
+			c.address(part, true)
+		}
+	}
+}
+
+// address puts a workload in under its addresses, or takes it out. Two may claim
+// one for a moment, when a pod follows another: then the order of their names
+// decides, so that all gateways say the same.
+func (c *change) address(w *Workload, in bool) {
+	for _, addr := range w.Addresses {
+		key := addressKey(addr)
+		at, _ := c.s.addresses.get(key)
+		at = slices.DeleteFunc(slices.Clone(at), func(o *Workload) bool { return o.Name == w.Name })
+		if in {
+			at = append(at, w)
+			slices.SortFunc(at, func(a, b *Workload) int { return cmp.Compare(a.Name, b.Name) })
+		}
+		if len(at) > 0 {
+			c.s.addresses = c.s.addresses.with(key, at)
+		} else {
+			c.s.addresses = c.s.addresses.without(key)
+		}
+	}
+}
+
+// A doorKey is an inside PortKey as a trie has it.
+type doorKey string
+
+func (k PortKey) door() doorKey {
+	b := make([]byte, 0, 48)
+	addr := k.Addr.As16()
+	b = append(b, addr[:]...)
+	b = append(b, byte(k.Port>>8), byte(k.Port))
+	return doorKey(append(b, k.From...))
+}
+
+// Doors yields the ports of all doors, in no order.
+func (s *Snapshot) Doors() iter.Seq[*Port] { return s.doors.values() }
+
+// defaultPrefix begins the names of routes that stand for Listener.To. No
+// object's begins so.
+const defaultPrefix = "Door/"
+
+// ofDefault returns the door that a route is the default of.
+func ofDefault(name RouteName) (ListenerName, bool) {
+	door, ok := strings.CutPrefix(string(name), defaultPrefix)
+	return ListenerName(door), ok
+}
+
+// defaultOf returns where l sends requests while no route is attached to it.
+func (s *Snapshot) defaultOf(l *Listener) *Target {
+	if a, ok := s.attached.get(l.Name); ok && a.routes.n > 0 {
+		return nil
+	}
+	if r, ok := s.defaults.get(l.Name); ok && len(r.targets) > 0 {
+		return r.targets[0]
+	}
+	return nil
+}
+
+// renameDoor follows a listener's names, and has its default compiled.
+func (c *change) renameDoor(old, now *Listener) {
+	if old != nil {
+		c.nameDoors(old, false)
+		c.defaults[old.Name] = true
+	}
+	if now != nil {
+		c.nameDoors(now, true)
+		c.defaults[now.Name] = true
+	}
+}
+
+// compileDefaults makes routes of the Listener.To that have changed, or whose
+// clusters have.
+func (c *change) compileDefaults() {
+	for _, name := range slices.Sorted(maps.Keys(c.defaults)) {
+		if old, ok := c.s.defaults.get(name); ok {
+			c.unuse(old)
+			c.s.defaults = c.s.defaults.without(name)
+			c.s.badRoutes = c.s.badRoutes.without(old.route.Name)
+		}
+		l, ok := c.s.listeners.get(name)
+		if !ok || l.To == "" {
+			continue
+		}
+		r := compileRoute(&Route{
+			Name: RouteName(defaultPrefix + name), Origin: l.Origin, Created: l.Created,
+			Rules: []Rule{{Origin: l.Origin, Action: Action{Backends: []Backend{{Cluster: l.To, Weight: 1, Origin: l.Origin}}}}},
+		}, c.s.Cluster)
+		c.s.defaults = c.s.defaults.with(name, r)
+		if len(r.problems) > 0 {
+			c.s.badRoutes = c.s.badRoutes.with(r.route.Name, r.problems)
+		}
+		c.use(r)
+		c.s.fresh = append(c.s.fresh, r.targets...)
+		c.table(name) // the port has it from there
+	}
+}
+
+// nameDoors puts the names of a door in, or takes them out.
+func (c *change) nameDoors(l *Listener, in bool) {
+	if !l.Inside || len(l.Addresses) == 0 {
+		return
+	}
+	for _, host := range l.Names {
+		key := doorName(fmt.Sprintf("%s:%d", host, l.Port))
+		at, _ := c.s.doorNames.get(key)
+		if in {
+			at.addr = netip.AddrPortFrom(l.Addresses[0].Unmap(), l.Port)
+			at.n++
+		} else {
+			at.n--
+		}
+		if at.n > 0 {
+			c.s.doorNames = c.s.doorNames.with(key, at)
+		} else {
+			c.s.doorNames = c.s.doorNames.without(key)
+		}
+	}
+}
+
+// checkInside says what is wrong with what only doors and waypoints have.
+func (l *Listener) checkInside() error {
+	switch {
+	case l.Inside && len(l.Addresses) == 0:
+		return fmt.Errorf("a door without an address: want those that clients dial")
+	case l.Inside && l.Protocol != HTTP && l.Protocol != TCP && !(l.Protocol == TLS && l.TLS != nil && l.TLS.Passthrough):
+		return fmt.Errorf("a door of protocol %s: want HTTP, TCP, or TLS that is passed through", l.Protocol)
+	case !l.Inside && (l.From != "" || l.Detect || l.To != "" || l.Capture != 0 || l.Strict || len(l.Names) > 0):
+		return fmt.Errorf("From, Detect, To, Capture, Strict or Names: want them on doors only")
+	case l.Detect && l.Protocol != HTTP:
+		return fmt.Errorf("protocol %s to be detected: want HTTP", l.Protocol)
+	case l.Protocol == HBONE && (l.Mesh == nil || len(l.Mesh.TrustDomains) == 0):
+		return fmt.Errorf("protocol HBONE without a trust domain")
+	case l.Protocol != HBONE && l.Mesh != nil:
+		return fmt.Errorf("protocol %s with a mesh: want HBONE", l.Protocol)
+	case slices.Contains(l.Policies, ""):
+		return fmt.Errorf("a policy without a name")
+	}
+	return nil
+}
