@@ -13,6 +13,8 @@
 // returns (a response, trailers, body bytes). Who keeps one clones it.
 package message
 
+import "net/netip"
+
 // Proto is the protocol that a message came over.
 type Proto uint8
 
@@ -62,7 +64,18 @@ type Request struct {
 	// Trailers says that the client takes trailers (TE: trailers).
 	Trailers bool
 
+	// Hop says what a gateway that the request is sent by is to know.
+	Hop Hop
+
 	arena Arena
+}
+
+// A Hop is what one gateway tells the next one about a request, besides the
+// request. The zero Hop is that of a request that goes to its backend.
+type Hop struct {
+	Target string         // the address that is dialled at the far end
+	Source string         // the identity that this gateway vouches for
+	Client netip.AddrPort // of the client's connection
 }
 
 // A Response is the head of a response.

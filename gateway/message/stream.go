@@ -121,6 +121,15 @@ type Peer struct {
 	// listener, and what else it asks for (routing.ClientValidation.Proof). Nil
 	// means that it is not verified: nobody may go by what it says.
 	ClientRoots []byte
+	// Identity is who the client is in the mesh: by its certificate, by its
+	// address, or by the word of a gateway that may vouch for it. Empty: nobody
+	// knows.
+	Identity string // "spiffe://cluster.local/ns/shop/sa/cart"
+	// Vouch says that this gateway vouches for Identity to the next one.
+	Vouch bool
+	// Gateway is the identity of the gateway that the connection comes from, and
+	// whose word about the client is believed. Empty: it comes from none.
+	Gateway string
 	// Listener is the server's own mark for where the connection came in.
 	Listener any
 }

@@ -59,6 +59,15 @@ type Shaper struct {
 	// labels, or of its ListenerSets. It is called by formulas of the stage
 	// Listeners.
 	Listener func(r *dialect.Reading, ns, name string, labels map[string]string, l *routing.Listener)
+
+	// Door edits a door of a waypoint, whose pods have those labels: what is
+	// asked of clients, and what is told of them. It is called by formulas of the
+	// stage Listeners.
+	Door func(r *dialect.Reading, d Door, labels map[string]string, l *routing.Listener)
+
+	// Workload edits a workload as policies about it say. Its namespace and its
+	// labels are the pod's. It is called by formulas of the stage Listeners.
+	Workload func(r *dialect.Reading, ns string, labels map[string]string, w *routing.Workload)
 }
 
 // Join gives another dialect its say, before the first Update.

@@ -1,0 +1,40 @@
+package gatewayapi
+
+import "fairway.dev/routing"
+
+// meshKinds is the first number of a stage for what waypoints need.
+const meshKinds cellKind = 64
+
+// A Door is a listener of a waypoint for a port of a Service, or of what another
+// dialect has like it (see routing.Listener.Inside).
+type Door struct {
+	Listener routing.ListenerName
+	Gateway  string // of the waypoint: "shop/waypoint"
+	Own      bool   // the waypoint is that of what the door is for: it enforces policy
+	From     string // the namespace whose workloads alone it is for; empty: all
+	Port     uint16
+	Protocol routing.Protocol
+
+	// What the door is for.
+	Kind, Namespace, Name string
+	Selector              map[string]string // of its pods; nil: none is known
+}
+
+// An Enrolled is what may have a waypoint: a Service, a ServiceEntry.
+type Enrolled struct {
+	Kind, Namespace, Name string
+	Labels                map[string]string
+	Origin                routing.Origin
+	Addresses             []string // those that clients dial
+	Names                 []string // its DNS names
+	Ports                 []EnrolledPort
+	Selector              map[string]string
+}
+
+// An EnrolledPort is a port that clients dial.
+type EnrolledPort struct {
+	Port     uint16
+	Protocol routing.Protocol // HTTP, TLS or TCP
+	Detect   bool             // nobody said which: HTTP if it looks like it
+	To       routing.ClusterName
+}
