@@ -36,9 +36,9 @@ const Native = "fairway-hop/1"
 
 // An Arrival is what a peer asks for.
 type Arrival struct {
-	Peer      *message.Peer // of the HBONE connection; its Identity is proved
-	Authority string        // "10.96.0.5:80", "cart.shop.svc.cluster.local:80"
-	Source    string        // the identity that the peer vouches for; empty: none
+	Peer      *message.Peer  // of the HBONE connection; its Identity is proved
+	Authority string         // "10.96.0.5:80", "cart.shop.svc.cluster.local:80"
+	Source    string         // the identity that the peer vouches for; empty: none
 	Client    netip.AddrPort // of whom it speaks; invalid: it does not say, or is no gateway that may
 }
 
