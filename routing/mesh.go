@@ -53,6 +53,9 @@ type Voucher struct {
 // send to the cluster goes straight to its endpoints.
 type Hop struct {
 	Gateway string // "shop/waypoint"
+	// Inside is for doors alone: listeners that are bound send straight to the
+	// endpoints (istio.io/ingress-use-waypoint of Istio, turned off).
+	Inside bool
 	// Cluster is that of the gateway's pods. Where there is none in force nobody
 	// else reaches the endpoints.
 	Cluster ClusterName

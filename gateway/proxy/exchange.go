@@ -38,6 +38,7 @@ type life struct {
 	took     took // of the path, by the match
 	rule     *rule
 	share    *share
+	cluster  *upstream.Cluster // that the share's requests go to, or its waypoint's; once begun
 	tell     *telemetry.Exchanges
 	rec      telemetry.Record
 
@@ -49,7 +50,7 @@ type life struct {
 	headSent     bool // the response's head, but for 1xx
 	tunnel       bool // after a 101
 	hurried      bool // the deadline is the client's own
-	begun        bool // Begin of the share's cluster is to be ended
+	begun        bool // Begin of the cluster is to be ended
 
 	try      *try // under way
 	last     *upstream.Endpoint
@@ -184,13 +185,17 @@ func (e *exchange) forward() {
 		e.req.Fields.Add(message.XForwardedHost, e.rec.Authority)
 	}
 	e.passTrace()
-	if !s.cluster.Begin() {
+	if e.cluster, e.req.Hop = e.on.towards(s.cluster, e.listener, e.peer); e.cluster == nil {
+		e.answer(&noWaypoint)
+		return
+	}
+	if !e.cluster.Begin() {
 		e.answer(&overflowed)
 		return
 	}
 	e.begun = true
 	s.uses[e.on.index].active++
-	s.cluster.CountRequest(e.on.loop)
+	e.cluster.CountRequest(e.on.loop)
 	e.hash()
 	e.replayable = e.rule.retry.attempts > 0 && !e.faulted
 	if len(s.mirrors) > 0 {
@@ -202,7 +207,7 @@ func (e *exchange) forward() {
 // hash finds out where consistent hashing has the request. A client without the
 // cookie that is hashed is given one.
 func (e *exchange) hash() {
-	c := e.share.cluster
+	c := e.cluster
 	if e.want.Hash, e.want.HasHash = c.Hash(e.req, e.peer); e.want.HasHash {
 		return
 	}
@@ -399,6 +404,6 @@ func (e *exchange) conclude() {
 			u.retrying--
 		}
 		e.endRetry()
-		e.share.cluster.End()
+		e.cluster.End()
 	}
 }

@@ -35,15 +35,18 @@ type inquiry struct {
 
 // inquired is what of an inquiry ends with it.
 type inquired struct {
-	e     *exchange
-	to    *asker
-	req   message.Request
-	body  []byte // of req; it may be needed again
-	want  upstream.Want
-	tried [authRetries]*upstream.Endpoint
-	tries int
-	ep    *upstream.Endpoint
-	up    message.Stream // nil until there is a connection
+	e  *exchange
+	to *asker
+	// cluster is the server's, or its waypoint's, which hop is for.
+	cluster *upstream.Cluster
+	hop     message.Hop
+	req     message.Request
+	body    []byte // of req; it may be needed again
+	want    upstream.Want
+	tried   [authRetries]*upstream.Endpoint
+	tries   int
+	ep      *upstream.Endpoint
+	up      message.Stream // nil until there is a connection
 
 	status  int
 	fields  []policy.Edit // of the answer; several of one name are one Set, then Adds
@@ -53,12 +56,17 @@ type inquired struct {
 // inquire begins to ask. The exchange may be over when it returns.
 func (e *exchange) inquire() {
 	a := e.rule.auth
-	if a.cluster == nil || !a.cluster.Begin() {
+	if a.cluster == nil {
+		e.answer(&unasked)
+		return
+	}
+	cluster, hop := e.on.towards(a.cluster, e.listener, e.peer)
+	if cluster == nil || !cluster.Begin() {
 		e.answer(&unasked)
 		return
 	}
 	q := e.on.takeInquiry()
-	q.e, q.to = e, a
+	q.e, q.to, q.cluster, q.hop = e, a, cluster, hop
 	e.inquiry = q
 	if a.grpc {
 		q.askGRPC()
@@ -142,9 +150,10 @@ func (q *inquiry) carry(b []byte) { q.body, q.req.Length = b, int64(len(b)) }
 // try asks an endpoint.
 func (q *inquiry) try() {
 	l := q.on
-	q.want.Hash, q.want.HasHash = q.to.cluster.Hash(&q.req, q.e.peer)
+	q.req.Hop = q.hop
+	q.want.Hash, q.want.HasHash = q.cluster.Hash(&q.req, q.e.peer)
 	q.want.Tried = q.tried[:q.tries]
-	ep, err := q.to.cluster.Pick(l.loop, &q.want)
+	ep, err := q.cluster.Pick(l.loop, &q.want)
 	if err != nil {
 		q.ep = nil
 		q.fail()
@@ -153,7 +162,7 @@ func (q *inquiry) try() {
 	q.ep, q.up = ep, nil
 	q.status, q.fields, q.verdict = 0, q.fields[:0], q.verdict[:0]
 	q.wait.Proto, q.wait.Host = q.req.Proto, q.req.Authority
-	q.to.cluster.Connect(l.loop, ep, &q.wait)
+	q.cluster.Connect(l.loop, ep, &q.wait)
 }
 
 // Connected asks. It implements upstream.Waiter.
@@ -329,7 +338,7 @@ func (l *local) takeInquiry() *inquiry {
 // putInquiry takes an inquiry out of its exchange, and back.
 func (l *local) putInquiry(q *inquiry) {
 	l.loop.Disarm(&q.timer)
-	q.to.cluster.End()
+	q.cluster.End()
 	q.e.inquiry = nil
 	q.inquired = inquired{fields: q.fields[:0], verdict: q.verdict[:0]}
 	if len(l.inquiries) < keepObjects {

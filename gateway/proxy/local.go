@@ -24,6 +24,7 @@ type local struct {
 	mirrored int // mirrors under way
 
 	rng     rand.PCG
+	hops    hops
 	match   routing.Request
 	proven  jwt.Cache
 	reply   message.Response // an answer of our own

@@ -73,17 +73,18 @@ func (e *exchange) startMirrors() {
 			l.proxy.o.Metrics.Limits.Count(l.index, telemetry.LimitMirrors)
 			continue
 		}
-		if to.cluster.Begin() {
-			e.mirrors = append(e.mirrors, l.startMirror(to.cluster, e))
+		if c, hop := l.towards(to.cluster, e.listener, e.peer); c != nil && c.Begin() {
+			e.mirrors = append(e.mirrors, l.startMirror(c, hop, e))
 		}
 	}
 }
 
-func (l *local) startMirror(c *upstream.Cluster, e *exchange) *mirror {
+func (l *local) startMirror(c *upstream.Cluster, hop message.Hop, e *exchange) *mirror {
 	m := l.takeMirror()
 	m.cluster = c
 	m.whole = e.requestEnded
 	copyRequest(&m.req, e.req)
+	m.req.Hop = hop
 	if len(e.body) > 0 { // what came while somebody was asked about the request
 		m.waiting = append(l.takeBuffer(), e.body...)
 	}

@@ -313,7 +313,7 @@ const (
 // retries under way, and where it has neither the budget that each share has on
 // each loop. It says in the record what does not let the retry through.
 func (e *exchange) spend() bool {
-	c := e.share.cluster
+	c := e.cluster
 	if ok, budgeted := c.SpendRetry(e.on.loop); budgeted {
 		if !ok {
 			e.broke = true
@@ -342,7 +342,7 @@ func (e *exchange) spend() bool {
 // beginRetry counts the exchange against the cluster's limit of retries, until
 // its response begins.
 func (e *exchange) beginRetry() bool {
-	if !e.limited && !e.share.cluster.BeginRetry() {
+	if !e.limited && !e.cluster.BeginRetry() {
 		e.rec.Flags |= telemetry.UpstreamOverflow
 		return false
 	}
@@ -353,6 +353,6 @@ func (e *exchange) beginRetry() bool {
 func (e *exchange) endRetry() {
 	if e.limited {
 		e.limited = false
-		e.share.cluster.EndRetry()
+		e.cluster.EndRetry()
 	}
 }

@@ -12,7 +12,7 @@ func (e *exchange) lacks(err error) {
 	switch {
 	case errors.Is(err, upstream.ErrUnresolved) && !e.sought:
 		e.sought = true
-		e.seeking = e.share.cluster.Resolve(e.on.loop, e.req.Authority, e.found)
+		e.seeking = e.cluster.Resolve(e.on.loop, e.req.Authority, e.found)
 	case errors.Is(err, upstream.ErrOverflow):
 		e.answer(&overflowed)
 	case errors.Is(err, upstream.ErrNoEndpoints) && errors.Is(err, upstream.ErrNoAddress):

@@ -50,7 +50,7 @@ const (
 func (e *exchange) startTry() {
 	l := e.on
 	e.want.Host = e.req.Authority
-	ep, err := e.share.cluster.Pick(l.loop, &e.want)
+	ep, err := e.cluster.Pick(l.loop, &e.want)
 	if err != nil {
 		e.lacks(err)
 		return
@@ -64,7 +64,7 @@ func (e *exchange) startTry() {
 	if e.req.Upgrade != "" {
 		t.wait.Use = upstream.Upgrades
 	}
-	e.share.cluster.Connect(l.loop, ep, &t.wait)
+	e.cluster.Connect(l.loop, ep, &t.wait)
 }
 
 // Connected sends the request. It implements upstream.Waiter.

@@ -1,0 +1,46 @@
+package proxy
+
+import (
+	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/telemetry"
+	"fairway.dev/gateway/upstream"
+	"fairway.dev/routing"
+)
+
+// noWaypoint says that the waypoint which enforces policy for the backend is
+// not there: then nobody passes.
+var noWaypoint = answer{503, telemetry.NoHealthyUpstream, "no waypoint in front of the backend\n"}
+
+// towards returns where what a listener sends to c goes: to c itself, or to
+// the waypoint of its endpoints with what that is to be told. It is nil where
+// there is no such waypoint.
+func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *message.Peer) (*upstream.Cluster, message.Hop) {
+	hop := c.Spec().Hop
+	if hop == nil || hop.Gateway == from.Gateway || hop.Inside && !from.Inside {
+		return c, message.Hop{}
+	}
+	told := message.Hop{Target: hop.Authority, Client: peer.Remote}
+	if peer.Vouch {
+		told.Source = peer.Identity
+	}
+	return l.waypoint(hop.Cluster), told
+}
+
+// hops are the clusters of waypoints, as of a Snapshot: Set.Cluster is for
+// those who are not on a loop.
+type hops struct {
+	snap     *routing.Snapshot
+	clusters map[routing.ClusterName]*upstream.Cluster
+}
+
+func (l *local) waypoint(name routing.ClusterName) *upstream.Cluster {
+	if snap := l.proxy.snap.Load(); l.hops.snap != snap {
+		l.hops = hops{snap, map[routing.ClusterName]*upstream.Cluster{}}
+	}
+	c, known := l.hops.clusters[name]
+	if !known {
+		c = l.proxy.o.Clusters.Cluster(name)
+		l.hops.clusters[name] = c
+	}
+	return c
+}
