@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/upstream"
 	"fairway.dev/routing"
@@ -16,7 +17,10 @@ type Destination struct {
 	Cluster  *upstream.Cluster // nil: there is none to send to, and Flags say why
 	Flags    telemetry.Flags
 	Tell     *telemetry.Exchanges // who hears of it; never nil
+	// Hop is what a waypoint is to be told that stands between; zero: none does.
+	Hop message.Hop
 
+	drawn *upstream.Cluster // Cluster, or what is behind the waypoint
 	snap   *routing.Snapshot // that said so
 	target *routing.Target
 }
@@ -26,6 +30,7 @@ type Destination struct {
 type Arrival struct {
 	Name                string // in its ClientHello, in lower case; empty without one
 	Source, Destination netip.Addr
+	Peer                *message.Peer // of a waypoint's clients; nil: nobody is vouched for
 }
 
 // match finds the rule that takes a.
@@ -58,12 +63,27 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, a Arrival) Destination {
 	}
 	s := res.Target.Prepared.(*rule).draw(p.locals[l.Index()].Load())
 	d.target = res.Target
-	d.Tell, d.Cluster, d.Flags = s.tell(d.Listener), s.cluster, 0
-	if d.Cluster == nil {
+	d.Tell, d.drawn, d.Flags = s.tell(d.Listener), s.cluster, 0
+	if s.cluster == nil {
 		d.Flags = telemetry.NoCluster
+		return d
+	}
+	d.Cluster, d.Hop = p.locals[l.Index()].Load().towards(s.cluster, d.Listener, a.peer())
+	if d.Cluster == nil {
+		d.Flags = noWaypoint.flags
 	}
 	return d
 }
+
+// peer is who a waypoint is told of.
+func (a *Arrival) peer() *message.Peer {
+	if a.Peer == nil {
+		return &nobody
+	}
+	return a.Peer
+}
+
+var nobody message.Peer
 
 // Holds reports whether a stream that goes where d says may go on there: by
 // the Snapshot in force now too, new streams of b that arrive so may go to its
@@ -79,7 +99,7 @@ func (p *Proxy) Holds(b *Bind, a Arrival, d *Destination) bool {
 	}
 	res := a.match(port)
 	if res.Target == nil || res.Listener.Name != d.Listener.Name ||
-		res.Target != d.target && !res.Target.Prepared.(*rule).sharesWith(d.Cluster) {
+		res.Target != d.target && !res.Target.Prepared.(*rule).sharesWith(d.drawn) {
 		return false
 	}
 	d.snap, d.target = snap, res.Target
