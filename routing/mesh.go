@@ -288,6 +288,7 @@ func (c *change) compileDefaults() {
 		}
 		r := compileRoute(&Route{
 			Name: RouteName(defaultPrefix + name), Origin: l.Origin, Created: l.Created,
+			Attached: []Attachment{{Listener: name}}, // so that it is told of; it is found without hosts
 			Rules: []Rule{{Origin: l.Origin, Action: Action{Backends: []Backend{{Cluster: l.To, Weight: 1, Origin: l.Origin}}}}},
 		}, c.s.Cluster)
 		c.s.defaults = c.s.defaults.with(name, r)

@@ -32,7 +32,8 @@ type Snapshot struct {
 	badRoutes     trie[RouteName, []*Problem]
 	badNames      trie[ClusterName, error] // of endpoints
 
-	traced trie[ListenerName, *Listener] // that ask for spans
+	traced    trie[ListenerName, *Listener] // that ask for spans
+	demanding trie[ListenerName, *Listener] // see Demanding
 
 	// Who depends on whom.
 	attached trie[ListenerName, *attachedTo]
@@ -143,6 +144,16 @@ func (s *Snapshot) Fresh() []*Target { return s.fresh }
 // Ports returns what there is to bind, in the order of address and port. The
 // list is shared: do not change it.
 func (s *Snapshot) Ports() []*Port { return s.ports }
+
+// Listener returns a listener, in force or not, or nil.
+func (s *Snapshot) Listener(name ListenerName) *Listener {
+	l, _ := s.listeners.get(name)
+	return l
+}
+
+// Demanding yields the listeners that ask for more than to be routed, in no
+// order: for tokens, policies or Telemetry. Of thousands of doors they may be few.
+func (s *Snapshot) Demanding() iter.Seq[*Listener] { return s.demanding.values() }
 
 // Port returns one of Ports or, with an inside key, a door's; nil where there is
 // none.

@@ -130,6 +130,10 @@ func (c *change) listeners(d *Delta) {
 		c.s.badListeners = set(c.s.badListeners, name, problem)
 		c.s.shutListeners = set(c.s.shutListeners, name, shut)
 		c.s.traced = c.s.traced.without(name)
+		c.s.demanding = c.s.demanding.without(name)
+		if part != nil && problem == nil && (part.Telemetry != nil || len(part.JWT) > 0 || len(part.Policies) > 0) {
+			c.s.demanding = c.s.demanding.with(name, part)
+		}
 		if part != nil && problem == nil && part.Telemetry != nil && part.Telemetry.Tracing != nil {
 			c.s.traced = c.s.traced.with(name, part)
 		}

@@ -54,6 +54,10 @@
 // ours, and X-Forwarded-Proto, -Host, -Port and X-Request-ID are believed. The
 // rest is dropped all the same. Via is not added.
 //
+// What a gateway of the fleet says that came by a hop (message.Peer.Gateway) is
+// believed as a whole, and X-Forwarded-For stays as it is: the hop is none of
+// the client's.
+//
 // # Answers
 //
 // The gateway's own answers have a line of plain text and "server: fairway".

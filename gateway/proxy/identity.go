@@ -8,11 +8,19 @@ import (
 	"fairway.dev/gateway/message"
 )
 
+// everyHop is how many entries of X-Forwarded-For are believed of a gateway of
+// the fleet: it has taken out what its own client made up.
+const everyHop = 1 << 10
+
 // identify makes the request's fields tell the truth about its client: what
-// only a proxy may say is taken out, or believed as far as TrustedHops goes,
-// and what we know is put in. It also notes what the record wants.
+// only a proxy may say is taken out, or believed as far as TrustedHops goes or
+// a gateway of the fleet says it, and what we know is put in. It also notes
+// what the record wants.
 func (e *exchange) identify() {
 	hops := e.on.proxy.o.TrustedHops
+	if e.peer.Gateway != "" {
+		hops = everyHop
+	}
 	f := e.req.Fields
 	kept, client := 0, ""
 	e.scheme = e.req.Scheme
@@ -65,7 +73,10 @@ const maxRequestID = 128
 // that are believed, as they stood in X-Forwarded-For.
 func (e *exchange) introduce(before string) {
 	f := &e.req.Fields
-	f.Add(message.XForwardedFor, e.join(before, e.peer.RemoteIP))
+	if e.peer.Gateway == "" || before == "" {
+		before = e.join(before, e.peer.RemoteIP)
+	}
+	f.Add(message.XForwardedFor, before)
 	f.Add(message.XForwardedProto, e.scheme)
 	if e.rec.RequestID == "" {
 		e.rec.RequestID = e.newRequestID()

@@ -64,8 +64,8 @@ func (p *Proxy) Prepare(snap *routing.Snapshot) {
 	p.prepareTokens(snap)
 }
 
-// byListener is who hears of the requests of listeners that no rule takes. It
-// never changes.
+// byListener is who hears of the requests of bound listeners that no rule takes.
+// It never changes.
 type byListener map[routing.ListenerName]*telemetry.Exchanges
 
 // prepareLost keeps one for each listener of snap, the same while it stays.
@@ -79,6 +79,12 @@ func (p *Proxy) prepareLost(snap *routing.Snapshot) {
 		}
 	}
 	p.lost.Store(&now)
+	p.doorsLost.Range(func(name, _ any) bool {
+		if snap.Listener(name.(routing.ListenerName)) == nil {
+			p.doorsLost.Delete(name)
+		}
+		return true
+	})
 }
 
 // gatewayOf returns the Gateway of a listener, whose name is its Gateway's and
@@ -174,6 +180,20 @@ func labels(t *routing.Target, b *routing.Backend, l routing.ListenerName, c *up
 		names.Service, names.Namespace = c.Spec().Service, c.Spec().Namespace
 	}
 	return names
+}
+
+// lostAt returns who hears of what no rule of l takes. Doors are many, and most
+// have a rule for everything: what they need is made once it is needed. A
+// listener that has left the Snapshot may still have connections.
+func (p *Proxy) lostAt(l *routing.Listener) *telemetry.Exchanges {
+	if tell := (*p.lost.Load())[l.Name]; tell != nil || !l.Inside {
+		return tell
+	}
+	if tell, ok := p.doorsLost.Load(l.Name); ok {
+		return tell.(*telemetry.Exchanges)
+	}
+	tell, _ := p.doorsLost.LoadOrStore(l.Name, p.o.Metrics.Exchanges(telemetry.Labels{Listener: string(l.Name), Gateway: gatewayOf(l.Name)}))
+	return tell.(*telemetry.Exchanges)
 }
 
 // tell returns who hears of exchanges through l. A route is attached to few.

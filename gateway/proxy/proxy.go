@@ -100,6 +100,7 @@ type Proxy struct {
 	most      int                  // exchanges on one loop; 0 is no bound
 	unmatched *telemetry.Exchanges // hears of requests that came to no listener
 	lost      atomic.Pointer[byListener]
+	doorsLost sync.Map // the same of doors: *telemetry.Exchanges by name
 	watches   atomic.Pointer[watches]
 	tokens    sync.Map // of *routing.Listener: its *jwt.Rules
 	snap      atomic.Pointer[routing.Snapshot]

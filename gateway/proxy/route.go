@@ -100,8 +100,7 @@ func (e *exchange) unmatched(res *routing.Result) {
 
 // tellLost has those hear of the request who hear of what no rule of l takes.
 func (e *exchange) tellLost(l *routing.Listener) {
-	// A listener that has left the Snapshot may still have connections.
-	if tell := (*e.on.proxy.lost.Load())[l.Name]; tell != nil {
+	if tell := e.on.proxy.lostAt(l); tell != nil {
 		e.tell = tell
 	}
 }

@@ -56,7 +56,7 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, a Arrival) Destination {
 		return d // of HTTPS it is requests that are sent somewhere
 	}
 	if res.Target == nil {
-		if tell := (*p.lost.Load())[d.Listener.Name]; tell != nil {
+		if tell := p.lostAt(d.Listener); tell != nil {
 			d.Tell = tell
 		}
 		return d

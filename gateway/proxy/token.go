@@ -29,10 +29,8 @@ func (p *Proxy) prepareTokens(snap *routing.Snapshot) {
 		if s == nil {
 			continue
 		}
-		for _, port := range s.Ports() {
-			for _, l := range port.Listeners() {
-				needed[l] = len(l.JWT) > 0
-			}
+		for l := range s.Demanding() {
+			needed[l] = len(l.JWT) > 0
 		}
 	}
 	var rules []*jwt.Rules

@@ -28,15 +28,13 @@ func (p *Proxy) prepareWatches(snap *routing.Snapshot) {
 	known, now := *p.watches.Load(), watches{}
 	var list []*watch
 	var spans []*routing.Tracing
-	for _, port := range snap.Ports() {
-		for _, l := range port.Listeners() {
-			if l.Telemetry == nil || now[l.Name] != nil {
-				continue
-			}
-			w := newWatch(l, known[l.Name])
-			now[l.Name] = w
-			list, spans = append(list, w), append(spans, snap.Tracing(l))
+	for l := range snap.Demanding() {
+		if l.Telemetry == nil {
+			continue
 		}
+		w := newWatch(l, known[l.Name])
+		now[l.Name] = w
+		list, spans = append(list, w), append(spans, snap.Tracing(l))
 	}
 	if p.o.Spans != nil {
 		for i, tracer := range p.o.Spans.Set(spans) {
