@@ -6,14 +6,17 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
 // A Bundle is the roots that are trusted: several while one takes the place of
-// another. It never changes.
+// another, and the lists of what is not believed any more although it leads to
+// one. It never changes.
 type Bundle struct {
 	roots []*x509.Certificate
 	pool  *x509.CertPool
+	lists []*revocations
 }
 
 const maxRoots = 64
@@ -35,45 +38,142 @@ func NewBundle(roots ...*x509.Certificate) (*Bundle, error) {
 	return b, nil
 }
 
-// ParseBundle returns the Bundle of a PEM file.
+// ParseBundle returns the Bundle of a PEM file: its certificates, and the
+// certificate revocation lists (RFC 5280) that may stand among them.
 func ParseBundle(text []byte) (*Bundle, error) {
-	roots, err := parseCertificates(text)
+	certificates, lists, err := splitLists(text)
 	if err != nil {
 		return nil, fmt.Errorf("bundle: %w", err)
 	}
-	return NewBundle(roots...)
+	roots, err := parseCertificates(certificates)
+	if err != nil {
+		return nil, fmt.Errorf("bundle: %w", err)
+	}
+	b, err := NewBundle(roots...)
+	if err != nil {
+		return nil, err
+	}
+	b.lists = lists
+	return b, nil
 }
 
-// PEM returns the roots as text.
+// Joined returns the Bundle of all that one of the two has.
+func (b *Bundle) Joined(other *Bundle) (*Bundle, error) {
+	roots := slices.Clone(b.roots)
+	for _, root := range other.roots {
+		if !slices.ContainsFunc(roots, root.Equal) {
+			roots = append(roots, root)
+		}
+	}
+	all, err := NewBundle(roots...)
+	if err != nil {
+		return nil, err
+	}
+	all.lists = slices.Clone(b.lists)
+	for _, l := range other.lists {
+		if !slices.ContainsFunc(all.lists, l.equal) {
+			all.lists = append(all.lists, l)
+		}
+	}
+	return all, nil
+}
+
+// Roots returns a Bundle of each root, without lists.
+func (b *Bundle) Roots() []*Bundle {
+	var each []*Bundle
+	for _, root := range b.roots {
+		one := &Bundle{roots: []*x509.Certificate{root}, pool: x509.NewCertPool()}
+		one.pool.AddCert(root)
+		each = append(each, one)
+	}
+	return each
+}
+
+// PEM returns the roots and the lists as text.
 func (b *Bundle) PEM() []byte {
 	var text []byte
 	for _, root := range b.roots {
 		text = append(text, encodeCertificate(root.Raw)...)
 	}
+	for _, l := range b.lists {
+		text = append(text, pemOf(listBlock, l.raw)...)
+	}
 	return text
 }
 
 // Verify returns whose certificate chain[0] is, if it leads to a root by way
-// of the others, at that time and for that use.
+// of the others, at that time and for that use, and is on no list. The error
+// says what was found and what was wanted.
 func (b *Bundle) Verify(chain []*x509.Certificate, use x509.ExtKeyUsage, now time.Time) (ID, error) {
-	if b == nil {
-		return ID{}, errors.New("no bundle of roots to verify a peer with")
-	}
-	if len(chain) == 0 {
-		return ID{}, errors.New("no certificate, want one of the mesh")
-	}
-	o := x509.VerifyOptions{Roots: b.pool, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{use}}
-	for _, cert := range chain[1:] {
-		o.Intermediates.AddCert(cert)
-	}
-	if _, err := chain[0].Verify(o); err != nil {
+	if err := b.lead(chain, x509.VerifyOptions{CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{use}}); err != nil {
 		return ID{}, err
 	}
 	return OfCertificate(chain[0])
 }
 
+// VerifyName returns nil if chain[0] is a certificate of a server of that name
+// in DNS, as the other CAs' own servers have it.
+func (b *Bundle) VerifyName(chain []*x509.Certificate, name string, now time.Time) error {
+	return b.lead(chain, x509.VerifyOptions{
+		CurrentTime: now, DNSName: name, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+}
+
+// lead returns nil if a way leads from chain[0] to a root, with nothing revoked
+// on it.
+func (b *Bundle) lead(chain []*x509.Certificate, o x509.VerifyOptions) error {
+	if b == nil {
+		return errors.New("no bundle of roots to verify a peer with")
+	}
+	if len(chain) == 0 {
+		return errors.New("no certificate, want one of the mesh")
+	}
+	o.Roots, o.Intermediates = b.pool, x509.NewCertPool()
+	for _, cert := range chain[1:] {
+		o.Intermediates.AddCert(cert)
+	}
+	ways, err := chain[0].Verify(o)
+	if err != nil {
+		return b.explained(chain[0], o.CurrentTime, err)
+	}
+	for _, way := range ways {
+		if err = b.revoked(way); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// explained says of whose certificate it is that the library does not believe,
+// and what was wanted of it.
+func (b *Bundle) explained(leaf *x509.Certificate, now time.Time, err error) error {
+	of := leaf.Subject.String()
+	if len(leaf.URIs) == 1 {
+		of = leaf.URIs[0].String()
+	}
+	of = fmt.Sprintf("certificate of %.300s", of)
+	var invalid x509.CertificateInvalidError
+	var foreign x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && now.After(leaf.NotAfter):
+		return fmt.Errorf("%s: expired at %s, want one that is valid at %s: %w",
+			of, leaf.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339), err)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && now.Before(leaf.NotBefore):
+		return fmt.Errorf("%s: valid from %s on, want one that is valid at %s: %w",
+			of, leaf.NotBefore.Format(time.RFC3339), now.UTC().Format(time.RFC3339), err)
+	case errors.As(err, &foreign):
+		return fmt.Errorf("%s: issued by %.300q (key %.16x), want one that leads to one of %d roots of the mesh: %w",
+			of, leaf.Issuer.String(), leaf.AuthorityKeyId, len(b.roots), err)
+	}
+	return fmt.Errorf("%s: %w", of, err)
+}
+
 func encodeCertificate(der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return pemOf("CERTIFICATE", der)
+}
+
+func pemOf(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
 // parseCertificates reads PEM text that has certificates and nothing else.

@@ -104,6 +104,7 @@ func TestBundleFileFollowsTheFile(t *testing.T) {
 
 func FuzzParseBundle(f *testing.F) {
 	f.Add(newTestCA(f).Bundle().PEM())
+	f.Add(pemOf(listBlock, []byte("no list")))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		b, err := ParseBundle(text)
 		if err != nil {
