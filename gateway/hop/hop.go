@@ -52,6 +52,10 @@ type Host interface {
 	// client's, with a Listener of the Host's own, and may be used for all
 	// requests of the connection with an equal Arrival.
 	Exchange(l *loop.Loop, a *Arrival) (*message.Peer, message.Handler, error)
+	// Generation is another number whenever Exchange may answer otherwise than it
+	// did: what it has answered is used again as long as it is the same. It is
+	// asked for each request, and so it is cheap.
+	Generation() uint64
 }
 
 // A Refusal is why a peer does not get what it asks for.
