@@ -103,7 +103,16 @@ type Capture struct {
 
 // WaypointCluster is the name of the cluster of a gateway's pods, as other
 // gateways and node agents reach them: "mesh/shop/waypoint".
-func WaypointCluster(gateway string) ClusterName { return ClusterName("mesh/" + gateway) }
+func WaypointCluster(gateway string) ClusterName { return ClusterName(waypointPrefix + gateway) }
+
+const waypointPrefix = "mesh/"
+
+// Waypoint returns the gateway whose WaypointCluster has the name, if it is one.
+// A Service's has a colon: "mesh/cart:80" is one of the namespace mesh.
+func (n ClusterName) Waypoint() (gateway string, ok bool) {
+	gateway, ok = strings.CutPrefix(string(n), waypointPrefix)
+	return gateway, ok && strings.Contains(gateway, "/") && !strings.Contains(gateway, ":")
+}
 
 // A Policy is one object about who may pass.
 type Policy struct {
@@ -289,7 +298,7 @@ func (c *change) compileDefaults() {
 		r := compileRoute(&Route{
 			Name: RouteName(defaultPrefix + name), Origin: l.Origin, Created: l.Created,
 			Attached: []Attachment{{Listener: name}}, // so that it is told of; it is found without hosts
-			Rules: []Rule{{Origin: l.Origin, Action: Action{Backends: []Backend{{Cluster: l.To, Weight: 1, Origin: l.Origin}}}}},
+			Rules:    []Rule{{Origin: l.Origin, Action: Action{Backends: []Backend{{Cluster: l.To, Weight: 1, Origin: l.Origin}}}}},
 		}, c.s.Cluster)
 		c.s.defaults = c.s.defaults.with(name, r)
 		if len(r.problems) > 0 {
