@@ -104,6 +104,9 @@ func appendJSONRest(dst []byte, e *Exchanges, r *Record) []byte {
 		dst = append(dst, clientText[r.Client]...)
 		dst = append(dst, '"')
 	}
+	if r.Source != "" {
+		dst = appendMember(dst, `,"source_principal":`, r.Source)
+	}
 	dst = append(dst, e.logged...)
 	return append(dst, '}', '\n')
 }
@@ -186,7 +189,16 @@ func appendTextRest(dst []byte, e *Exchanges, r *Record) []byte {
 		dst = append(dst, " client="...)
 		dst = append(dst, clientText[r.Client]...)
 	}
-	return append(dst, '\n')
+	return append(appendSource(dst, r.Source), '\n')
+}
+
+// appendSource appends who the client is in the mesh, where that is known.
+func appendSource(dst []byte, source string) []byte {
+	if source == "" {
+		return dst
+	}
+	dst = append(dst, ` source="`...)
+	return append(appendQuoted(dst, source), '"')
 }
 
 // appendMember appends a key, as it is, and a JSON string.

@@ -23,6 +23,7 @@ func full() *Record {
 		Remote:    netip.MustParseAddrPort("192.0.2.7:51234"),
 		Endpoint:  netip.MustParseAddrPort("[2001:db8::1]:8080"),
 		RequestID: "7f3c", UserAgent: "curl/8", TLS: true, Client: VerifiedClient,
+		Source: "spiffe://cluster.local/ns/shop/sa/web",
 	}
 }
 
@@ -40,7 +41,8 @@ func TestLinesHoldWhatIsKnown(t *testing.T) {
 			`{"time":"2026-11-20T07:05:09.007Z","method":"POST","authority":"shop.example","path":"/cart/items",` +
 				`"protocol":"HTTP/2","status":200,"grpc_status":14,"flags":"UF,URX","bytes_in":17,"bytes_out":1024,` +
 				`"duration_ms":12.345,"upstream_ms":11.000,"remote":"192.0.2.7:51234","endpoint":"[2001:db8::1]:8080",` +
-				`"request_id":"7f3c","user_agent":"curl/8","attempts":2,"tls":true,"client_certificate":"verified","cluster":"shop/cart:8080",` +
+				`"request_id":"7f3c","user_agent":"curl/8","attempts":2,"tls":true,"client_certificate":"verified",` +
+				`"source_principal":"spiffe://cluster.local/ns/shop/sa/web","cluster":"shop/cart:8080",` +
 				`"route":"HTTPRoute/shop/cart","rule":"0","listener":"shop/edge/https"}` + "\n"},
 		{"little, as JSON", appendJSON, Labels{}, bare,
 			`{"time":"1970-01-01T00:00:00.000Z","method":"GET","authority":"","path":"/","protocol":"HTTP/1.0","status":404,` +
@@ -48,7 +50,7 @@ func TestLinesHoldWhatIsKnown(t *testing.T) {
 		{"all, as text", appendText, cart, full(),
 			`[2026-11-20T07:05:09.007Z] "POST /cart/items HTTP/2" 200 UF,URX 17 1024 12.345 11.000 192.0.2.7:51234 ` +
 				`[2001:db8::1]:8080 "shop.example" "curl/8" "7f3c" "shop/edge/https" "HTTPRoute/shop/cart" "0" "shop/cart:8080"` +
-				` attempts=2 grpc=14 tls client=verified` + "\n"},
+				` attempts=2 grpc=14 tls client=verified source="spiffe://cluster.local/ns/shop/sa/web"` + "\n"},
 		{"little, as text", appendText, Labels{}, bare,
 			`[1970-01-01T00:00:00.000Z] "GET / HTTP/1.0" 404 - 0 0 0.000 - - - "-" "-" "-" "-" "-" "-" "-"` + "\n"},
 	}

@@ -60,6 +60,7 @@ type Record struct {
 	UserAgent     string
 	TLS           bool
 	Client        ClientCertificate
+	Source        string // who the client is in the mesh; empty: nobody knows
 }
 
 // A ClientCertificate is what a client showed of itself in its TLS handshake.

@@ -67,6 +67,9 @@ func appendStreamJSON(dst []byte, clock *stamp, e *Exchanges, r *StreamRecord) [
 	} else {
 		dst = append(dst, `,"tls":false`...)
 	}
+	if r.Source != "" {
+		dst = appendMember(dst, `,"source_principal":`, r.Source)
+	}
 	dst = append(dst, e.logged...)
 	return append(dst, '}', '\n')
 }
@@ -121,5 +124,6 @@ func appendStreamText(dst []byte, clock *stamp, e *Exchanges, r *StreamRecord) [
 	if r.TLS {
 		dst = append(dst, " tls"...)
 	}
+	dst = appendSource(dst, r.Source)
 	return append(dst, '\n')
 }

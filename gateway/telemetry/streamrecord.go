@@ -37,5 +37,6 @@ type StreamRecord struct {
 	Attempts          int // endpoints that were tried
 	Remote            netip.AddrPort
 	Endpoint          netip.AddrPort
-	TLS               bool // terminated here
+	TLS               bool   // terminated here
+	Source            string // who the client is in the mesh; empty: nobody knows
 }
