@@ -10,6 +10,7 @@ import (
 // The codes of what [Validate] finds.
 const (
 	ConflictingFields   routing.Reason = "ConflictingFields"
+	DeniesStreams       routing.Reason = "DeniesStreams"
 	DeprecatedField     routing.Reason = "DeprecatedField"
 	DuplicateHost       routing.Reason = "DuplicateHost"
 	DuplicateName       routing.Reason = "DuplicateName"
@@ -29,13 +30,16 @@ const (
 	InvalidValue        routing.Reason = "InvalidValue"
 	InvalidWeight       routing.Reason = "InvalidWeight"
 	MissingField        routing.Reason = "MissingField"
+	UnknownAttribute    routing.Reason = "UnknownAttribute"
 	UnsupportedField    routing.Reason = "UnsupportedField"
 	UnsupportedOperator routing.Reason = "UnsupportedOperator"
+	UnsupportedTarget   routing.Reason = "UnsupportedTarget"
+	UnsupportedValue    routing.Reason = "UnsupportedValue"
 	WeightsNotHundred   routing.Reason = "WeightsNotHundred"
 )
 
 // Kinds are those that [Validate] knows, in order.
-var Kinds = []string{"DestinationRule", "Gateway.networking.istio.io", "ServiceEntry", "VirtualService", "WorkloadEntry"}
+var Kinds = []string{"AuthorizationPolicy", "DestinationRule", "Gateway.networking.istio.io", "PeerAuthentication", "RequestAuthentication", "ServiceEntry", "VirtualService", "WorkloadEntry"}
 
 // A Code is one of a finding.
 type Code struct {

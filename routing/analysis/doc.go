@@ -13,12 +13,13 @@ package analysis
 
 import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 
 	"fairway.dev/routing"
 )
 
-// Validate returns what is wrong with an object of networking.istio.io/v1, in
-// the order of its fields. Of other objects it knows nothing, and returns nil.
+// Validate returns what is wrong with an object of networking.istio.io/v1 or
+// security.istio.io/v1, in the order of its fields. Of other objects it knows nothing, and returns nil.
 // The object is not changed.
 func Validate(object any) []*routing.Problem {
 	f := &findings{}
@@ -38,6 +39,15 @@ func Validate(object any) []*routing.Problem {
 	case *networkingv1.WorkloadEntry:
 		f.of("WorkloadEntry", o)
 		f.workloadEntry("spec", &o.Spec, nil, true)
+	case *securityv1.AuthorizationPolicy:
+		f.of("AuthorizationPolicy", o)
+		f.authorizationPolicy(&o.Spec, o.Annotations)
+	case *securityv1.RequestAuthentication:
+		f.of("RequestAuthentication", o)
+		f.requestAuthentication(&o.Spec)
+	case *securityv1.PeerAuthentication:
+		f.of("PeerAuthentication", o)
+		f.peerAuthentication(&o.Spec)
 	}
 	return f.list
 }

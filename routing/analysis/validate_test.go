@@ -3,11 +3,13 @@ package analysis
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 
 	"fairway.dev/routing"
 )
@@ -18,6 +20,8 @@ func object(t testing.TB, kind, spec string) any {
 	o := map[string]any{
 		"VirtualService": new(networkingv1.VirtualService), "DestinationRule": new(networkingv1.DestinationRule),
 		"Gateway": new(networkingv1.Gateway), "ServiceEntry": new(networkingv1.ServiceEntry), "WorkloadEntry": new(networkingv1.WorkloadEntry),
+		"AuthorizationPolicy": new(securityv1.AuthorizationPolicy), "RequestAuthentication": new(securityv1.RequestAuthentication),
+		"PeerAuthentication": new(securityv1.PeerAuthentication),
 	}[kind]
 	var tree any
 	if err := yaml.Unmarshal([]byte(spec), &tree); err != nil {
@@ -217,7 +221,7 @@ var validateTests = []struct{ kind, spec, want string }{
 }
 
 func TestValidate(t *testing.T) {
-	for _, tt := range validateTests {
+	for _, tt := range slices.Concat(validateTests, securityTests) {
 		if got := lines(Validate(object(t, tt.kind, tt.spec))); got != tt.want {
 			t.Errorf("%s %s:\n got %s\nwant %s", tt.kind, tt.spec, got, tt.want)
 		}
@@ -226,7 +230,7 @@ func TestValidate(t *testing.T) {
 
 // Each finding says what to do, and where.
 func TestFindingsAreWhole(t *testing.T) {
-	for _, tt := range validateTests {
+	for _, tt := range slices.Concat(validateTests, securityTests) {
 		for _, p := range Validate(object(t, tt.kind, tt.spec)) {
 			if p.Fix == "" || p.Err == nil || p.Origin.Name != "o" || p.Origin.Namespace != "shop" || p.Origin.Field == "" {
 				t.Errorf("%s %s: %+v: want an origin, a text and a fix", tt.kind, tt.spec, p)
@@ -262,7 +266,7 @@ func TestCovers(t *testing.T) {
 
 // Whatever comes, Validate answers, and each finding with an origin.
 func FuzzValidate(f *testing.F) {
-	for _, tt := range validateTests {
+	for _, tt := range slices.Concat(validateTests, securityTests) {
 		tree := map[string]any{}
 		if err := yaml.Unmarshal([]byte(tt.spec), &tree); err != nil {
 			f.Fatal(err)
@@ -272,7 +276,8 @@ func FuzzValidate(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, o := range []any{new(networkingv1.VirtualService), new(networkingv1.DestinationRule), new(networkingv1.Gateway),
-			new(networkingv1.ServiceEntry), new(networkingv1.WorkloadEntry)} {
+			new(networkingv1.ServiceEntry), new(networkingv1.WorkloadEntry),
+			new(securityv1.AuthorizationPolicy), new(securityv1.RequestAuthentication), new(securityv1.PeerAuthentication)} {
 			if json.Unmarshal(text, o) != nil {
 				continue
 			}
