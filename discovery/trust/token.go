@@ -18,8 +18,12 @@ import (
 // Audience is what tokens have to be meant for.
 const Audience = "fairway"
 
-// podName is where a TokenReview says to which pod a token is bound.
-const podName = "authentication.kubernetes.io/pod-name"
+// podName and nodeName are where a TokenReview says to which pod a token is
+// bound, and where that runs.
+const (
+	podName  = "authentication.kubernetes.io/pod-name"
+	nodeName = "authentication.kubernetes.io/node-name"
+)
 
 // Tokens says whose service account tokens are, by TokenReview.
 type Tokens struct {
@@ -44,32 +48,36 @@ func NewTokens(config *rest.Config, trustDomain string) (*Tokens, error) {
 // bound to a pod: the API server refuses those of pods that are gone, or that
 // another of the same name has taken the place of. If the API server cannot be
 // asked, the error is a status of code Unavailable.
-func (t *Tokens) Authenticate(ctx context.Context, token string) (identity.ID, error) {
+func (t *Tokens) Authenticate(ctx context.Context, token string) (identity.Caller, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{Audience}}}
 	answer := &authenticationv1.TokenReview{}
 	if err := t.reviews.Post().Resource("tokenreviews").Body(review).Do(ctx).Into(answer); err != nil {
-		return identity.ID{}, status.Errorf(codes.Unavailable, "token review: %v", err)
+		return identity.Caller{}, status.Errorf(codes.Unavailable, "token review: %v", err)
 	}
-	return t.id(&answer.Status)
+	return t.caller(&answer.Status)
 }
 
-func (t *Tokens) id(s *authenticationv1.TokenReviewStatus) (identity.ID, error) {
+func (t *Tokens) caller(s *authenticationv1.TokenReviewStatus) (identity.Caller, error) {
 	if !s.Authenticated {
-		return identity.ID{}, fmt.Errorf("token refused: %.200s", s.Error)
+		return identity.Caller{}, fmt.Errorf("token refused: %.200s", s.Error)
 	}
 	if !slices.Contains(s.Audiences, Audience) {
-		return identity.ID{}, fmt.Errorf("token of audience %q, want %q", s.Audiences, Audience)
+		return identity.Caller{}, fmt.Errorf("token of audience %q, want %q", s.Audiences, Audience)
 	}
 	if len(s.User.Extra[podName]) == 0 {
-		return identity.ID{}, errors.New("token that is bound to no pod")
+		return identity.Caller{}, errors.New("token that is bound to no pod")
 	}
 	name, ok := strings.CutPrefix(s.User.Username, "system:serviceaccount:")
 	namespace, account, found := strings.Cut(name, ":")
 	if !ok || !found {
-		return identity.ID{}, fmt.Errorf("token of %q, want a service account's", s.User.Username)
+		return identity.Caller{}, fmt.Errorf("token of %q, want a service account's", s.User.Username)
 	}
 	id := identity.ID{TrustDomain: t.trustDomain, Namespace: namespace, ServiceAccount: account}
-	return id, id.Valid()
+	caller := identity.Caller{ID: id, Pod: s.User.Extra[podName][0]}
+	if nodes := s.User.Extra[nodeName]; len(nodes) > 0 {
+		caller.Node = nodes[0]
+	}
+	return caller, id.Valid()
 }

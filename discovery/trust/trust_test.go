@@ -275,7 +275,7 @@ func TestTokens(t *testing.T) {
 			Audiences:     []string{Audience},
 			User: authenticationv1.UserInfo{
 				Username: "system:serviceaccount:shop:edge-fairway",
-				Extra:    map[string]authenticationv1.ExtraValue{podName: {"edge-fairway-abc"}},
+				Extra:    map[string]authenticationv1.ExtraValue{podName: {"edge-fairway-abc"}, nodeName: {"node-a"}},
 			},
 		}
 	}
@@ -310,9 +310,13 @@ func TestTokens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id, err := tokens.Authenticate(t.Context(), "secret-token")
-		if (err == nil) != tt.ok || tt.ok && id != (identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "edge-fairway"}) {
-			t.Errorf("%s: %v, %v, want ok %v", tt.name, id, err, tt.ok)
+		caller, err := tokens.Authenticate(t.Context(), "secret-token")
+		want := identity.Caller{
+			ID:  identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "edge-fairway"},
+			Pod: "edge-fairway-abc", Node: "node-a",
+		}
+		if (err == nil) != tt.ok || tt.ok && caller != want {
+			t.Errorf("%s: %v, %v, want ok %v", tt.name, caller, err, tt.ok)
 		}
 		if err != nil && (strings.Contains(err.Error(), "secret-token") || status.Code(err) == codes.Unavailable) {
 			t.Errorf("%s: %v: shows the token, or asks to try again", tt.name, err)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,9 @@ type Keeper struct {
 	// known here: a certificate that no longer leads to one of them, as the CA
 	// was replaced, is renewed at once.
 	Roots Roots
+	// Asks, if set before Run, is the identity that requests name. Most CAs go by
+	// the token alone; some (cert-manager's istio-csr) want both to be the same.
+	Asks ID
 
 	issue   Issue
 	log     *slog.Logger
@@ -71,8 +75,8 @@ func (k *Keeper) Certificate() (*tls.Certificate, error) {
 	if cert == nil {
 		return nil, errors.New("no certificate of the mesh yet")
 	}
-	if now := time.Now(); now.After(cert.Leaf.NotAfter) {
-		return nil, fmt.Errorf("certificate of the mesh expired at %s", cert.Leaf.NotAfter.Format(time.RFC3339))
+	if err := inLife(cert); err != nil {
+		return nil, err
 	}
 	return cert, nil
 }
@@ -125,13 +129,7 @@ func (k *Keeper) believed() bool {
 	if err != nil || k.Roots == nil {
 		return false
 	}
-	chain := []*x509.Certificate{cert.Leaf}
-	for _, der := range cert.Certificate[1:] {
-		if c, err := x509.ParseCertificate(der); err == nil {
-			chain = append(chain, c)
-		}
-	}
-	_, err = k.Roots().Verify(chain, x509.ExtKeyUsageClientAuth, time.Now())
+	_, err = k.Roots().Verify(parsed(cert), x509.ExtKeyUsageClientAuth, time.Now())
 	return err == nil
 }
 
@@ -143,7 +141,11 @@ func (k *Keeper) renew(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	asks := &x509.CertificateRequest{}
+	if k.Asks != (ID{}) {
+		asks.URIs = []*url.URL{k.Asks.URL()}
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, asks, key)
 	if err != nil {
 		return 0, err
 	}
@@ -167,29 +169,6 @@ func (k *Keeper) renew(ctx context.Context) (time.Duration, error) {
 	k.first.Do(func() { close(k.ready) })
 	k.log.Info("certificate of the mesh issued", "peer", id.String())
 	return jitter(left / 2), nil
-}
-
-// pair puts a chain and the key that it was asked for together. A root at the
-// end is left out: peers have it.
-func pair(chain []byte, key *ecdsa.PrivateKey) (*tls.Certificate, error) {
-	certs, err := parseCertificates(chain)
-	if err != nil {
-		return nil, err
-	}
-	if len(certs) == 0 {
-		return nil, errors.New("no certificate")
-	}
-	if !key.PublicKey.Equal(certs[0].PublicKey) {
-		return nil, errors.New("a certificate for another key")
-	}
-	cert := &tls.Certificate{PrivateKey: key, Leaf: certs[0]}
-	for i, c := range certs {
-		if i > 0 && c.CheckSignatureFrom(c) == nil {
-			continue
-		}
-		cert.Certificate = append(cert.Certificate, c.Raw)
-	}
-	return cert, nil
 }
 
 // jitter returns d give or take a tenth, so that a fleet that began together

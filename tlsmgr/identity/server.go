@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,23 +17,41 @@ import (
 )
 
 const (
+	// impersonated is the field of the metadata by which a node proxy says for
+	// whom it asks.
+	impersonated = "ImpersonatedIdentity"
+
 	maxToken    = 16 << 10 // bytes
 	maxAtOnce   = 32       // requests that are being authenticated
 	longestWait = 5 * time.Second
 )
 
-// ServerOptions are what a Server needs. All but Allow are required.
+// A Caller is whose a token is.
+type Caller struct {
+	ID   ID
+	Pod  string // the name of the one that the token is bound to
+	Node string // where that runs; empty: the API server does not say
+}
+
+// ServerOptions are what a Server needs. All but Allow, TrustedNodes and RunsOn
+// are required.
 type ServerOptions struct {
 	// CA returns the CA that signs, nil while there is none.
 	CA          func() *CA
 	TrustDomain string
 	// Authenticate returns whose a bearer token is. An error that is a gRPC
 	// status with code Unavailable means that it could not be found out.
-	Authenticate func(ctx context.Context, token string) (ID, error)
+	Authenticate func(ctx context.Context, token string) (Caller, error)
 	// Allow, if set, returns an error for an authenticated ID that is not to
 	// have a certificate (any more).
 	Allow Known
-	Log   *slog.Logger
+	// TrustedNodes are the accounts of node proxies (ztunnel), which may have
+	// certificates of others, of pods on their own node. Empty: nobody may.
+	TrustedNodes []ID
+	// RunsOn returns nil if a pod of that ID runs where the caller does. Nil: no
+	// pod does.
+	RunsOn func(ctx context.Context, id ID, caller Caller) error
+	Log    *slog.Logger
 }
 
 // A Server is istio.v1.auth.IstioCertificateService: it signs for the ID that
@@ -56,6 +75,9 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 
 // CreateCertificate signs the request's key. The reply has the leaf first and
 // a root last.
+//
+// A node proxy asks for a pod's ID by the metadata ImpersonatedIdentity, as
+// ztunnel does.
 func (s *Server) CreateCertificate(ctx context.Context, in *v1alpha1.IstioCertificateRequest) (*v1alpha1.IstioCertificateResponse, error) {
 	if address := addressOf(ctx); !s.limiter.allow(address, time.Now()) {
 		return nil, status.Errorf(codes.ResourceExhausted, "%s asks too often: want one certificate in %s", address, refill)
@@ -69,7 +91,7 @@ func (s *Server) CreateCertificate(ctx context.Context, in *v1alpha1.IstioCertif
 	if ca == nil {
 		return nil, status.Error(codes.Unavailable, "no CA yet")
 	}
-	id, err := s.authenticate(ctx)
+	id, err := s.claimed(ctx, in)
 	if err != nil {
 		s.options.Log.Info("certificate refused", "peer", addressOf(ctx), "err", err)
 		return nil, err
@@ -105,30 +127,58 @@ func (s *Server) acquire(ctx context.Context) (release func(), err error) {
 	}
 }
 
+// claimed returns whom the certificate is to be of: the caller, or for node
+// proxies one of the pods of their node.
+func (s *Server) claimed(ctx context.Context, in *v1alpha1.IstioCertificateRequest) (ID, error) {
+	caller, err := s.authenticate(ctx)
+	if err != nil {
+		return ID{}, err
+	}
+	other, ok := in.GetMetadata().GetFields()[impersonated]
+	if !ok {
+		if s.options.Allow != nil {
+			if err := s.options.Allow(caller.ID); err != nil {
+				return ID{}, status.Errorf(codes.PermissionDenied, "%v", err)
+			}
+		}
+		return caller.ID, nil
+	}
+	id, err := Parse(other.GetStringValue())
+	switch {
+	case err != nil:
+		return ID{}, status.Errorf(codes.InvalidArgument, "%s: %v", impersonated, err)
+	case !slices.Contains(s.options.TrustedNodes, caller.ID):
+		return ID{}, status.Errorf(codes.PermissionDenied, "%s asks for %s: want its own identity, as it is no trusted node's", caller.ID, id)
+	case id.TrustDomain != s.options.TrustDomain:
+		return ID{}, status.Errorf(codes.PermissionDenied, "%s asks for %s: want trust domain %s", caller.ID, id, s.options.TrustDomain)
+	case s.options.RunsOn == nil:
+		return ID{}, status.Errorf(codes.PermissionDenied, "%s asks for %s: nobody knows its pods", caller.ID, id)
+	}
+	if err := s.options.RunsOn(ctx, id, caller); err != nil {
+		return ID{}, status.Errorf(codes.PermissionDenied, "%s asks for %s: want that of a pod on its node: %v", caller.ID, id, err)
+	}
+	return id, nil
+}
+
 // authenticate returns who the caller is, by its token alone: a certificate is
 // not renewed by itself, so that a stolen one ends with its 24 hours at the
 // latest, and the thief's way to another one with the pod that the token is
 // bound to.
-func (s *Server) authenticate(ctx context.Context) (ID, error) {
+func (s *Server) authenticate(ctx context.Context) (Caller, error) {
 	token, err := bearer(ctx)
 	if err != nil {
-		return ID{}, status.Errorf(codes.Unauthenticated, "%v", err)
+		return Caller{}, status.Errorf(codes.Unauthenticated, "%v", err)
 	}
-	id, err := s.options.Authenticate(ctx, token)
+	caller, err := s.options.Authenticate(ctx, token)
 	switch {
 	case status.Code(err) == codes.Unavailable:
-		return ID{}, err
+		return Caller{}, err
 	case err != nil:
-		return ID{}, status.Errorf(codes.Unauthenticated, "%v", err)
-	case id.TrustDomain != s.options.TrustDomain:
-		return ID{}, status.Errorf(codes.PermissionDenied, "%s: want trust domain %s", id, s.options.TrustDomain)
+		return Caller{}, status.Errorf(codes.Unauthenticated, "%v", err)
+	case caller.ID.TrustDomain != s.options.TrustDomain:
+		return Caller{}, status.Errorf(codes.PermissionDenied, "%s: want trust domain %s", caller.ID, s.options.TrustDomain)
 	}
-	if s.options.Allow != nil {
-		if err := s.options.Allow(id); err != nil {
-			return ID{}, status.Errorf(codes.PermissionDenied, "%v", err)
-		}
-	}
-	return id, nil
+	return caller, nil
 }
 
 // bearer returns the token of the call (RFC 6750 section 2.1).

@@ -38,12 +38,12 @@ func newSite(t *testing.T, change func(*ServerOptions)) *site {
 	s := &site{ca: newTestCA(t), pipe: bufconn.Listen(1 << 16)}
 	s.options = ServerOptions{
 		CA: func() *CA { return s.ca }, TrustDomain: "cluster.local", Log: quiet,
-		Authenticate: func(_ context.Context, token string) (ID, error) {
+		Authenticate: func(_ context.Context, token string) (Caller, error) {
 			s.tokens.Add(1)
 			if token != "edge's token" {
-				return ID{}, errors.New("not a token of ours")
+				return Caller{}, errors.New("not a token of ours")
 			}
-			return edge, nil
+			return Caller{ID: edge, Pod: "edge-1"}, nil
 		},
 	}
 	if change != nil {
@@ -119,14 +119,14 @@ func TestNobodyElseGetsACertificate(t *testing.T) {
 		{"no token", nil, "", codes.Unauthenticated},
 		{"a huge token", nil, strings.Repeat("a", maxToken+1), codes.Unauthenticated},
 		{"another trust domain", func(o *ServerOptions) {
-			o.Authenticate = func(context.Context, string) (ID, error) { return elsewhere, nil }
+			o.Authenticate = func(context.Context, string) (Caller, error) { return Caller{ID: elsewhere}, nil }
 		}, "token", codes.PermissionDenied},
 		{"not allowed", func(o *ServerOptions) {
 			o.Allow = func(ID) error { return errors.New("gone") }
 		}, "edge's token", codes.PermissionDenied},
 		{"nobody can tell", func(o *ServerOptions) {
-			o.Authenticate = func(context.Context, string) (ID, error) {
-				return ID{}, status.Error(codes.Unavailable, "API server away")
+			o.Authenticate = func(context.Context, string) (Caller, error) {
+				return Caller{}, status.Error(codes.Unavailable, "API server away")
 			}
 		}, "token", codes.Unavailable},
 		{"no CA", func(o *ServerOptions) { o.CA = func() *CA { return nil } }, "edge's token", codes.Unavailable},

@@ -22,6 +22,15 @@ type (
 	Known func(ID) error
 )
 
+// ID returns who this end is, as its certificate says.
+func (own Own) ID() (ID, error) {
+	cert, err := own()
+	if err != nil {
+		return ID{}, err
+	}
+	return OfCertificate(cert.Leaf)
+}
+
 // Anyone is Known for everybody who has proved an ID.
 func Anyone(ID) error { return nil }
 

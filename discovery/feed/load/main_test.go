@@ -96,7 +96,7 @@ func startReplica(t testing.TB, ca *identity.CA, address string) *control {
 	c.Register(g)
 	identity.NewServer(identity.ServerOptions{
 		CA: theCA, TrustDomain: "cluster.local", Log: quiet,
-		Authenticate: func(context.Context, string) (identity.ID, error) { return edgeID, nil },
+		Authenticate: func(context.Context, string) (identity.Caller, error) { return identity.Caller{ID: edgeID}, nil },
 	}).Register(g)
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
