@@ -55,6 +55,12 @@ func TestConformance(t *testing.T) {
 		opts.EnableAllSupportedFeatures = true
 		opts.ExemptFeatures = append(opts.ExemptFeatures, meshFeatures()...)
 	}
+	runWithReport(t, opts)
+}
+
+// runWithReport runs the suite, and judges its report.
+func runWithReport(t *testing.T, opts suite.ConformanceOptions) {
+	t.Helper()
 	opts.ReportOutputPath = filepath.Join(t.TempDir(), "report.yaml")
 	// The report is written when the suite's test is cleaned up, hence before Run returns.
 	t.Run("Suite", func(t *testing.T) { conformance.RunConformanceWithOptions(t, opts) })
@@ -73,7 +79,11 @@ func checkReport(t *testing.T, opts suite.ConformanceOptions) {
 	if err := yaml.Unmarshal(text, &report); err != nil {
 		t.Fatal(err)
 	}
-	name := fmt.Sprintf("%s-%s-%s-report.yaml", report.GatewayAPIChannel, report.Version, report.Mode)
+	mode := report.Mode
+	if strings.HasPrefix(report.ProfileReports[0].Name, "MESH") {
+		mode += "-mesh"
+	}
+	name := fmt.Sprintf("%s-%s-%s-report.yaml", report.GatewayAPIChannel, report.Version, mode)
 	if err := os.MkdirAll("reports", 0o755); err != nil {
 		t.Fatal(err)
 	}
