@@ -74,9 +74,13 @@ type Request struct {
 // request. The zero Hop is that of a request that goes to its backend.
 type Hop struct {
 	Target string         // the address that is dialled at the far end
-	Source string         // the identity that this gateway vouches for
+	Source string         // the identity that this gateway vouches for, or Nobody; empty: the request is its own
 	Client netip.AddrPort // of the client's connection
 }
+
+// Nobody is the Source of a Hop whose client is not known: what it asks for is
+// not asked for by the gateway.
+const Nobody = "unknown"
 
 // A Response is the head of a response.
 type Response struct {

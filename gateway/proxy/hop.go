@@ -20,8 +20,12 @@ func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *messa
 		return c, message.Hop{}
 	}
 	told := message.Hop{Target: hop.Authority, Client: peer.Remote}
-	if peer.Vouch {
+	switch {
+	case !from.Inside: // an edge speaks for those outside of the mesh
+	case peer.Vouch:
 		told.Source = peer.Identity
+	default:
+		told.Source = message.Nobody
 	}
 	return l.waypoint(hop.Cluster), told
 }
