@@ -151,6 +151,17 @@ func (s *Snapshot) Listener(name ListenerName) *Listener {
 	return l
 }
 
+// TrustDomains are those of the mesh, the gateway's own first; none where it is
+// no waypoint. The list is shared: do not change it.
+func (s *Snapshot) TrustDomains() []string {
+	for _, p := range s.ports {
+		if p.Protocol == HBONE {
+			return p.listeners[0].Mesh.TrustDomains
+		}
+	}
+	return nil
+}
+
 // Demanding yields the listeners that ask for more than to be routed, in no
 // order: for tokens, policies or Telemetry. Of thousands of doors they may be few.
 func (s *Snapshot) Demanding() iter.Seq[*Listener] { return s.demanding.values() }

@@ -39,7 +39,7 @@ var (
 // ask finds out whether the request may pass, before anything else is done
 // with it. If its body is told too, that has to be whole first.
 func (e *exchange) ask() {
-	a := e.rule.auth
+	a := e.asking
 	if a.body == 0 || e.requestEnded || e.req.Upgrade != "" {
 		e.inquire()
 		return
@@ -58,7 +58,7 @@ func (e *exchange) ask() {
 
 // gather keeps body bytes that the server is to be told.
 func (e *exchange) gather(p []byte) {
-	if len(e.body)+len(p) > e.rule.auth.body {
+	if len(e.body)+len(p) > e.asking.body {
 		e.answer(&bodyTooLong)
 		return
 	}
@@ -90,13 +90,18 @@ func (e *exchange) admit(edits []policy.Edit, remove []string, response []policy
 		}
 		editField(&e.req.Fields, x)
 	}
-	e.granted = response
+	e.granted = append(e.granted, response...)
+	if e.guard != nil && e.rule == nil {
+		e.askNext()
+		return
+	}
 	e.proceed()
 }
 
 // turnAway answers as the server says that it be answered.
 func (e *exchange) turnAway(status int, edits []policy.Edit, body string) {
 	e.rec.Flags |= telemetry.Unauthorized
+	e.rec.Policy = string(e.refusing)
 	if e.grpc {
 		e.answer(&answer{status: status, text: "not allowed\n"})
 		return

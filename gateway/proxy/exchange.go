@@ -6,6 +6,7 @@ import (
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/policy"
+	"fairway.dev/gateway/policy/authz"
 	"fairway.dev/gateway/policy/jwt"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/tracing"
@@ -71,6 +72,13 @@ type life struct {
 	seeking func() // ends the search for the addresses of the host; nil: there is none
 	sought  bool   // there was one
 
+	guard     *guard             // nil: no policies are in the way
+	went      routing.Result     // where the request goes if it may pass
+	proved    *jwt.Token         // nil: there is none
+	questions []authz.Question   // that are left to be asked
+	asking    *asker             // who is asked now; nil: the rule's
+	refusing  routing.PolicyName // on whose behalf
+
 	inquiry   *inquiry      // under way; see ask
 	gathering bool          // the request's body has to be whole before it is asked about
 	granted   []policy.Edit // of the response, by who let the request pass
@@ -100,7 +108,7 @@ func (e *exchange) begin(s message.ServerStream, req *message.Request, last bool
 	e.tell = l.proxy.unmatched
 	e.rec = telemetry.Record{
 		Start: l.loop.Now(), Method: req.Method, Authority: req.Authority, Path: req.Path, Proto: req.Proto,
-		GRPCStatus: -1, Remote: e.peer.Remote, TLS: e.peer.Secure(), Client: clientOf(e.peer),
+		GRPCStatus: -1, Remote: e.peer.Remote, Source: e.peer.Identity, TLS: e.peer.Secure(), Client: clientOf(e.peer),
 	}
 	e.identify()
 	switch {
@@ -140,6 +148,7 @@ func (e *exchange) act() {
 		e.crossOrigin(s.cors)
 	}
 	if e.rule.auth != nil && s.answer == nil && !e.preflight {
+		e.asking = e.rule.auth
 		e.ask()
 		return
 	}

@@ -55,14 +55,14 @@ type inquired struct {
 
 // inquire begins to ask. The exchange may be over when it returns.
 func (e *exchange) inquire() {
-	a := e.rule.auth
+	a := e.asking
 	if a.cluster == nil {
-		e.answer(&unasked)
+		e.nobodyAsked()
 		return
 	}
 	cluster, hop := e.on.towards(a.cluster, e.listener, e.peer)
 	if cluster == nil || !cluster.Begin() {
-		e.answer(&unasked)
+		e.nobodyAsked()
 		return
 	}
 	q := e.on.takeInquiry()
@@ -138,7 +138,7 @@ func (q *inquiry) askGRPC() {
 
 // told is the body that the server is told.
 func (e *exchange) told() []byte {
-	if e.rule.auth.body == 0 {
+	if e.asking.body == 0 {
 		return nil
 	}
 	return e.body
@@ -281,6 +281,12 @@ func (q *inquiry) end(o upstream.Outcome) {
 func (q *inquiry) fail() {
 	e := q.e
 	q.on.putInquiry(q)
+	e.nobodyAsked()
+}
+
+// nobodyAsked turns the request away as nobody could be asked about it.
+func (e *exchange) nobodyAsked() {
+	e.rec.Policy = string(e.refusing)
 	e.answer(&unasked)
 }
 
@@ -304,7 +310,7 @@ func (q *inquiry) conclude(trailers message.Fields) {
 	q.on.putInquiry(q)
 	switch {
 	case err != nil:
-		e.answer(&unasked)
+		e.nobodyAsked()
 	case v.Allowed:
 		e.admit(v.Edits, v.Remove, v.Response)
 	default:

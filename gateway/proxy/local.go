@@ -7,6 +7,7 @@ import (
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/policy/authz"
 	"fairway.dev/gateway/policy/jwt"
 	"fairway.dev/routing"
 )
@@ -23,14 +24,16 @@ type local struct {
 	shown    atomic.Int64
 	mirrored int // mirrors under way
 
-	rng     rand.PCG
-	hops    hops
-	match   routing.Request
-	proven  jwt.Cache
-	reply   message.Response // an answer of our own
-	scratch []byte
-	second  int64 // of date
-	date    [len(http.TimeFormat)]byte
+	rng    rand.PCG
+	hops   hops
+	match  routing.Request
+	proven jwt.Cache
+
+	attributes authz.Attributes
+	reply      message.Response // an answer of our own
+	scratch    []byte
+	second     int64 // of date
+	date       [len(http.TimeFormat)]byte
 
 	exchanges []*exchange // free
 	tries     []*try      // free

@@ -62,6 +62,7 @@ func (p *Proxy) Prepare(snap *routing.Snapshot) {
 	p.prepareLost(snap)
 	p.prepareWatches(snap)
 	p.prepareTokens(snap)
+	p.prepareGuards(snap)
 }
 
 // byListener is who hears of the requests of bound listeners that no rule takes.

@@ -103,6 +103,7 @@ type Proxy struct {
 	doorsLost sync.Map // the same of doors: *telemetry.Exchanges by name
 	watches   atomic.Pointer[watches]
 	tokens    sync.Map // of *routing.Listener: its *jwt.Rules
+	guards    sync.Map // the same: its *guard, once somebody came
 	snap      atomic.Pointer[routing.Snapshot]
 	locals    []atomic.Pointer[local]
 }

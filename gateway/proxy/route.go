@@ -38,7 +38,7 @@ func (e *exchange) route() {
 	case len(l.JWT) > 0:
 		e.authenticate(port, l)
 	default:
-		e.arrive(&res)
+		e.pass(&res, nil)
 	}
 }
 

@@ -19,8 +19,10 @@ type Destination struct {
 	Tell     *telemetry.Exchanges // who hears of it; never nil
 	// Hop is what a waypoint is to be told that stands between; zero: none does.
 	Hop message.Hop
+	// Policy says who has refused the connection, where Flags are Unauthorized.
+	Policy string
 
-	drawn *upstream.Cluster // Cluster, or what is behind the waypoint
+	drawn  *upstream.Cluster // Cluster, or what is behind the waypoint
 	snap   *routing.Snapshot // that said so
 	target *routing.Target
 }
@@ -54,6 +56,13 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, a Arrival) Destination {
 	res := a.match(port)
 	if d.Listener = res.Listener; d.Listener == nil || d.Listener.Protocol == routing.HTTPS {
 		return d // of HTTPS it is requests that are sent somewhere
+	}
+	if err := p.locals[l.Index()].Load().passStream(d.Listener, snap, &a); err != nil {
+		if tell := p.lostAt(d.Listener); tell != nil {
+			d.Tell = tell
+		}
+		d.Flags, d.Policy = telemetry.Unauthorized, err.Error()
+		return d
 	}
 	if res.Target == nil {
 		if tell := p.lostAt(d.Listener); tell != nil {

@@ -111,7 +111,7 @@ func (e *exchange) dispatch(token *jwt.Token) {
 	}
 	res := e.port.Match(m)
 	m.Claims = nil
-	e.arrive(&res)
+	e.pass(&res, token)
 }
 
 // refuseToken answers a request whose token does not hold (RFC 6750 section 3.1).

@@ -107,6 +107,12 @@ func appendJSONRest(dst []byte, e *Exchanges, r *Record) []byte {
 	if r.Source != "" {
 		dst = appendMember(dst, `,"source_principal":`, r.Source)
 	}
+	if r.Policy != "" {
+		dst = appendMember(dst, `,"policy":`, r.Policy)
+	}
+	if r.Audit != "" {
+		dst = appendMember(dst, `,"audit":`, r.Audit)
+	}
 	dst = append(dst, e.logged...)
 	return append(dst, '}', '\n')
 }
@@ -189,16 +195,20 @@ func appendTextRest(dst []byte, e *Exchanges, r *Record) []byte {
 		dst = append(dst, " client="...)
 		dst = append(dst, clientText[r.Client]...)
 	}
-	return append(appendSource(dst, r.Source), '\n')
+	dst = appendNamed(dst, "source", r.Source)
+	dst = appendNamed(dst, "policy", r.Policy)
+	return append(appendNamed(dst, "audit", r.Audit), '\n')
 }
 
-// appendSource appends who the client is in the mesh, where that is known.
-func appendSource(dst []byte, source string) []byte {
-	if source == "" {
+// appendNamed appends what is rare, and so has a name, where there is any.
+func appendNamed(dst []byte, name, value string) []byte {
+	if value == "" {
 		return dst
 	}
-	dst = append(dst, ` source="`...)
-	return append(appendQuoted(dst, source), '"')
+	dst = append(dst, ' ')
+	dst = append(dst, name...)
+	dst = append(dst, `="`...)
+	return append(appendQuoted(dst, value), '"')
 }
 
 // appendMember appends a key, as it is, and a JSON string.

@@ -60,6 +60,8 @@ type Record struct {
 	UserAgent     string
 	TLS           bool
 	Client        ClientCertificate
+	Policy        string // what has refused the request; empty: no policy has
+	Audit         string // what policies say that refuse nobody
 	Source        string // who the client is in the mesh; empty: nobody knows
 }
 

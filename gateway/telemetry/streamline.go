@@ -70,6 +70,9 @@ func appendStreamJSON(dst []byte, clock *stamp, e *Exchanges, r *StreamRecord) [
 	if r.Source != "" {
 		dst = appendMember(dst, `,"source_principal":`, r.Source)
 	}
+	if r.Policy != "" {
+		dst = appendMember(dst, `,"policy":`, r.Policy)
+	}
 	dst = append(dst, e.logged...)
 	return append(dst, '}', '\n')
 }
@@ -124,6 +127,7 @@ func appendStreamText(dst []byte, clock *stamp, e *Exchanges, r *StreamRecord) [
 	if r.TLS {
 		dst = append(dst, " tls"...)
 	}
-	dst = appendSource(dst, r.Source)
+	dst = appendNamed(dst, "source", r.Source)
+	dst = appendNamed(dst, "policy", r.Policy)
 	return append(dst, '\n')
 }

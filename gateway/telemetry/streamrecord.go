@@ -38,5 +38,6 @@ type StreamRecord struct {
 	Remote            netip.AddrPort
 	Endpoint          netip.AddrPort
 	TLS               bool   // terminated here
+	Policy            string // what has refused the connection; empty: no policy has
 	Source            string // who the client is in the mesh; empty: nobody knows
 }
