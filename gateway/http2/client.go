@@ -57,7 +57,6 @@ type Client struct {
 	used     bool   // a response has come
 	freed    bool   // tellFree is on its way
 	tellFree func()
-	ping     pinger
 }
 
 var _ message.Client = (*Client)(nil)
@@ -70,7 +69,7 @@ func NewClient(conn loop.Conn, opts ClientOptions) *Client {
 	c.allowed = orElse(opts.MaxStreams, 100)
 	c.begin(conn, c, opts.Limits)
 	c.tellFree = c.free
-	c.ping.begin(c)
+	c.ping.begin(orElse(opts.PingAfter, 30*time.Second), orElse(opts.PingTimeout, 10*time.Second), opts.PingAlways)
 	conn.Write([]byte(h2.ClientPreface))
 	c.writeSettings(c.lim.connWindow(),
 		h2.Setting{ID: h2.SettingEnablePush, Val: 0},
@@ -91,7 +90,10 @@ func (c *Client) Free() int {
 // Open sends a request and returns its stream, which must not be used again
 // once it is over: it becomes another request's then. A request with an
 // Upgrade is refused, from a later event, by a backend that does not take
-// extended CONNECT.
+// extended CONNECT. One with the Method CONNECT and none opens a tunnel (RFC
+// 9113 section 8.5): of its head the Authority and the Fields are sent, and it
+// is never the last of its message. After a 2xx, which never is either, the
+// stream carries raw bytes both ways.
 func (c *Client) Open(req *message.Request, last bool, r message.ClientReceiver) message.Stream {
 	if c.Free() == 0 {
 		return c.unopened(r, errNotFree)
@@ -104,7 +106,8 @@ func (c *Client) Open(req *message.Request, last bool, r message.ClientReceiver)
 	c.next += 2
 	s.recv, s.heads = r, r
 	s.headOnly, s.upgrade, s.unused = req.Method == "HEAD", req.Upgrade != "", c.used
-	last = last && !s.upgrade
+	s.connect = req.Method == "CONNECT" && !s.upgrade
+	last = last && !s.upgrade && !s.connect
 	if key, ok := req.Fields.Get(message.SecWebSocketKey); ok && s.upgrade {
 		s.accept = acceptOf(key)
 	}
@@ -160,12 +163,6 @@ func (c *Client) streamClosed() {
 	}
 }
 
-// Data takes bytes from the backend.
-func (c *Client) Data(p []byte) {
-	c.ping.hear()
-	c.conn.Data(p)
-}
-
 func (c *Client) free() {
 	c.freed = false
 	if c.Free() > 0 {
@@ -174,7 +171,6 @@ func (c *Client) free() {
 }
 
 func (c *Client) gone(err error) {
-	c.loop.Drop(&c.ping.timer)
 	if c.opts.OnClosed != nil {
 		c.opts.OnClosed(c, err)
 	}
@@ -184,7 +180,7 @@ func (c *Client) lastID() uint32 { return 0 }
 
 func (c *Client) idle(id uint32) bool { return id%2 == 0 || id >= c.next }
 
-func (c *Client) pinged() {} // hear has heard
+func (c *Client) pinged([]byte) {} // the pinger has heard
 
 func (c *Client) setting(id h2.SettingID, v uint32) {
 	switch id {
@@ -272,6 +268,10 @@ func (s *stream) takeHead(last bool, w *workspace) {
 	switch {
 	case s.upgrade && resp.Status < 300:
 		s.accepted(resp)
+	case s.connect && resp.Status < 300:
+		// RFC 9110 section 9.3.6: what it says of a length means nothing.
+		s.tunnel, s.noBody = true, false
+		resp.Length = message.Unknown
 	case s.noBody:
 		s.expect = 0
 	default:
@@ -281,7 +281,7 @@ func (s *stream) takeHead(last bool, w *workspace) {
 		s.reset(h2.ErrCodeProtocol, errLength)
 		return
 	}
-	if last && s.tunnel { // a 101 is never the last of its message
+	if last && s.tunnel { // what opens a tunnel is never the last of its message
 		s.heads.Head(resp, false)
 		s.remoteEnd(nil)
 		return

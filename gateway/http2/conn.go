@@ -18,6 +18,7 @@ type conn struct {
 	lim    *Limits
 	shared *shared
 	client bool // we are the client
+	many   bool // streams are those of many clients: none keeps back another's bytes
 
 	in      input
 	decoder decoder
@@ -33,6 +34,7 @@ type conn struct {
 	peerWindow int64 // its SETTINGS_INITIAL_WINDOW_SIZE
 	recvWindow int32 // what it may still send on all streams together
 	recvCredit int32 // taken from it and not yet given back
+	spare      int32 // by which streams' windows may still grow, all together
 	returnable int64 // body bytes that it may give back, of the streams' windows and of the connection's
 
 	busy    bool // inside an event of the connection
@@ -44,8 +46,9 @@ type conn struct {
 
 	owed    loop.Timer // the peer owes us a preface, or the rest of a header block
 	stall   loop.Timer // the peer has to take something
-	moved   bool       // since stall was armed, DATA was written
-	wasFull bool       // when stall was armed, the socket took nothing
+	ping    pinger
+	moved   bool // since stall was armed, DATA was written
+	wasFull bool // when stall was armed, the socket took nothing
 	// scratch is where frames of a few bytes are put together.
 	scratch [headerLen + 8]byte
 }
@@ -59,8 +62,8 @@ type side interface {
 	idle(id uint32) bool
 	// setting takes one of the peer's settings that both sides do not share.
 	setting(id h2.SettingID, v uint32)
-	// pinged hears that the peer has answered a PING.
-	pinged()
+	// pinged hears that the peer has answered a PING with this payload.
+	pinged(payload []byte)
 	// goAway hears that the peer takes no streams above last.
 	goAway(last uint32)
 	// streamClosed hears that a stream has left the wire.
@@ -83,12 +86,17 @@ func (c *conn) begin(wire loop.Conn, s side, lim *Limits) {
 	}
 	c.wire, c.loop, c.side, c.lim = wire, wire.Loop(), s, lim
 	c.shared = perLoop.Of(c.loop)
-	c.budgets = newBudgets(c.loop.Now())
+	c.many = c.client || lim.ManyClients
+	c.budgets = newBudgets(c.loop.Now(), lim.ManyClients)
+	if lim.maxStreamWindow() > lim.streamWindow() {
+		c.spare = lim.connWindow()
+	}
 	c.encoder.max = maxDynamicTable
 	c.decoder.dynamic.max = maxDynamicTable
 	c.sendWindow, c.peerWindow = firstWindow, firstWindow
 	c.owed.Fire, c.stall.Fire = c.owedTooLong, c.stalled
 	c.loop.Arm(&c.owed, lim.headTimeout())
+	c.ping.c = c
 }
 
 // leave ends an event: what ended in it can be used again now.
@@ -148,6 +156,7 @@ func (c *conn) Closed(err error) {
 func (c *conn) over() {
 	c.loop.Drop(&c.owed)
 	c.loop.Drop(&c.stall)
+	c.loop.Drop(&c.ping.timer)
 	if c.side != nil {
 		s := c.side
 		c.side = nil

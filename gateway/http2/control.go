@@ -85,7 +85,7 @@ func (c *conn) onPing(h header, p []byte) {
 		c.fail(h2.ErrCodeFrameSize, "PING: want 8 bytes")
 	case !c.charge(FloodControl):
 	case h.has(h2.FlagPingAck):
-		c.side.pinged()
+		c.side.pinged(p)
 	default:
 		c.writePing(h2.FlagPingAck, p)
 	}

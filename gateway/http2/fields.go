@@ -25,6 +25,8 @@ var (
 	errHostTwice     = malformed("Host twice")
 	errLengthInvalid = malformed("an invalid content-length, or two")
 	errLength        = malformed("content-length differs from the length of the body")
+	errNoAuthority   = malformed("CONNECT without :authority")
+	errConnectLength = malformed("CONNECT with a content-length")
 	errTE            = malformed("te: want trailers")
 	errStatus        = malformed("an invalid :status")
 	errEarlyEnd      = malformed("the end of the stream with an interim response")
@@ -32,8 +34,8 @@ var (
 	errTrailersOpen  = malformed("trailers without the end of the stream")
 )
 
-// errConnect is a CONNECT request, which a gateway does not take (RFC 9110
-// section 9.3.6).
+// errConnect is a CONNECT request in good order, which is for servers with
+// Limits.Tunnels only (RFC 9110 section 9.3.6).
 var errConnect = errors.New("plain CONNECT")
 
 func malformed(what string) *message.Error {
@@ -164,8 +166,13 @@ func (h *head) finish(req *message.Request, last bool) error {
 		return errAuthority
 	}
 	if req.Method == "CONNECT" && !has(protocol) {
-		if has(scheme) || has(path) {
-			return errPseudoForeign // section 8.5
+		switch { // section 8.5
+		case has(scheme) || has(path):
+			return errPseudoForeign
+		case !has(authority):
+			return errNoAuthority
+		case h.hasLen:
+			return errConnectLength
 		}
 		return errConnect
 	}

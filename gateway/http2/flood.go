@@ -16,6 +16,11 @@ var floods = [numFloods]struct{ burst, perSecond int32 }{
 
 const numFloods = FloodEmpty + 1
 
+// manyClients is how many times the usual budget of resets and errors a
+// connection has whose streams are those of many clients (Limits.ManyClients):
+// what a few of them do must not end the requests of all.
+const manyClients = 50
+
 // maxContinuations is how many CONTINUATION frames one header block may have.
 const maxContinuations = 32
 
@@ -23,14 +28,23 @@ const maxContinuations = 32
 type budgets struct {
 	left   [numFloods]int32
 	filled time.Time // when the last second's share was added
+	many   bool      // manyClients holds
 }
 
-func newBudgets(now time.Time) budgets {
-	b := budgets{filled: now}
+func newBudgets(now time.Time, many bool) budgets {
+	b := budgets{filled: now, many: many}
 	for k := range floods {
-		b.left[k] = floods[k].burst
+		b.left[k] = floods[k].burst * b.times(Kind(k))
 	}
 	return b
+}
+
+// times returns how many times the usual budget of k there is.
+func (b *budgets) times(k Kind) int32 {
+	if b.many && (k == FloodResets || k == FloodErrors) {
+		return manyClients
+	}
+	return 1
 }
 
 // spend takes one from a budget and reports whether it was there.
@@ -38,7 +52,7 @@ func (b *budgets) spend(k Kind, now time.Time) bool {
 	if passed := int32(min(now.Sub(b.filled)/time.Second, time.Hour/time.Second)); passed > 0 {
 		b.filled = now
 		for k := range floods {
-			b.earn(Kind(k), passed*floods[k].perSecond)
+			b.earn(Kind(k), passed*floods[k].perSecond*b.times(Kind(k)))
 		}
 	}
 	b.left[k]--
@@ -46,4 +60,4 @@ func (b *budgets) spend(k Kind, now time.Time) bool {
 }
 
 // earn gives to a budget, which never holds more than its burst.
-func (b *budgets) earn(k Kind, n int32) { b.left[k] = min(b.left[k]+n, floods[k].burst) }
+func (b *budgets) earn(k Kind, n int32) { b.left[k] = min(b.left[k]+n, floods[k].burst*b.times(k)) }

@@ -37,9 +37,15 @@ func FuzzServer(f *testing.F) {
 	for _, r := range streamRules {
 		seed(openStreams, r)
 	}
+	seed(answering, rule{do: func(p *peer) {
+		for id := uint32(1); id < 11; id += 2 {
+			p.headersOpen(id, connect...)
+			p.WriteData(id, id == 5, []byte("tunnel"))
+		}
+	}})
 	f.Fuzz(func(t *testing.T, in []byte, piece uint16) {
 		run := func(piece int) string {
-			p := client(t, Limits{HeaderBytes: 4 << 10, StreamWindow: 64 << 10, ConnWindow: 64 << 10, MaxStreams: 8})
+			p := client(t, Limits{HeaderBytes: 4 << 10, StreamWindow: 64 << 10, ConnWindow: 64 << 10, MaxStreamWindow: 128 << 10, MaxStreams: 8, Tunnels: true})
 			p.onRequest = func(x *exchange) {
 				switch n := len(p.exchanges); n % 5 {
 				case 0:
@@ -84,6 +90,8 @@ func FuzzClient(f *testing.F) {
 	p.WriteDataPadded(3, false, []byte("body"), make([]byte, 3))
 	p.headers(3, "grpc-status", "0")
 	p.WriteWindowUpdate(5, 10)
+	p.headersOpen(7, ":status", "200", "content-length", "2")
+	p.WriteData(7, true, []byte("tunnel"))
 	p.WriteGoAway(3, h2.ErrCodeNo, nil)
 	f.Add(p.out.Bytes(), uint16(1))
 	f.Fuzz(func(t *testing.T, in []byte, piece uint16) {
@@ -91,7 +99,7 @@ func FuzzClient(f *testing.F) {
 			p := backend(t, ClientOptions{Limits: &Limits{HeaderBytes: 4 << 10, StreamWindow: 64 << 10, ConnWindow: 64 << 10}})
 			asked := []*response{
 				p.ask(message.Request{}, true), p.ask(message.Request{Method: "HEAD"}, true),
-				p.ask(message.Request{Method: "POST", Length: message.Unknown}, false),
+				p.ask(message.Request{Method: "POST", Length: message.Unknown}, false), p.ask(message.Request{Method: "CONNECT"}, false),
 			}
 			asked[2].Stream.Data(make([]byte, 70000))
 			p.out.Write(in)

@@ -27,6 +27,12 @@ func (e *encoder) tunnel(dst []byte, resp *message.Response) []byte {
 	return e.fieldsBut(e.status(e.begin(dst), 200), resp.Fields, message.SecWebSocketAccept)
 }
 
+// connected appends the header block of a 2xx that opens a tunnel: it says
+// nothing of a length (RFC 9110 section 9.3.6).
+func (e *encoder) connected(dst []byte, resp *message.Response) []byte {
+	return e.fields(e.status(e.begin(dst), resp.Status), resp.Fields)
+}
+
 func (e *encoder) fieldsBut(dst []byte, fields message.Fields, but message.Name) []byte {
 	for i := range fields {
 		if fields[i].ID != but {
@@ -62,6 +68,10 @@ func (e *encoder) status(dst []byte, status int) []byte {
 func (e *encoder) request(dst []byte, req *message.Request, last bool) []byte {
 	dst = e.begin(dst)
 	switch {
+	case req.Method == "CONNECT" && req.Upgrade == "": // RFC 9113 section 8.5
+		dst = e.field(dst, indexGET, message.Other, ":method", "CONNECT")
+		dst = e.field(dst, indexAuthority, message.Other, ":authority", req.Authority)
+		return e.fields(dst, req.Fields)
 	case req.Upgrade != "":
 		dst = e.field(dst, indexGET, message.Other, ":method", "CONNECT")
 		dst = e.field(dst, 0, message.Other, ":protocol", req.Upgrade)

@@ -37,6 +37,7 @@ func (c *conn) Data(p []byte) {
 	if c.closed {
 		return
 	}
+	c.ping.hear()
 	c.busy = true
 	c.in.done = false
 	for len(p) > 0 && !c.closed {

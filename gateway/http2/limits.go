@@ -20,6 +20,7 @@ const (
 	Requests                       // a connection's last request (MaxRequests)
 	SlowHead                       // no preface, or not the rest of a header block, within HeadTimeout
 	SlowReader                     // a peer that takes nothing for WriteStall (CVE-2019-9511, -9517)
+	Silent                         // a peer that does not answer PING
 	Idle                           // a connection without streams for IdleTimeout
 	ConnectionError                // a mistake of the peer that ended its connection (RFC 9113 section 5.4.1)
 	StreamError                    // a mistake that ended one stream (section 5.4.2)
@@ -31,7 +32,7 @@ var kindText = [numKinds]string{
 	FloodControl: "control_flood", FloodPriority: "priority_flood", FloodWindowUpdates: "window_update_flood",
 	FloodEmpty: "empty_frame_flood", HeaderSize: "header_size", HeaderCount: "header_count",
 	Concurrency: "concurrent_streams", Requests: "connection_requests", SlowHead: "header_time",
-	SlowReader: "write_stall", Idle: "idle_time",
+	SlowReader: "write_stall", Silent: "ping_time", Idle: "idle_time",
 	ConnectionError: "connection_error", StreamError: "stream_error",
 }
 
@@ -63,9 +64,28 @@ type Limits struct {
 	// stream: sent and not yet Consumed. If zero, 256 KiB; at least 64 KiB.
 	StreamWindow int
 
+	// MaxStreamWindow is what the window of a stream grows to, from StreamWindow
+	// on, as long as its Receiver consumes at once what comes; of one that does
+	// not it shrinks again. All streams of a connection together grow by
+	// ConnWindow at most. If not above StreamWindow, windows stay as they are.
+	MaxStreamWindow int
+
 	// ConnWindow is the same for all streams of a client's connection
 	// together. If zero, 1 MiB; at least StreamWindow.
 	ConnWindow int
+
+	// Tunnels lets clients open tunnels: CONNECT (RFC 9113 section 8.5) comes as
+	// a Request with that Method, an Authority and a Length that is Unknown, and
+	// never as the last of its message. After a 2xx, which states no length, the
+	// stream carries raw bytes both ways, as after a 101, and no trailers. If not
+	// set, CONNECT is answered with 501.
+	Tunnels bool
+
+	// ManyClients says that a connection's streams are those of many clients, as
+	// a gateway's are. One that is slow does not keep back the others: the
+	// connection's window is given back at once, and the streams' own windows
+	// bound what is held. The budgets of resets and errors are larger.
+	ManyClients bool
 
 	// HeadTimeout is how long we wait for the connection preface and for the
 	// rest of a header block. If zero, 10 seconds.
@@ -80,6 +100,12 @@ type Limits struct {
 	// If zero, 1 minute.
 	WriteStall time.Duration
 
+	// PingAfter is how long a client may be silent before a PING asks whether it
+	// is there, and PingTimeout how long the answer may take until the connection
+	// is closed. If PingAfter is zero, clients are not asked; if PingTimeout is
+	// zero, 10 seconds.
+	PingAfter, PingTimeout time.Duration
+
 	// Count hears of each refusal. Loops call it, several at once. If nil,
 	// nothing is counted.
 	Count func(Kind)
@@ -90,9 +116,11 @@ func (l *Limits) headerBytes() int           { return orElse(l.HeaderBytes, 64<<
 func (l *Limits) headerFields() int          { return orElse(l.HeaderFields, 100) }
 func (l *Limits) streamWindow() int32        { return int32(max(orElse(l.StreamWindow, 256<<10), 64<<10)) }
 func (l *Limits) connWindow() int32          { return max(int32(orElse(l.ConnWindow, 1<<20)), l.streamWindow()) }
+func (l *Limits) maxStreamWindow() int32     { return max(int32(l.MaxStreamWindow), l.streamWindow()) }
 func (l *Limits) headTimeout() time.Duration { return orElse(l.HeadTimeout, 10*time.Second) }
 func (l *Limits) idleTimeout() time.Duration { return orElse(l.IdleTimeout, 5*time.Minute) }
 func (l *Limits) writeStall() time.Duration  { return orElse(l.WriteStall, time.Minute) }
+func (l *Limits) pingTimeout() time.Duration { return orElse(l.PingTimeout, 10*time.Second) }
 
 func (l *Limits) count(k Kind) {
 	if l.Count != nil {

@@ -1,6 +1,10 @@
 package http2
 
-import h2 "golang.org/x/net/http2"
+import (
+	h2 "golang.org/x/net/http2"
+
+	"fairway.dev/gateway/message"
+)
 
 // beginData admits a DATA frame by its header (RFC 9113 section 6.1). All of
 // its payload counts against the windows, padding too (section 6.9.1).
@@ -128,10 +132,10 @@ func (s *stream) take(p []byte) {
 		s.expect -= int64(len(p))
 	}
 	c.budgets.earn(FloodEmpty, 1)
-	if c.client || s.over {
-		// Exchanges of many clients share the connection to a backend: one
-		// that is slow must not keep the others' bytes back. The stream's own
-		// window bounds what it holds.
+	if c.many || s.over {
+		// Exchanges of many clients share the connection to a backend, and that
+		// from a gateway: one that is slow must not keep the others' bytes back.
+		// The stream's own window bounds what it holds.
 		c.credit(len(p))
 	}
 	if s.over {
@@ -148,7 +152,7 @@ func (s *stream) Consumed(n int) {
 		return
 	}
 	s.unconsumed -= taken
-	if !s.c.client {
+	if !s.c.many {
 		s.c.credit(int(taken))
 	}
 	if !s.remoteDone {
@@ -160,12 +164,34 @@ func (s *stream) Consumed(n int) {
 // gathered.
 func (s *stream) credit(n int) {
 	s.recvCredit += int32(n)
-	if s.closed || s.recvCredit < s.c.lim.streamWindow()/2 {
+	if s.closed || s.recvCredit < s.window/2 {
+		return
+	}
+	s.resize()
+	if s.recvCredit == 0 {
 		return
 	}
 	s.c.writeUint32(h2.FrameWindowUpdate, s.id, uint32(s.recvCredit))
 	s.recvWindow += s.recvCredit
 	s.recvCredit = 0
+}
+
+// resize makes the window larger of a stream whose receiver keeps up, so that
+// it carries more in a round trip, and small again where it does not: as much
+// as the window may have to be held.
+func (s *stream) resize() {
+	c := s.c
+	first, most := c.lim.streamWindow(), c.lim.maxStreamWindow()
+	var by int32
+	switch {
+	case s.unconsumed == 0 && s.window < most:
+		by = min(s.window, most-s.window, c.spare)
+	case s.unconsumed > message.LowWater && s.window > first:
+		by = -min(s.window-first, s.recvCredit)
+	}
+	s.window += by
+	s.recvCredit += by
+	c.spare -= by
 }
 
 // credit is the same for the connection.

@@ -45,6 +45,9 @@ func NewServer(conn loop.Conn, peer *message.Peer, h message.Handler, lim *Limit
 	s.in.preface = h2.ClientPreface
 	s.idling.Fire, s.draining.Fire = s.idledOut, s.endDrain
 	lim = s.lim
+	if lim.PingAfter > 0 {
+		s.ping.begin(lim.PingAfter, lim.pingTimeout(), true)
+	}
 	s.writeSettings(lim.connWindow(),
 		h2.Setting{ID: h2.SettingMaxConcurrentStreams, Val: uint32(lim.maxStreams())},
 		h2.Setting{ID: h2.SettingInitialWindowSize, Val: uint32(lim.streamWindow())},
@@ -64,13 +67,13 @@ func (s *Server) Drain() {
 	}
 	s.drain = warned
 	s.writeGoAway(maxStreamID, h2.ErrCodeNo, "")
-	s.writePing(0, drainPing)
+	s.writePing(0, []byte(drainPing))
 	s.loop.Arm(&s.draining, drainGrace)
 }
 
 // drainPing is the payload of the PING whose answer says that the client has
 // read our first GOAWAY.
-var drainPing = []byte("draining")
+const drainPing = "draining"
 
 // endDrain names the last stream that is answered.
 func (s *Server) endDrain() {
@@ -83,7 +86,11 @@ func (s *Server) endDrain() {
 	s.streamClosed()
 }
 
-func (s *Server) pinged() { s.endDrain() }
+func (s *Server) pinged(payload []byte) {
+	if string(payload) == drainPing {
+		s.endDrain()
+	}
+}
 
 // streamClosed closes a connection that is done, or lets it idle.
 func (s *Server) streamClosed() {
@@ -194,7 +201,7 @@ func (s *Server) request(id uint32, last bool, w *workspace) {
 		st.req = new(message.Request)
 	}
 	req := st.req
-	if err := w.block.request(req, last); err != nil {
+	if err := w.block.request(req, last); err != nil && !(err == errConnect && s.lim.Tunnels) {
 		st.recycle()
 		if err == errConnect {
 			s.answer(id, 501, last)
@@ -212,7 +219,8 @@ func (s *Server) request(id uint32, last bool, w *workspace) {
 		req.Scheme = "https"
 	}
 	st.expect, st.upgrade, st.headOnly = req.Length, req.Upgrade != "", req.Method == "HEAD"
-	whole := last && !st.upgrade // an upgrade is never handed on as its own end
+	st.connect = req.Method == "CONNECT"
+	whole := last && !st.upgrade && !st.connect // what may open a tunnel is never handed on as its own end
 	st.remoteDone, st.heardEnd = whole, whole
 	st.recv = s.handler.Exchange(st, req, whole)
 	if last && !whole {
@@ -230,6 +238,8 @@ func (st *stream) takeTrailers(last bool, w *workspace) {
 	switch {
 	case st.remoteDone:
 		st.reset(h2.ErrCodeStreamClosed, errAfterEnd)
+	case st.connect && (st.tunnel || !st.c.client):
+		st.reset(h2.ErrCodeProtocol, errInTunnel)
 	case !last:
 		st.reset(h2.ErrCodeProtocol, errTrailersOpen)
 	case st.expect > 0:
@@ -247,8 +257,16 @@ func (st *stream) takeTrailers(last bool, w *workspace) {
 	}
 }
 
-// Peer describes the connection.
+// errInTunnel: RFC 9113 section 8.5 has DATA alone on the stream of a tunnel.
+var errInTunnel = malformed("HEADERS in a tunnel")
+
+// Peer describes the connection, or whom it was said to be by SetPeer.
 func (st *stream) Peer() *message.Peer { return st.peer }
+
+// SetPeer makes p the Peer of a stream of a Server, in place of that of the
+// connection: for a Handler that knows whose request it is, and hands it on to
+// another.
+func SetPeer(s message.ServerStream, p *message.Peer) { s.(*stream).peer = p }
 
 // Head sends a response head.
 func (st *stream) Head(resp *message.Response, last bool) {
@@ -256,7 +274,13 @@ func (st *stream) Head(resp *message.Response, last bool) {
 		return
 	}
 	status := resp.Status
-	if st.upgrade {
+	switch {
+	case st.connect && 200 <= status && status < 300:
+		// The request is answered, however long the tunnel lasts and however it ends.
+		st.tunnel = true
+		st.c.budgets.earn(FloodResets, 1)
+		st.c.budgets.earn(FloodErrors, 1)
+	case st.upgrade:
 		switch {
 		case status == 101: // RFC 8441 section 5
 			status, st.tunnel = 200, true
@@ -267,13 +291,16 @@ func (st *stream) Head(resp *message.Response, last bool) {
 		}
 	}
 	w := st.c.shared.space()
-	if st.tunnel {
+	switch {
+	case st.tunnel && st.connect:
+		w.out = st.c.encoder.connected(frameRoom(w.out), resp)
+	case st.tunnel:
 		w.out = st.c.encoder.tunnel(frameRoom(w.out), resp)
-	} else {
+	default:
 		w.out = st.c.encoder.response(frameRoom(w.out), resp, status)
 	}
 	// A body that the user sends where there is none goes nowhere.
-	whole := last || status >= 200 && (st.headOnly || status == 204 || status == 304)
+	whole := last || status >= 200 && !st.tunnel && (st.headOnly || status == 204 || status == 304)
 	st.c.writeHeaders(st.id, w.out, whole)
 	st.c.shared.takeBack(w)
 	st.answered = st.answered || status >= 200

@@ -28,6 +28,7 @@ type stream struct {
 	expect     int64 // body bytes that content-length leaves to come, or -1
 	recvWindow int32 // what the peer may still send
 	recvCredit int32 // consumed and not yet given back
+	window     int32 // recvWindow, recvCredit and unconsumed together
 	unconsumed int32 // delivered and not yet consumed
 	id         uint32
 
@@ -39,7 +40,8 @@ type stream struct {
 	noBody     bool // the response has none: HEAD, 204, 304
 	headOnly   bool // the request's method is HEAD
 	upgrade    bool // an extended CONNECT
-	tunnel     bool // which was accepted: both directions end on their own
+	connect    bool // a CONNECT (RFC 9113 section 8.5)
+	tunnel     bool // upgrade or connect, which was accepted: both directions end on their own
 	unused     bool // nothing came back on a connection that was used before
 	localDone  bool // END_STREAM was sent
 	remoteDone bool // END_STREAM has come
@@ -59,7 +61,7 @@ func (c *conn) newStream(id uint32) *stream {
 	s := c.shared.stream()
 	*s = stream{
 		c: c, id: id, req: s.req, trailers: s.trailers[:0],
-		sendWindow: c.peerWindow, recvWindow: c.lim.streamWindow(), expect: -1,
+		sendWindow: c.peerWindow, recvWindow: c.lim.streamWindow(), window: c.lim.streamWindow(), expect: -1,
 	}
 	return s
 }
@@ -82,9 +84,10 @@ func (s *stream) close() {
 	if c.in.data == s {
 		c.in.data = nil
 	}
-	if !c.client && s.unconsumed > 0 {
+	if !c.many && s.unconsumed > 0 {
 		c.credit(int(s.unconsumed))
 	}
+	c.spare += s.window - c.lim.streamWindow()
 	s.unconsumed = 0
 	if c.side != nil {
 		c.side.streamClosed()
@@ -136,6 +139,9 @@ func (s *stream) End(trailers message.Fields) {
 	s.userDone = true
 	if !s.c.client && !s.tunnel {
 		s.over = true
+	}
+	if s.connect && (s.tunnel || s.c.client) {
+		trailers = nil // a tunnel has DATA only
 	}
 	if s.closed {
 		s.settle()
@@ -206,6 +212,10 @@ func (s *stream) abortCode(err error) h2.ErrCode {
 	}
 	e, _ := err.(*message.Error)
 	switch {
+	case s.tunnel && s.connect && s.localDone:
+		return h2.ErrCodeNo // all was said, and no more is taken
+	case s.tunnel && s.connect:
+		return h2.ErrCodeConnect // RFC 9113 section 8.5: the TCP connection was reset
 	case e == nil:
 		return h2.ErrCodeInternal
 	case e.Reason == message.Refused && !s.answered:
