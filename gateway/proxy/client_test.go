@@ -89,6 +89,16 @@ func (s *stage) get(target string, lines ...string) *client {
 	return s.request("GET", target, lines...).send()
 }
 
+// getAs sends a GET as somebody: what of who is not set is as ever.
+func (s *stage) getAs(who message.Peer, target string, lines ...string) *client {
+	c := s.request("GET", target, lines...)
+	c.peer.Identity, c.peer.Vouch, c.peer.Gateway = who.Identity, who.Vouch, who.Gateway
+	if who.Remote.IsValid() {
+		c.peer.Remote, c.peer.RemoteIP = who.Remote, who.Remote.Addr().String()
+	}
+	return c.send()
+}
+
 func (c *client) done() bool { return c.ended || c.aborted != nil }
 
 // over takes the request away, as codecs do.

@@ -110,6 +110,12 @@ func (s *stage) serveOn(listeners []*routing.Listener, rules ...routing.Rule) {
 	for _, r := range spec.Routes {
 		r.Ordered = s.order
 	}
+	s.put(spec)
+}
+
+// put puts a spec in force.
+func (s *stage) put(spec *routing.Spec) {
+	s.t.Helper()
 	for _, c := range spec.Clusters {
 		s.set.Put(c)
 		s.set.PutEndpoints(spec.Endpoints[c.Name])
