@@ -18,6 +18,9 @@ type ClientEvents struct {
 	Closed func(err error)
 	// HTTP2 is for connections that speak that.
 	HTTP2 HTTP2Settings
+	// Gateway says that the connection is to a gateway of the fleet, which takes
+	// requests with what their Hop says.
+	Gateway bool
 }
 
 // HTTP2Settings are a cluster's for HTTP/2. What is zero is up to the codec.

@@ -171,9 +171,10 @@ func (c *Cluster) setEndpoints(list []routing.Endpoint) {
 		}
 		seen[e.Addr] = true
 		ep := known[e.Addr]
-		delete(known, e.Addr)
-		if ep == nil {
-			ep = newEndpoint(c, e.Addr)
+		if ep == nil || ep.who != e.Identity {
+			ep = newEndpoint(c, &e)
+		} else {
+			delete(known, e.Addr)
 		}
 		members = append(members, member{ep: ep, weight: max(e.Weight, 1), spec: e})
 	}

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"fairway.dev/gateway/loop"
+	"fairway.dev/routing"
 )
 
 // An Endpoint is one address of a cluster, with its health, its load and the
@@ -12,6 +13,9 @@ import (
 type Endpoint struct {
 	cluster  *Cluster
 	addr     netip.AddrPort
+	waypoint bool        // of a cluster of a waypoint's pods
+	stranger atomic.Bool // a waypoint that takes tunnels only, as far as anybody knows
+	who      string      // has to answer, by HBONE; empty: nobody in particular, by TCP
 	identity uint64
 	pools    []*pool                // by loop and use: each is made and used on its loop alone
 	private  []privates             // by loop, the same
@@ -30,8 +34,9 @@ type Endpoint struct {
 	_        [56]byte
 }
 
-func newEndpoint(c *Cluster, addr netip.AddrPort) *Endpoint {
-	ep := &Endpoint{cluster: c, addr: addr, identity: identityOf(addr),
+func newEndpoint(c *Cluster, spec *routing.Endpoint) *Endpoint {
+	_, waypoint := c.name.Waypoint()
+	ep := &Endpoint{cluster: c, addr: spec.Addr, waypoint: waypoint, who: spec.Identity, identity: identityOf(spec.Addr),
 		pools: make([]*pool, uses*len(c.set.o.Loops)), private: make([]privates, len(c.set.o.Loops))}
 	ep.health.init()
 	return ep
@@ -123,6 +128,9 @@ func AnsweredCall(code int) Outcome {
 // Done ends a try that Pick began, on l.
 func (ep *Endpoint) Done(l *loop.Loop, o Outcome) {
 	ep.inFlight.Add(-1)
+	if ep.waypoint {
+		o = ofWaypoint(o)
+	}
 	switch o {
 	case Success:
 		ep.succeeded()

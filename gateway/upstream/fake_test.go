@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"fairway.dev/gateway/hop"
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/routing"
@@ -21,9 +22,10 @@ type stage struct {
 
 	// answer says what becomes of a dial: nil connects.
 	answer  map[netip.AddrPort]error
-	alpn    string // what TLS agrees on
-	streams int    // of an HTTP/2 connection
-	hold    bool   // dials end when the test calls end
+	alpn    string                  // what TLS agrees on
+	streams int                     // of an HTTP/2 connection
+	hold    bool                    // dials end when the test calls end
+	native  map[netip.AddrPort]bool // waypoints of the fleet
 
 	dials    []*fakeDial
 	clients  []*fakeClient
@@ -37,10 +39,10 @@ var errHang = fmt.Errorf("connect: %w", os.ErrDeadlineExceeded)
 func newStage(t testing.TB, loops int) *stage {
 	s := &stage{
 		t: t, loops: loop.NewManuals(loops, time.Unix(0, 0)), streams: 100,
-		answer: map[netip.AddrPort]error{}, overflow: map[Limit]int{},
+		answer: map[netip.AddrPort]error{}, native: map[netip.AddrPort]bool{}, overflow: map[Limit]int{},
 	}
 	s.set = NewSet(Options{
-		Loops: s.loops, Dial: s.dial, NewClient: s.newClient,
+		Loops: s.loops, Dial: s.dial, Hop: hopper{s}, NewClient: s.newClient,
 		Now:        func() time.Time { return s.loops[0].Now() },
 		OnOverflow: func(_ *Cluster, l Limit) { s.overflow[l]++ },
 		OnEject: func(_ *Cluster, ep *Endpoint, c Cause) {
@@ -101,13 +103,14 @@ func (s *stage) each(f func(*loop.Loop)) {
 
 type fakeDial struct {
 	loop      *loop.Loop
+	hop       *hop.Target // nil: by TCP
 	addr      netip.AddrPort
 	config    *tls.Config
 	first     string
 	keepAlive *loop.KeepAlive
 	timeout   time.Duration
 	at        time.Time
-	conn      *loop.PipeConn // nil while there is none
+	conn, far *loop.PipeConn // nil while there is none
 	cancelled bool
 	end       func()
 }
@@ -115,18 +118,29 @@ type fakeDial struct {
 func (s *stage) dial(l *loop.Loop, addr netip.AddrPort, how loop.Opening, timeout time.Duration,
 	done func(Conn, string, error)) func() {
 	d := &fakeDial{loop: l, addr: addr, config: how.TLS, first: string(how.First), keepAlive: how.KeepAlive, timeout: timeout, at: l.Now()}
+	return s.begun(d, func(err error) {
+		if err != nil {
+			done(nil, "", err)
+			return
+		}
+		done(d.conn, s.alpn, nil)
+	})
+}
+
+// begun sees to it that d ends: done is called once it has a connection, or none.
+func (s *stage) begun(d *fakeDial, done func(error)) (cancel func()) {
+	l, addr, timeout := d.loop, d.addr, d.timeout
 	s.dials = append(s.dials, d)
 	d.end = func() {
 		if d.cancelled {
 			return
 		}
 		if err := s.answer[addr]; err != nil {
-			done(nil, "", err)
+			done(err)
 			return
 		}
-		ours, _ := loop.Pipe(l)
-		d.conn = ours
-		done(ours, s.alpn, nil)
+		d.conn, d.far = loop.Pipe(l)
+		done(nil)
 	}
 	switch {
 	case s.hold:
@@ -136,6 +150,20 @@ func (s *stage) dial(l *loop.Loop, addr netip.AddrPort, how loop.Opening, timeou
 		l.Defer(d.end)
 	}
 	return func() { d.cancelled = true }
+}
+
+// A hopper is a stage as what opens connections by HBONE.
+type hopper struct{ *stage }
+
+func (h hopper) Dial(l *loop.Loop, to hop.Target, timeout time.Duration, done func(hop.Conner, bool, error)) func() {
+	d := &fakeDial{loop: l, addr: to.Addr, hop: &to, timeout: timeout, at: l.Now()}
+	return h.begun(d, func(err error) {
+		if err != nil {
+			done(nil, false, err)
+			return
+		}
+		done(d.conn, to.Requests && h.native[to.Addr], nil)
+	})
 }
 
 // A fakeClient is a connection whose exchanges end when the test says so.

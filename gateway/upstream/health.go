@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"fairway.dev/gateway/hop"
 	"fairway.dev/gateway/loop"
 	"fairway.dev/routing"
 )
@@ -230,7 +231,10 @@ func (h *health) eject(now instant, base time.Duration) bool {
 // connectFailed draws conclusions from a connection to ep that came to
 // nothing, and failed so many tries.
 func (ep *Endpoint) connectFailed(l *loop.Loop, err error, tries int) {
+	var refusal *hop.Refusal
 	switch {
+	case errors.As(err, &refusal):
+		ep.turnedAway(l, refusal, tries)
 	case isOurs(err):
 	case isRefused(err) && ep.cluster.view.Load().config.outliers == nil:
 		ep.refuse(l)
@@ -344,8 +348,11 @@ func (pr *prober) probe() {
 	if ep.gone.Load() || !ep.health.refuses(pr.turn) {
 		return
 	}
-	how := loop.Opening{First: ep.cluster.view.Load().config.way.header(nil)}
-	ep.cluster.set.o.Dial(pr.loop, ep.addr, how, probeTimeout, func(conn Conn, _ string, err error) {
+	var how loop.Opening
+	if ep.who == "" {
+		how.First = ep.cluster.view.Load().config.way.header(nil)
+	}
+	ep.cluster.set.o.Dial(pr.loop, ep.near(), how, probeTimeout, func(conn Conn, _ string, err error) {
 		if err != nil {
 			pr.loop.Arm(&pr.timer, probeInterval)
 			return

@@ -14,7 +14,9 @@ import (
 // Dial opens a connection to one of a cluster's ready endpoints, for who is not
 // on a loop, and sends little: the first, of a random order, that lets itself be
 // connected to. With a cluster that speaks TLS it is TLS, and offers alpn. The
-// connection counts against no limit. Any goroutine may call it.
+// connection counts against no limit. Clusters that are reached by way of a
+// waypoint or in tunnels are refused: those connections are loops' only. Any
+// goroutine may call it.
 func (s *Set) Dial(ctx context.Context, name routing.ClusterName, alpn string) (net.Conn, error) {
 	c := s.Cluster(name)
 	if c == nil {
@@ -25,9 +27,17 @@ func (s *Set) Dial(ctx context.Context, name routing.ClusterName, alpn string) (
 	if w.err != nil {
 		return nil, w.err
 	}
+	if hop := v.config.spec.Hop; hop != nil && !hop.Inside {
+		return nil, fmt.Errorf("cluster %s: reached by way of %s, want one that is reached straight", name, hop.Gateway)
+	}
 	errs := []error{fmt.Errorf("cluster %s: no endpoint is ready", name)}
 	for _, i := range rand.Perm(len(v.usable)) {
-		conn, err := dialOutside(ctx, v.usable[i].ep.addr.String(), w, alpn)
+		ep := v.usable[i].ep
+		if ep.who != "" || ep.waypoint {
+			errs = append(errs[:0], fmt.Errorf("endpoint %s: reached in tunnels, want one that is reached by TCP", ep.addr))
+			continue
+		}
+		conn, err := dialOutside(ctx, ep.addr.String(), w, alpn)
 		if err == nil {
 			return conn, nil
 		}

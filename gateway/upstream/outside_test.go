@@ -43,8 +43,17 @@ func TestDialFromOutside(t *testing.T) {
 	put("other name", &routing.UpstreamTLS{ServerName: "example.org", Roots: roots}, at)
 	put("closed", nil, refuses)
 	put("empty", nil)
+	put("mesh/shop/waypoint", nil, at)
+	put("captured", nil)
+	s.PutEndpoints(&routing.Endpoints{Cluster: "captured", List: []routing.Endpoint{{Addr: at, Ready: true, Identity: cartIdentity}}})
+	put("enrolled", nil, at)
+	s.Put(&routing.Cluster{Name: "enrolled", Hop: &routing.Hop{Gateway: "shop/waypoint"}})
+	put("enrolled for doors", nil, at)
+	s.Put(&routing.Cluster{Name: "enrolled for doors", Hop: &routing.Hop{Gateway: "shop/waypoint", Inside: true}})
 	for name, want := range map[routing.ClusterName]string{
 		"plain": "", "secure": "", "other name": "not example.org", "closed": "refused", "empty": "no endpoint is ready", "none": `no cluster "none"`,
+		"mesh/shop/waypoint": "reached in tunnels", "captured": "reached in tunnels",
+		"enrolled": "by way of shop/waypoint", "enrolled for doors": "",
 	} {
 		conn, err := s.Dial(context.Background(), name, "http/1.1")
 		if err == nil {

@@ -53,6 +53,9 @@ func (p *pool) follow() {
 		return
 	}
 	p.way, p.room, p.tls = w, w.room(p.use), nil
+	if p.toGateway() {
+		p.room = 0
+	}
 	if w.tls != nil {
 		p.tls = w.tls.Clone()
 		// Sessions are cached by server name: one endpoint's would be
@@ -80,6 +83,9 @@ var errNoName = errors.New("no host in the request: want a name to verify the en
 
 // unusable returns why the pool opens no connections, nil where it does.
 func (p *pool) unusable() error {
+	if err := p.endpoint.noTunnel(p.tls); err != nil {
+		return err
+	}
 	if p.tls != nil && p.tls.ServerName == "" && !p.tls.InsecureSkipVerify {
 		return errNoName
 	}
@@ -251,6 +257,7 @@ type dial struct {
 	way    *way
 	begun  instant
 	cancel func()
+	by     client // whose the connection is, if it turns out to be a tunnel
 }
 
 // grow opens as many connections as those who wait need, within the limit.
@@ -274,8 +281,12 @@ func (p *pool) needed() int {
 func (p *pool) dial() {
 	d := &dial{pool: p, way: p.way, begun: p.now()}
 	p.dials = append(p.dials, d)
-	set := p.endpoint.cluster.set
-	d.cancel = set.o.Dial(p.loop, p.endpoint.addr, p.opening(), p.config().connectTimeout, d.done)
+	o, timeout := &p.endpoint.cluster.set.o, p.config().connectTimeout
+	if p.endpoint.who != "" {
+		d.cancel = o.Hop.Dial(p.loop, d.target(), timeout, d.tunnelled)
+		return
+	}
+	d.cancel = o.Dial(p.loop, p.endpoint.addr, p.opening(), timeout, d.done)
 }
 
 func (d *dial) done(c Conn, alpn string, err error) {
@@ -303,7 +314,9 @@ func (p *pool) add(c Conn, proto message.Proto) {
 		cn.dies = p.now() + instant(cfg.connectionAge)
 	}
 	cn.idle.Fire = cn.rested
-	cn.client = p.endpoint.cluster.set.o.NewClient(c, proto, ClientEvents{Free: cn.freed, Closed: cn.closed, HTTP2: cfg.http2})
+	cn.client = p.endpoint.cluster.set.o.NewClient(c, proto, ClientEvents{
+		Free: cn.freed, Closed: cn.closed, HTTP2: cfg.http2, Gateway: p.toGateway(),
+	})
 	p.conns = append(p.conns, cn)
 	p.room = max(1, cn.client.Free())
 	p.list(cn)

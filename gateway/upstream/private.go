@@ -20,11 +20,13 @@ const privateIdle = 15 * time.Second
 // A client is one connection from a client, and the use that it makes of its pool.
 // Where a server's name is the host of each request, so that requests for one
 // host only share connections, host is that, and the rest is zero unless
-// connections are a client's too.
+// connections are a client's too. Where connections are tunnels to what is behind
+// a waypoint, authority and source are what that was told.
 type client struct {
-	remote, local netip.AddrPort
-	use           Use
-	host          string
+	remote, local     netip.AddrPort
+	use               Use
+	host              string
+	authority, source string
 }
 
 // maxHostPools bounds the hosts that one loop has connections to an endpoint for.
@@ -43,20 +45,30 @@ func (ep *Endpoint) privatePool(l *loop.Loop, use Use, way *way, w *Wait) *pool 
 	if way.named {
 		key.host = hostOf(w.Host)
 	}
-	own := &ep.private[l.Index()]
-	p := (*own)[key]
-	if p == nil {
-		if way.named && len(*own) >= maxHostPools {
-			return nil
-		}
-		key.host = strings.Clone(key.host)
-		p = newPool(ep, l, use)
-		p.client = &key
-		if *own == nil {
-			*own = privates{}
-		}
-		(*own)[key] = p
+	own := ep.private[l.Index()]
+	if own[key] == nil && way.named && len(own) >= maxHostPools {
+		return nil
 	}
+	return ep.poolOf(l, key)
+}
+
+// poolOf returns the connections to ep on l that are a client's alone.
+func (ep *Endpoint) poolOf(l *loop.Loop, key client) *pool {
+	if p := ep.private[l.Index()][key]; p != nil {
+		return p
+	}
+	return ep.newPoolOf(l, key)
+}
+
+func (ep *Endpoint) newPoolOf(l *loop.Loop, key client) *pool {
+	key.host, key.authority, key.source = strings.Clone(key.host), strings.Clone(key.authority), strings.Clone(key.source)
+	p := newPool(ep, l, key.use)
+	p.client = &key
+	own := &ep.private[l.Index()]
+	if *own == nil {
+		*own = privates{}
+	}
+	(*own)[key] = p
 	return p
 }
 

@@ -29,6 +29,9 @@ type question struct {
 
 func newQuestion(k *check, h *routing.HealthCheck) *question {
 	w := k.ep.cluster.view.Load().config.way
+	if k.ep.waypoint { // what it would answer is of what is behind it
+		h = &routing.HealthCheck{Timeout: h.Timeout}
+	}
 	switch {
 	case h.GRPC != nil:
 		w = w.ofHTTP2()
@@ -41,8 +44,8 @@ func newQuestion(k *check, h *routing.HealthCheck) *question {
 // begin opens the connection, with the cluster's TLS.
 func (q *question) begin() {
 	k := q.check
-	if q.way.err != nil {
-		k.loop.Defer(func() { q.end(q.way.err) })
+	if err := cmp.Or(q.way.err, k.ep.noTunnel(q.way.tls)); err != nil {
+		k.loop.Defer(func() { q.end(err) })
 		return
 	}
 	how := loop.Opening{First: q.way.header(nil), TLS: q.way.tls}
@@ -51,7 +54,7 @@ func (q *question) begin() {
 		how.TLS.ServerName = hostOf(q.host())
 	}
 	timeout := positive(q.spec.Timeout, defaultCheckTimeout)
-	q.cancel = k.ep.cluster.set.o.Dial(k.loop, checkAddr(k.ep, q.spec), how, timeout, q.connected)
+	q.cancel = k.ep.open(k.loop, checkAddr(k.ep, q.spec), how, timeout, q.connected)
 }
 
 func (q *question) connected(conn Conn, alpn string, err error) {

@@ -31,6 +31,7 @@ type ClusterStats struct {
 // EndpointStats tell how an endpoint does.
 type EndpointStats struct {
 	Addr        netip.AddrPort
+	Identity    string // who has to answer there; empty: nobody in particular
 	Workload    string
 	Zone        string
 	Near        Nearness // comes before those that are less near
@@ -77,7 +78,7 @@ func (v *view) stats(now instant) []EndpointStats {
 	for i := range v.all {
 		m := &v.all[i]
 		list[i] = EndpointStats{
-			Addr: m.ep.addr, Workload: m.spec.Workload, Zone: m.spec.Zone, Near: v.at.nearness(&m.spec), Used: used[m],
+			Addr: m.ep.addr, Identity: m.ep.who, Workload: m.spec.Workload, Zone: m.spec.Zone, Near: v.at.nearness(&m.spec), Used: used[m],
 			Health:      m.ep.health.state(now),
 			InFlight:    int(m.ep.inFlight.Load()),
 			Connections: int(m.ep.places.taken.Load()),

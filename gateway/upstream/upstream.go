@@ -117,6 +117,20 @@
 // same client's connection only, and it may be idle for 15 s at most. Probes
 // begin with a header that says that they are the gateway's own.
 //
+// # The mesh
+//
+// An endpoint with an Identity is reached by HBONE, and whoever cannot prove that
+// identity is sent nothing. Connections to it are tunnels: HTTP/1.1 in them, or
+// HTTP/2 by prior knowledge where the cluster says so. TLS of the cluster's own
+// inside of tunnels is refused with an error, before anything is dialled.
+//
+// The endpoints of a [routing.WaypointCluster] stand for what is behind them: see
+// [Wait]. To a gateway of the fleet requests for anybody share connections; to
+// somebody else's waypoint a tunnel is for one address, source and client, and
+// may be idle for 15 s at most. Neither answers nor refused tunnels say anything
+// about a waypoint's health, connections do. A pod that is not open for tunnels
+// (503) has failed.
+//
 // The package does not know routes, retries or what a request means.
 package upstream
 
@@ -197,6 +211,10 @@ type Options struct {
 
 	// Dial opens connections. If nil, loop.Dial.
 	Dial DialFunc
+
+	// Hop opens connections by HBONE, to endpoints with an Identity. If nil, the
+	// gateway has no identity itself, and those cannot be reached.
+	Hop Hopper
 
 	// HTTP1 and HTTP2, by loop, bound what backends may send, and count what
 	// is refused. If nil, the codecs' defaults hold.

@@ -5,6 +5,7 @@ import (
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
+	"fairway.dev/routing"
 )
 
 // A Waiter takes a connection.
@@ -37,6 +38,14 @@ type Wait struct {
 	// asked for: the name of the server, where the cluster says so.
 	Host string
 
+	// Authority is what a waypoint is asked for (routing.Hop), and Source whom
+	// the gateway vouches for there. They are for clusters of waypoints, and
+	// requests say the same in their Hop.
+	Authority, Source string
+	// Inside is what the backends speak that are behind a waypoint: requests go
+	// to them so where the waypoint takes nothing but tunnels.
+	Inside routing.Upstream
+
 	pool       *pool // in whose queue it stands, or nil
 	held       *pool // whose place the connection has that Opened handed over
 	next, prev *Wait
@@ -66,9 +75,15 @@ func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
 		use = seconds
 	}
 	var p *pool
-	if cfg.way.proxy != 0 && w.Client != nil || cfg.way.named && use != Opaque {
+	switch {
+	case ep.waypoint && w.Authority == "":
+		w.fail(errNoAuthority)
+		return
+	case ep.waypoint:
+		p = ep.waypointPool(l, w)
+	case cfg.way.proxy != 0 && w.Client != nil || cfg.way.named && use != Opaque:
 		p = ep.privatePool(l, use, cfg.way, w)
-	} else {
+	default:
 		p = ep.pool(l, use)
 	}
 	if p == nil {
@@ -122,6 +137,27 @@ func (q *queue) push(w *Wait) {
 	q.waiting++
 }
 
+// insert puts w where it would stand had it come here at once: before whoever
+// has more patience.
+func (q *queue) insert(w *Wait) {
+	after := q.last
+	for after != nil && after.until > w.until {
+		after = after.prev
+	}
+	w.prev = after
+	if after == nil {
+		w.next, q.first = q.first, w
+	} else {
+		w.next, after.next = after.next, w
+	}
+	if w.next == nil {
+		q.last = w
+	} else {
+		w.next.prev = w
+	}
+	q.waiting++
+}
+
 func (q *queue) remove(w *Wait) {
 	if w.prev == nil {
 		q.first = w.next
@@ -149,9 +185,14 @@ func (p *pool) join(w *Wait, patience time.Duration) {
 
 // leave takes w out of the queue, wherever it stands.
 func (p *pool) leave(w *Wait) {
+	p.part(w)
+	p.endpoint.cluster.pending.Add(-1)
+}
+
+// part is leave for who goes on waiting elsewhere.
+func (p *pool) part(w *Wait) {
 	w.pool = nil
 	p.remove(w)
-	p.endpoint.cluster.pending.Add(-1)
 	if p.waiting == 0 {
 		p.loop.Disarm(&p.patience)
 		p.fed()

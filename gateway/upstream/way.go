@@ -65,6 +65,9 @@ func (s *Set) newWay(c *routing.Cluster, old *way) *way {
 	if old != nil && old.protocol == c.Protocol && old.proxy == c.ProxyProtocol && sameTLS(old.spec, c.TLS) {
 		return old
 	}
+	if _, ok := c.Name.Waypoint(); ok {
+		return waypointWay(c)
+	}
 	w := &way{protocol: c.Protocol, spec: c.TLS, proxy: c.ProxyProtocol}
 	if c.TLS == nil {
 		if c.Protocol == routing.UpstreamClient {
