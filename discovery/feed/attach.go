@@ -6,28 +6,39 @@ import (
 	"fairway.dev/routing"
 )
 
+// A home is where a listener is: the view of its Gateway, and for an HBONE
+// listener that of node agents, which send connections to its Gateway.
+type home struct{ view, agents *view }
+
+// waypointOf is the cluster of a view's pods.
+func waypointOf(v *view) string { return clusterName(routing.WaypointCluster(v.gateway)) }
+
 // listeners takes the listeners of a change. Routes that are attached to those
 // that came, left or moved to another Gateway are added to moved.
 func (w *world) listeners(d *routing.Delta, moved map[routing.RouteName]struct{}) {
 	for name, l := range edits(d.Removed.Listeners, d.Listeners, func(l *routing.Listener) routing.ListenerName { return l.Name }) {
-		before := w.homes[name]
+		old := w.homes[name]
+		before := old.view
 		var after *view
 		var r *resource
-		var uses []string
+		var to leads
 		if l != nil {
 			after = w.views.acquire(l.Gateway)
 			r = w.fits(newResource(PartType, listenerName(name), l))
-			uses = append(certificatesOf(l), clustersOf(l)...)
+			to.to = namesIn(listenerName(name), l)
 		}
 		if before != nil && before != after {
 			w.release(before, w.node(listenerName(name)))
 			delete(before.listeners, name)
 		}
-		w.set(listenerName(name), r, uses)
+		w.set(listenerName(name), r, to)
 		if after != nil {
 			w.touch(after)
-			after.listeners[name] = l
-			w.homes[name] = after
+			delete(after.listeners, name)
+			if !l.Inside {
+				after.listeners[name] = l
+			}
+			w.homes[name] = home{after, w.tellAgents(l, after)}
 		} else {
 			delete(w.homes, name)
 		}
@@ -37,9 +48,31 @@ func (w *world) listeners(d *routing.Delta, moved map[routing.RouteName]struct{}
 			}
 			maps.Copy(moved, w.attached[name])
 		}
-		if before != nil {
-			w.views.release(before)
-		}
+		w.leaveHome(old)
+	}
+}
+
+// tellAgents has node agents know the pods of a Gateway that takes what they
+// capture; it returns their view, one user more of it, or nil.
+func (w *world) tellAgents(l *routing.Listener, v *view) *view {
+	if l.Protocol != routing.HBONE || l.Inside {
+		return nil
+	}
+	agents := w.views.acquire(CaptureGateway)
+	w.hold(agents, w.use1(waypointOf(v)))
+	return agents
+}
+
+// leaveHome gives back what a listener had.
+func (w *world) leaveHome(h home) {
+	if h.agents != nil {
+		n := w.node(waypointOf(h.view))
+		w.release(h.agents, n)
+		w.unuse1(n)
+		w.views.release(h.agents)
+	}
+	if h.view != nil {
+		w.views.release(h.view)
 	}
 }
 
@@ -64,7 +97,7 @@ func (w *world) setRoute(name routing.RouteName, r *routing.Route) {
 	}
 	after := &attachedRoute{route: r, views: map[*view]struct{}{}}
 	if r != nil {
-		after.uses = w.use(clustersOf(r))
+		after.uses = w.use(namesIn(routeName(name), r))
 		w.routes[name] = after
 	} else {
 		delete(w.routes, name)
@@ -122,7 +155,7 @@ func (w *world) divide(r *routing.Route) map[*view]*routing.Route {
 	}
 	parts := map[*view]*routing.Route{}
 	for _, a := range r.Attached {
-		v := w.homes[a.Listener]
+		v := w.homes[a.Listener].view
 		if v == nil {
 			continue
 		}

@@ -223,6 +223,12 @@ func put(d *routing.Delta, part any) {
 		d.Endpoints = append(d.Endpoints, p)
 	case *routing.Certificate:
 		d.Certificates = append(d.Certificates, p)
+	case *routing.Policy:
+		d.Policies = append(d.Policies, p)
+	case *routing.Workload:
+		d.Workloads = append(d.Workloads, p)
+	case *routing.Capture:
+		d.Captures = append(d.Captures, p)
 	}
 }
 
@@ -247,6 +253,12 @@ func (s *clientState) remove(d *routing.Delta, name string) {
 		}
 	case certificateKind:
 		d.Removed.Certificates = append(d.Removed.Certificates, routing.CertificateName(rest))
+	case policyKind:
+		d.Removed.Policies = append(d.Removed.Policies, routing.PolicyName(rest))
+	case workloadKind:
+		d.Removed.Workloads = append(d.Removed.Workloads, routing.WorkloadName(rest))
+	case captureKind:
+		d.Removed.Captures = append(d.Removed.Captures, routing.CaptureName(rest))
 	}
 }
 

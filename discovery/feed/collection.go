@@ -9,20 +9,25 @@ import (
 // order in which they last changed, so that what a subscriber has missed is
 // found without a walk over the rest, and each resource is in it once, however
 // often it changed.
+//
+// A resource is for all subscribers, or for those of one scope: then the others
+// see neither it nor that it changed, and may have another one of its name.
 type collection struct {
-	mu      sync.RWMutex // guards all that follows; changes are made under Lock
-	entries map[string]*entry
-	log     []change // by number; those that a later change has outdated are skipped
-	number  uint64   // of the last change
-	live    int      // entries that are there
-	digest  digest   // of those
-	full    int      // the length at which the log is compacted
+	mu      sync.RWMutex      // guards all that follows; changes are made under Lock
+	entries map[string]*entry // by key
+	log     []change          // by number; those that a later change has outdated are skipped
+	number  uint64            // of the last change
+	live    int               // entries that are there
+	digest  digest            // of those that are for all
+	scopes  map[string]digest
+	full    int // the length at which the log is compacted
 	readers map[*subscription]struct{}
 }
 
 // An entry is a resource, or that it is gone, for those who do not know yet.
 type entry struct {
 	name     string
+	scope    string // empty: for all
 	changed  uint64
 	resource *resource // nil: gone
 }
@@ -34,38 +39,53 @@ type change struct {
 }
 
 func newCollection() *collection {
-	return &collection{entries: map[string]*entry{}, full: 64, readers: map[*subscription]struct{}{}}
+	return &collection{entries: map[string]*entry{}, full: 64, scopes: map[string]digest{}, readers: map[*subscription]struct{}{}}
 }
 
-// put puts a resource in the place of the one of its name. One of the same
-// version changes nothing.
-func (c *collection) put(r *resource) {
-	name := r.message.Name
-	e := c.entries[name]
+// keyOf is where a resource of a scope is among the entries. Names begin with
+// their kind, and have no space.
+func keyOf(scope, name string) string {
+	if scope == "" {
+		return name
+	}
+	return scope + " " + name
+}
+
+// put puts a resource for all in the place of the one of its name. One of the
+// same version changes nothing.
+func (c *collection) put(r *resource) { c.putFor("", r) }
+
+// putFor does so with a resource for a scope.
+func (c *collection) putFor(scope string, r *resource) {
+	key := keyOf(scope, r.message.Name)
+	e := c.entries[key]
 	switch {
 	case e == nil:
-		e = &entry{name: name}
-		c.entries[name] = e
+		e = &entry{name: r.message.Name, scope: scope}
+		c.entries[key] = e
 		c.live++
 	case e.resource == nil:
 		c.live++
 	case e.resource.version() == r.version():
 		return
 	default:
-		c.digest = c.digest.minus(e.resource.digest)
+		c.sum(scope, c.of(scope).minus(e.resource.digest))
 	}
 	e.resource = r
-	c.digest = c.digest.plus(r.digest)
+	c.sum(scope, c.of(scope).plus(r.digest))
 	c.record(e)
 }
 
-// remove takes a resource out.
-func (c *collection) remove(name string) {
-	e := c.entries[name]
+// remove takes a resource for all out.
+func (c *collection) remove(name string) { c.removeFor("", name) }
+
+// removeFor takes out one for a scope.
+func (c *collection) removeFor(scope, name string) {
+	e := c.entries[keyOf(scope, name)]
 	if e == nil || e.resource == nil {
 		return
 	}
-	c.digest = c.digest.minus(e.resource.digest)
+	c.sum(scope, c.of(scope).minus(e.resource.digest))
 	e.resource = nil
 	c.live--
 	c.record(e)
@@ -93,7 +113,7 @@ func (c *collection) compact() {
 			return true
 		}
 		if l.entry.resource == nil && l.number <= known {
-			delete(c.entries, l.entry.name)
+			delete(c.entries, keyOf(l.entry.scope, l.entry.name))
 			return true
 		}
 		return false
@@ -111,12 +131,42 @@ func (c *collection) after(number uint64) []change {
 	return c.log[i:]
 }
 
-// current returns a resource, or nil.
+// of returns the digest of what is for a scope alone, or for all.
+func (c *collection) of(scope string) digest {
+	if scope == "" {
+		return c.digest
+	}
+	return c.scopes[scope]
+}
+
+func (c *collection) sum(scope string, d digest) {
+	switch {
+	case scope == "":
+		c.digest = d
+	case d == digest{}:
+		delete(c.scopes, scope)
+	default:
+		c.scopes[scope] = d
+	}
+}
+
+// digestFor returns the digest of all that a subscriber of a scope sees.
+func (c *collection) digestFor(scope string) digest { return c.digest.plus(c.scopes[scope]) }
+
+// current returns a resource for all, or nil.
 func (c *collection) current(name string) *resource {
 	if e := c.entries[name]; e != nil {
 		return e.resource
 	}
 	return nil
+}
+
+// currentFor returns what a subscriber of a scope sees of a name.
+func (c *collection) currentFor(scope, name string) *resource {
+	if r := c.current(name); r != nil || scope == "" {
+		return r
+	}
+	return c.current(keyOf(scope, name))
 }
 
 // join adds a reader. It is woken by every change from now on.

@@ -3,6 +3,7 @@ package feed
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,30 +73,31 @@ func (m *model) drain() {
 func (m *model) settled(c *collection) {
 	m.t.Helper()
 	m.drain()
-	for name, e := range c.entries {
+	for _, e := range c.entries {
 		want := ""
-		if e.resource != nil && (m.all || m.names[name]) {
-			want = e.resource.version()
+		if r := c.currentFor(m.sub.scope, e.name); r != nil && (m.all || m.names[e.name]) {
+			want = r.version()
 		}
-		if m.has[name] != want {
-			m.t.Fatalf("the client has %s as %q, want %q", name, m.has[name], want)
+		if m.has[e.name] != want {
+			m.t.Fatalf("the client has %s as %q, want %q", e.name, m.has[e.name], want)
 		}
 	}
 	for name := range m.has {
-		if c.current(name) == nil {
-			m.t.Fatalf("the client has %s, which is gone", name)
+		if c.currentFor(m.sub.scope, name) == nil {
+			m.t.Fatalf("the client has %s, which is gone, or another's", name)
 		}
 	}
-	if m.all && m.closed != c.digest.String() {
-		m.t.Fatalf("closed as %q, want %q", m.closed, c.digest)
+	if want := c.digestFor(m.sub.scope).String(); m.all && m.closed != want {
+		m.t.Fatalf("closed as %q, want %q", m.closed, want)
 	}
 }
 
-func newModel(t *testing.T, c *collection, first *request) *model {
+func newModel(t *testing.T, c *collection, scope string, first *request) *model {
 	m := &model{t: t, names: map[string]bool{}, has: map[string]string{}}
 	m.sub = newSubscription(PartType, c, func() (*resource, mark) {
-		return makeResource(PartType, generationName, c.digest.String(), nil), mark{}
+		return makeResource(PartType, generationName, c.digestFor(scope).String(), nil), mark{}
 	}, func() {})
+	m.sub.scope = scope
 	c.join(m.sub)
 	for name, version := range first.InitialResourceVersions {
 		if name != generationName {
@@ -139,23 +141,32 @@ func TestClientsEndUpWithWhatThereIs(t *testing.T) {
 	for seed := range uint64(150) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		c := newCollection()
-		name := func() string { return fmt.Sprint("cluster/", r.IntN(6)) }
+		scope := func(name string) string { // clusters are for all
+			if strings.HasPrefix(name, clusterKind) {
+				return ""
+			}
+			return fmt.Sprint("node-", r.IntN(2))
+		}
+		name := func() string { return pick(chance{r}, clusterKind, workloadKind) + fmt.Sprint(r.IntN(4)) }
 		var models []*model
 		for range 200 {
 			switch r.IntN(10) {
 			case 0, 1, 2:
 				c.mu.Lock()
 				for range r.IntN(3) {
-					c.put(makeResource(PartType, name(), fmt.Sprint(r.IntN(5)), make([]byte, r.IntN(2)*chunkSize/2)))
+					name := name()
+					c.putFor(scope(name), makeResource(PartType, name, fmt.Sprint(r.IntN(5)), make([]byte, r.IntN(2)*chunkSize/2)))
 				}
 				c.mu.Unlock()
 			case 3, 4:
 				c.mu.Lock()
-				c.remove(name())
+				name := name()
+				c.removeFor(scope(name), name)
 				c.mu.Unlock()
 			case 5:
 				if len(models) < 4 {
-					models = append(models, newModel(t, c, randomFirst(r, c, name)))
+					scope := scope(workloadKind)
+					models = append(models, newModel(t, c, scope, randomFirst(r, c, scope, name)))
 				} else {
 					m := models[0]
 					m.settled(c)
@@ -190,7 +201,7 @@ func TestClientsEndUpWithWhatThereIs(t *testing.T) {
 }
 
 // randomFirst begins with nothing, or with what may have been.
-func randomFirst(r *rand.Rand, c *collection, name func() string) *request {
+func randomFirst(r *rand.Rand, c *collection, scope string, name func() string) *request {
 	first := &request{InitialResourceVersions: map[string]string{}}
 	if r.IntN(3) > 0 {
 		first.ResourceNamesSubscribe = append(first.ResourceNamesSubscribe, wildcard)
@@ -201,17 +212,17 @@ func randomFirst(r *rand.Rand, c *collection, name func() string) *request {
 		first.InitialResourceVersions[name()] = fmt.Sprint(r.IntN(5))
 	}
 	if len(c.entries) > 0 && r.IntN(3) == 0 { // all of it
-		for name, e := range c.entries {
-			if e.resource != nil {
-				first.InitialResourceVersions[name] = e.resource.version()
+		for _, e := range c.entries {
+			if r := c.currentFor(scope, e.name); r != nil {
+				first.InitialResourceVersions[e.name] = r.version()
 			}
 		}
 		for name := range first.InitialResourceVersions {
-			if c.current(name) == nil || first.InitialResourceVersions[name] != c.current(name).version() {
+			if now := c.currentFor(scope, name); now == nil || first.InitialResourceVersions[name] != now.version() {
 				return first
 			}
 		}
-		first.InitialResourceVersions[generationName] = c.digest.String()
+		first.InitialResourceVersions[generationName] = c.digestFor(scope).String()
 	}
 	return first
 }
@@ -239,7 +250,7 @@ func TestChunks(t *testing.T) {
 	for i := range n {
 		c.put(makeResource(PartType, fmt.Sprint("cluster/", i), "v", make([]byte, 1000)))
 	}
-	m := newModel(t, c, &request{ResourceNamesSubscribe: []string{wildcard}})
+	m := newModel(t, c, "", &request{ResourceNamesSubscribe: []string{wildcard}})
 	responses := 0
 	for r := m.sub.next(time.Time{}); r != nil; r = m.sub.next(time.Time{}) {
 		m.take(r)
@@ -266,7 +277,7 @@ func TestChunks(t *testing.T) {
 // is gone is forgotten when everybody knows.
 func TestTheLogIsBounded(t *testing.T) {
 	c := newCollection()
-	m := newModel(t, c, &request{ResourceNamesSubscribe: []string{wildcard}})
+	m := newModel(t, c, "", &request{ResourceNamesSubscribe: []string{wildcard}})
 	m.drain()
 	for i := range 100_000 {
 		c.put(makeResource(PartType, fmt.Sprint("cluster/", i%10), fmt.Sprint(i), nil))
@@ -298,7 +309,7 @@ func TestMuchMissed(t *testing.T) {
 	for i := range 2 * maxForced {
 		has[fmt.Sprint("cluster/", i)] = "old"
 	}
-	m := newModel(t, c, &request{ResourceNamesSubscribe: []string{wildcard}, InitialResourceVersions: has})
+	m := newModel(t, c, "", &request{ResourceNamesSubscribe: []string{wildcard}, InitialResourceVersions: has})
 	if len(m.sub.forced) != 1 {
 		t.Errorf("%d names are listed, want the one that is gone", len(m.sub.forced))
 	}

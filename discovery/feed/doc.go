@@ -5,10 +5,18 @@
 //
 // A [Server] takes each change of the whole Spec and keeps a view for each
 // Gateway: its listeners, the routes attached to them (their attachments to
-// other Gateways cut off), the clusters that those routes name with their
-// endpoints, and the certificates that those listeners and clusters name. A
-// pod proves by its certificate whose it is and gets that view, never a part,
-// least of all a key, of another Gateway. A change costs what it touches.
+// other Gateways cut off), the policies that those listeners name, the clusters
+// that all these name with their endpoints, and the certificates that listeners
+// and clusters name. Of a cluster that is reached by way of another Gateway's
+// waypoint ([routing.Hop]) it has the way, and no endpoints. A waypoint has the
+// workloads that it vouches for. A pod proves by its certificate whose it is and
+// gets that view, never a part, least of all a key, of another Gateway. A change
+// costs what it touches.
+//
+// Node agents are pods of [CaptureGateway]. Their view is all captures, and the
+// clusters of all waypoints with their endpoints; each agent has besides the
+// workloads of the node that it says it is on, if there is anything to do for
+// them. To [Options.Authorize] an agent is one like any other.
 //
 // # The protocol
 //
@@ -18,7 +26,9 @@
 //
 //	listener/shop/edge/https     route/HTTPRoute/shop/cart
 //	cluster/shop/cart:8080       endpoints/shop/cart:8080
-//	certificate/shop/tls         generation
+//	certificate/shop/tls         policy/AuthorizationPolicy/shop/viewers
+//	workload/shop/cart-7f9c      capture/shop/cart:80
+//	generation
 //
 // A resource's version is a hash of its content, the same in all replicas of
 // control, so that a pod that comes back, to whichever replica, is sent the

@@ -123,6 +123,9 @@ type removed = struct {
 	Routes       []routing.RouteName
 	Clusters     []routing.ClusterName
 	Certificates []routing.CertificateName
+	Policies     []routing.PolicyName
+	Workloads    []routing.WorkloadName
+	Captures     []routing.CaptureName
 }
 
 // discovery.proto, resource_names_subscribe: the server must respond with all

@@ -9,25 +9,30 @@ import (
 )
 
 // certificatesOf returns the names of resources of the certificates that a
-// part names, in its order. The fields are found by their type, so that one
-// that the Spec will have is not forgotten here.
-func certificatesOf[T routing.Listener | routing.Cluster](part *T) []string {
-	var names []string
-	finderOf(reference{reflect.TypeFor[T](), reflect.TypeFor[routing.CertificateName]()})(reflect.ValueOf(part).Elem(), func(name string) {
-		names = append(names, certificateKind+name)
-	})
-	return names
+// listener names, in its order.
+func certificatesOf(l *routing.Listener) []string {
+	return find(nil, l, reflect.TypeFor[routing.CertificateName](), certificateKind)
 }
 
-// clustersOf returns the names of resources of the clusters that a route can
-// send to, or that a listener tells of its exchanges, each once.
-func clustersOf[T routing.Listener | routing.Route](part *T) []string {
-	var names []string
-	finderOf(reference{reflect.TypeFor[T](), reflect.TypeFor[routing.ClusterName]()})(reflect.ValueOf(part).Elem(), func(name string) {
-		names = append(names, clusterKind+name)
-	})
+// namesIn returns the names of resources that a part names, but its own, each
+// once: the certificates that it needs, the clusters that it sends to or asks,
+// the policies that hold for it. The fields are found by their type, so that one
+// that the Spec will have is not forgotten here.
+func namesIn[T any](own string, part *T) []string {
+	names := find(nil, part, reflect.TypeFor[routing.CertificateName](), certificateKind)
+	names = find(names, part, reflect.TypeFor[routing.ClusterName](), clusterKind)
+	names = find(names, part, reflect.TypeFor[routing.PolicyName](), policyKind)
 	slices.Sort(names)
-	return slices.Compact(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == own })
+}
+
+// find adds the names of one type in a part to names, as those of a kind of
+// resources.
+func find[T any](names []string, part *T, of reflect.Type, kind string) []string {
+	if f := finderOf(reference{reflect.TypeFor[T](), of}); f != nil {
+		f(reflect.ValueOf(part).Elem(), func(name string) { names = append(names, kind+name) })
+	}
+	return names
 }
 
 // A finder calls found with all names of one type in a value that are not empty.

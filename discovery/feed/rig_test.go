@@ -33,6 +33,7 @@ var quiet = slog.New(slog.DiscardHandler)
 var (
 	edgeID    = identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: "edge-fairway"}
 	otherID   = identity.ID{TrustDomain: "cluster.local", Namespace: "bank", ServiceAccount: "edge-fairway"}
+	agentID   = identity.ID{TrustDomain: "cluster.local", Namespace: "fairway-system", ServiceAccount: "fairway-capture"}
 	controlID = identity.ID{TrustDomain: "cluster.local", Namespace: "fairway-system", ServiceAccount: "fairway-control"}
 )
 
@@ -84,9 +85,9 @@ func (m *mesh) client(id identity.ID) credentials.TransportCredentials {
 	return credentials.NewTLS(identity.ClientConfig(m.own(id), m.roots, identity.Only(controlID)))
 }
 
-// authorize knows the Gateways shop/edge and bank/edge.
+// authorize knows the Gateways shop/edge and bank/edge, and node agents.
 func authorize(peer identity.ID, gateway string) error {
-	owners := map[string]identity.ID{"shop/edge": edgeID, "bank/edge": otherID}
+	owners := map[string]identity.ID{"shop/edge": edgeID, "bank/edge": otherID, CaptureGateway: agentID}
 	owner, ok := owners[gateway]
 	switch {
 	case !ok:

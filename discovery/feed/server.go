@@ -27,7 +27,8 @@ type Options struct {
 	Replica string
 	// Authorize returns nil if a peer with that proven ID may have what the
 	// Gateway "namespace/name" serves: it runs as the service account that was
-	// provisioned for it. ErrUnknownGateway, wrapped or not, makes the pod
+	// provisioned for it. Node agents ask for CaptureGateway. ErrUnknownGateway,
+	// wrapped or not, makes the pod
 	// come again; any other error refuses it. Called from any goroutine.
 	Authorize func(peer identity.ID, gateway string) error
 	// Control is who the other replicas are, and who may read PodStates. If
@@ -151,8 +152,10 @@ func (s *Server) Update(d *routing.Delta) {
 func (s *Server) Open() { s.openOnce.Do(func() { close(s.opened) }) }
 
 // Wanted returns the versions of a Gateway's listeners that its pods should
-// have in force. A listener's version covers its certificates. The map is
-// shared: do not change it.
+// have in force. A listener's version covers its certificates. Doors are not
+// there: a Gateway is Programmed by what it binds, and a waypoint may have a
+// door for each port of each Service of the cluster. Whether what is on doors is
+// in force, Version tells. The map is shared: do not change it.
 func (s *Server) Wanted(gateway string) map[routing.ListenerName]string {
 	v := s.views.of(gateway)
 	if v == nil {
@@ -164,7 +167,8 @@ func (s *Server) Wanted(gateway string) map[routing.ListenerName]string {
 }
 
 // Version returns that of all that a Gateway's pods should have in force, as
-// PodState.Version; "" where there is nothing for them.
+// PodState.Version; "" where there is nothing for them. Those of node agents
+// differ by node.
 func (s *Server) Version(gateway string) string {
 	v := s.views.of(gateway)
 	if v == nil {

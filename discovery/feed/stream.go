@@ -283,6 +283,9 @@ func (p *podStream) meet(node *corev3.Node) error {
 	if s := p.state; len(s.Pod) > maxName || len(s.Node) > maxName || len(s.Gateway) > maxName || len(s.Program) > maxName {
 		return status.Errorf(codes.InvalidArgument, "pod %.100q on %.100q of %.100q: want names of Kubernetes", s.Pod, s.Node, s.Gateway)
 	}
+	if p.state.Gateway == CaptureGateway && p.state.Node == "" {
+		return status.Error(codes.InvalidArgument, "node agent without its node")
+	}
 	p.known = true
 	return nil
 }
@@ -319,12 +322,21 @@ func (p *podStream) beginParts(r *discoveryv3.DeltaDiscoveryRequest) error {
 	p.view = p.server.views.acquire(p.state.Gateway)
 	p.mu.Unlock()
 	sub := newSubscription(PartType, p.view.collection, p.closing, p.wake)
+	sub.scope = p.scope()
 	sub.from.join(sub)
 	if err := p.add(sub, r); err != nil {
 		return err
 	}
 	p.report(r, nil)
 	return nil
+}
+
+// scope is what the pod sees of its view besides what is for all.
+func (p *podStream) scope() string {
+	if p.state.Gateway == CaptureGateway {
+		return p.state.Node
+	}
+	return ""
 }
 
 // authorize asks whether the pod may have what it asks for. One whose Gateway
@@ -369,7 +381,7 @@ func (p *podStream) add(sub *subscription, r *discoveryv3.DeltaDiscoveryRequest)
 // closing returns the resource that closes a run, and what its acknowledgement
 // means. It is called with the lock held, and the view's for reading.
 func (p *podStream) closing() (*resource, mark) {
-	version := p.view.digest.String()
+	version := p.view.digestFor(p.scope()).String()
 	at := p.place
 	g := &generation{Version: version, Number: p.view.number, Region: at.Region, Zone: at.Zone, SubZone: at.SubZone, Labels: at.Labels}
 	return makeResource(PartType, generationName, version, marshal(g)), mark{version, p.view.wanted}

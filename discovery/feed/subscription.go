@@ -27,6 +27,7 @@ const (
 type subscription struct {
 	typeURL string
 	from    *collection
+	scope   string                   // of what it sees besides what is for all
 	closing func() (*resource, mark) // the resource that ends a run; nil: none does
 	wake    func()                   // tells the sender that there may be something
 
@@ -86,12 +87,12 @@ func (s *subscription) compare(has map[string]string) {
 		return
 	}
 	for name := range s.forced {
-		if r := s.from.current(name); r != nil && has[name] == r.version() {
+		if r := s.current(name); r != nil && has[name] == r.version() {
 			delete(s.forced, name)
 		}
 	}
 	for name := range has {
-		if name != generationName && s.from.current(name) == nil && s.covers(name) {
+		if name != generationName && s.current(name) == nil && s.covers(name) {
 			s.forced[name] = struct{}{}
 		}
 	}
@@ -99,10 +100,10 @@ func (s *subscription) compare(has map[string]string) {
 		return
 	}
 	var missed []string
-	if has[generationName] != s.from.digest.String() {
-		for name, e := range s.from.entries {
-			if e.resource != nil && has[name] != e.resource.version() {
-				missed = append(missed, name)
+	if has[generationName] != s.from.digestFor(s.scope).String() {
+		for _, e := range s.from.entries {
+			if e.resource != nil && s.sees(e) && has[e.name] != e.resource.version() {
+				missed = append(missed, e.name)
 			}
 		}
 	}
@@ -181,6 +182,11 @@ func (s *subscription) covers(name string) bool {
 	return named || s.wildcard
 }
 
+// sees reports whether an entry is for the client at all.
+func (s *subscription) sees(e *entry) bool { return e.scope == "" || e.scope == s.scope }
+
+func (s *subscription) current(name string) *resource { return s.from.currentFor(s.scope, name) }
+
 func (s *subscription) wantsClosing() bool { return s.closing != nil && s.covers(generationName) }
 
 // next returns the next response to send, or nil if there is none now: nothing
@@ -196,13 +202,13 @@ func (s *subscription) next(now time.Time) *discoveryv3.DeltaDiscoveryResponse {
 	if !s.running && !s.owed && len(s.forced) == 0 && s.cursor == s.from.number {
 		return nil
 	}
-	r := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: s.typeURL, SystemVersionInfo: s.from.digest.String()}
-	moved := s.cursor != s.from.number
+	r := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: s.typeURL, SystemVersionInfo: s.from.digestFor(s.scope).String()}
 	room := s.addForced(r, chunkSize)
 	// What is forced may have changed too, and no response may name a
 	// resource twice.
+	moved := false
 	if len(r.Resources)+len(r.RemovedResources) == 0 {
-		s.addChanges(r, room)
+		moved = s.addChanges(r, room)
 	}
 	closed := s.close(r, moved)
 	s.running = closed == nil
@@ -227,23 +233,30 @@ func (s *subscription) addForced(r *discoveryv3.DeltaDiscoveryResponse, room int
 		if room <= 0 {
 			break
 		}
-		room -= add(r, name, s.from.current(name))
+		room -= add(r, name, s.current(name))
 		delete(s.forced, name)
 	}
 	return room
 }
 
-func (s *subscription) addChanges(r *discoveryv3.DeltaDiscoveryResponse, room int) {
+// addChanges goes on in the log. It reports whether anything changed that the
+// client sees, if it did not ask for it by name.
+func (s *subscription) addChanges(r *discoveryv3.DeltaDiscoveryResponse, room int) (moved bool) {
 	for _, l := range s.from.after(s.cursor) {
 		if room <= 0 {
-			return
+			return moved
 		}
 		s.cursor = l.number
-		if l.entry.changed == l.number && s.covers(l.entry.name) {
+		if l.entry.changed != l.number || !s.sees(l.entry) {
+			continue
+		}
+		moved = true
+		if s.covers(l.entry.name) {
 			room -= add(r, l.entry.name, l.entry.resource)
 		}
 	}
 	s.cursor = s.from.number
+	return moved
 }
 
 // add puts a resource in a response, or that it is gone.

@@ -8,14 +8,19 @@ import (
 	"fairway.dev/routing"
 )
 
+// CaptureGateway is what node agents say that they are pods of. Their view has
+// what they need to send connections to waypoints, and for those of each node
+// the workloads that run there.
+const CaptureGateway = "capture"
+
 // A view is what the pods of one Gateway get. The goroutine of Server.Update
 // changes it, under the lock of its collection.
 type view struct {
 	*collection
 	gateway   string
-	listeners map[routing.ListenerName]*routing.Listener
-	wanted    *listenerSet                      // of the listeners as they are
-	stale     map[routing.ListenerName]struct{} // those of which wanted is not up to date
+	listeners map[routing.ListenerName]*routing.Listener // without doors: see Server.Wanted
+	wanted    *listenerSet                               // of the listeners as they are
+	stale     map[routing.ListenerName]struct{}          // those of which wanted is not up to date
 }
 
 // viewSet is the views that somebody uses: Gateways with listeners, and streams.
@@ -83,6 +88,36 @@ func (v *view) remove(name string) {
 	v.touched(name)
 }
 
+// scopeOf returns for which of its pods a node is: in the agents' view a
+// workload is for those where it runs.
+func (v *view) scopeOf(n *node) string {
+	if v.gateway == CaptureGateway {
+		return n.at
+	}
+	return ""
+}
+
+// show makes the view have a node's resource as it is.
+func (v *view) show(n *node) {
+	switch scope := v.scopeOf(n); {
+	case n.resource != nil && scope != "":
+		v.putFor(scope, n.resource)
+	case n.resource != nil:
+		v.put(n.resource)
+	default:
+		v.hide(n)
+	}
+}
+
+// hide takes a node's resource out.
+func (v *view) hide(n *node) {
+	if scope := v.scopeOf(n); scope != "" {
+		v.removeFor(scope, n.name)
+	} else {
+		v.remove(n.name)
+	}
+}
+
 // touched notes the listeners whose versions a resource changes.
 func (v *view) touched(resource string) {
 	switch kind, name := splitName(resource); kind {
@@ -97,8 +132,13 @@ func (v *view) touched(resource string) {
 	}
 }
 
-// settle brings wanted up to date after changes.
+// settle brings wanted up to date after changes. Doors, of which there may be
+// ten thousand, are not in it.
 func (v *view) settle() {
+	maps.DeleteFunc(v.stale, func(name routing.ListenerName, _ struct{}) bool {
+		_, had := v.wanted.versions[name]
+		return !had && v.listeners[name] == nil
+	})
 	if len(v.stale) == 0 {
 		return
 	}

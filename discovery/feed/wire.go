@@ -26,6 +26,9 @@ const (
 	clusterKind     = "cluster/"
 	endpointsKind   = "endpoints/"
 	certificateKind = "certificate/"
+	policyKind      = "policy/"
+	workloadKind    = "workload/"
+	captureKind     = "capture/"
 )
 
 // generationName is the resource that closes a run.
@@ -113,6 +116,9 @@ func routeName(n routing.RouteName) string             { return routeKind + stri
 func clusterName(n routing.ClusterName) string         { return clusterKind + string(n) }
 func endpointsName(n routing.ClusterName) string       { return endpointsKind + string(n) }
 func certificateName(n routing.CertificateName) string { return certificateKind + string(n) }
+func policyName(n routing.PolicyName) string           { return policyKind + string(n) }
+func workloadName(n routing.WorkloadName) string       { return workloadKind + string(n) }
+func captureName(n routing.CaptureName) string         { return captureKind + string(n) }
 
 func newCertificate(c *routing.Certificate) *resource {
 	return newResource(PartType, certificateName(c.Name), certificateOf(c))
@@ -123,7 +129,7 @@ func certificateOf(c *routing.Certificate) *certificate {
 }
 
 // decodePart returns the part that a resource is: *routing.Listener, Route,
-// Cluster, Endpoints or Certificate.
+// Cluster, Endpoints, Certificate, Policy, Workload or Capture.
 func decodePart(name string, text []byte) (any, error) {
 	kind, rest := splitName(name)
 	var part any
@@ -143,6 +149,15 @@ func decodePart(name string, text []byte) (any, error) {
 		part, says = p, func() string { return string(p.Cluster) }
 	case certificateKind:
 		p := &certificate{}
+		part, says = p, func() string { return string(p.Name) }
+	case policyKind:
+		p := &routing.Policy{}
+		part, says = p, func() string { return string(p.Name) }
+	case workloadKind:
+		p := &routing.Workload{}
+		part, says = p, func() string { return string(p.Name) }
+	case captureKind:
+		p := &routing.Capture{}
 		part, says = p, func() string { return string(p.Name) }
 	default:
 		return nil, fmt.Errorf("resource %.100q: not of a kind that is known", name)

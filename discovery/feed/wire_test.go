@@ -25,7 +25,10 @@ var update = flag.Bool("update", false, "rewrite golden files")
 
 // parts is one of each kind.
 func parts() []any {
-	return []any{&routing.Listener{}, &routing.Route{}, &routing.Cluster{}, &routing.Endpoints{}, &routing.Certificate{}}
+	return []any{
+		&routing.Listener{}, &routing.Route{}, &routing.Cluster{}, &routing.Endpoints{}, &routing.Certificate{},
+		&routing.Policy{}, &routing.Workload{}, &routing.Capture{},
+	}
 }
 
 // fill sets what v has, by chance.
@@ -163,6 +166,35 @@ func someParts() []any {
 			{Addr: netip.MustParseAddrPort("[::1]:80"), Terminating: true},
 		}},
 		&routing.Certificate{Name: "shop/tls", Origin: routing.Origin{Kind: "Secret", Namespace: "shop", Name: "tls"}, Chain: []byte("chain"), Key: []byte("key")},
+		&routing.Listener{
+			Name: "shop/waypoint/cart:80", Gateway: "shop/waypoint", Port: 80, Protocol: routing.HTTP, Policies: []routing.PolicyName{"AuthorizationPolicy/shop/viewers"},
+			Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.5")}, Inside: true, Names: []string{"cart.shop.svc.cluster.local"}, From: "shop",
+			To: "shop/cart:80", Detect: true, Capture: 20001, Strict: true,
+		},
+		&routing.Listener{Name: "shop/waypoint/mesh", Gateway: "shop/waypoint", Port: routing.HBONEPort, Protocol: routing.HBONE, Mesh: &routing.Mesh{
+			TrustDomains: []string{"cluster.local"}, Vouchers: []routing.Voucher{{Identity: "spiffe://cluster.local/ns/bank/sa/waypoint", Namespaces: []string{"bank"}}},
+		}},
+		&routing.Cluster{Name: "bank/teller:80", Hop: &routing.Hop{Gateway: "bank/waypoint", Inside: true, Cluster: "mesh/bank/waypoint", Authority: "10.96.0.6:80"}},
+		&routing.Endpoints{Cluster: "mesh/bank/waypoint", List: []routing.Endpoint{
+			{Addr: netip.MustParseAddrPort("10.0.0.3:15008"), Node: "node-a", Identity: "spiffe://cluster.local/ns/bank/sa/waypoint", Ready: true},
+		}},
+		&routing.Policy{Name: "AuthorizationPolicy/shop/viewers", Origin: routing.Origin{Kind: "AuthorizationPolicy", Namespace: "shop", Name: "viewers"}, Authorization: &routing.Authorization{
+			Action: routing.Custom, DryRun: true, External: &routing.ExternalAuth{Cluster: "shop/judge:80"}, Broken: "why",
+			Rules: []routing.AuthorizationRule{{
+				From: []routing.AuthorizationSource{{Principals: routing.Patterns{In: []string{"*/sa/cart"}, Out: []string{"a"}}, IPBlocks: routing.Prefixes{In: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}},
+				To:   []routing.AuthorizationOperation{{Ports: routing.PortSet{In: []uint16{80}}, Paths: routing.Patterns{In: []string{"/a/{*}"}}}},
+				When: []routing.AuthorizationCondition{{Key: "source.ip", Values: routing.Patterns{Out: []string{"10.0.0.1"}}}},
+			}},
+		}},
+		&routing.Policy{Name: "RateLimitPolicy/shop/most", RateLimit: &routing.RateLimit{
+			Rules:  []routing.RateLimitRule{{Name: "all", Requests: 10, Per: time.Second, Burst: 5, By: []string{"principal"}, Matches: []routing.Match{{Method: "GET"}}}},
+			Shared: &routing.SharedLimit{Cluster: "shop/redis:6379", Redis: true, Domain: "shop", Timeout: time.Millisecond}, FailClosed: true,
+		}},
+		&routing.Workload{
+			Name: "shop/cart-1", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Identity: "spiffe://cluster.local/ns/shop/sa/cart",
+			Gateways: []string{"shop/waypoint"}, Node: "node-a", Captured: true, Strict: true, Open: []uint16{9090}, App: "cart", Version: "v1", Service: "cart", Owner: "cart",
+		},
+		&routing.Capture{Name: "shop/cart:80", Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.5")}, Port: 80, Waypoint: "shop/waypoint", To: 20001},
 	}
 }
 
@@ -177,6 +209,12 @@ func nameOf(part any) string {
 		return clusterName(p.Name)
 	case *routing.Endpoints:
 		return endpointsName(p.Cluster)
+	case *routing.Policy:
+		return policyName(p.Name)
+	case *routing.Workload:
+		return workloadName(p.Name)
+	case *routing.Capture:
+		return captureName(p.Name)
 	}
 	return certificateName(part.(*routing.Certificate).Name)
 }

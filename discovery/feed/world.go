@@ -3,7 +3,6 @@ package feed
 import (
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"fairway.dev/routing"
 )
@@ -11,32 +10,20 @@ import (
 // A world is the whole Spec, divided among Gateways. One goroutine owns it.
 //
 // Parts that look the same to every Gateway are nodes of a graph: a listener
-// names its certificates, a cluster its endpoints and its certificate. A view
-// holds the nodes that its listeners and routes lead to, and counts the ways;
-// a node that changes is changed in the views that hold it, and nowhere else.
+// names its certificates and policies, a cluster its endpoints and its
+// certificate. A view holds the nodes that its listeners and routes lead to, and
+// counts the ways; a node that changes is changed in the views that hold it, and
+// nowhere else.
 type world struct {
-	log      *slog.Logger
-	views    *viewSet
-	nodes    map[string]*node // by the name of the resource
-	homes    map[routing.ListenerName]*view
-	routes   map[routing.RouteName]*attachedRoute
-	attached map[routing.ListenerName]map[routing.RouteName]struct{}
-	touched  map[*view]struct{} // by the change under way: locked
-}
-
-// A node is a part, or the name of one that is not there.
-type node struct {
-	name     string
-	resource *resource // nil: not there
-	uses     []*node   // what it names
-	users    int       // nodes and routes that name it
-	holders  []holder
-}
-
-// A holder is a view that a node is in, and by how many ways.
-type holder struct {
-	view *view
-	ways int
+	log       *slog.Logger
+	views     *viewSet
+	nodes     map[string]*node // by the name of the resource
+	homes     map[routing.ListenerName]home
+	routes    map[routing.RouteName]*attachedRoute
+	attached  map[routing.ListenerName]map[routing.RouteName]struct{}
+	workloads map[routing.WorkloadName][]*view // that have it
+	captures  map[routing.CaptureName]*view
+	touched   map[*view]struct{} // by the change under way: locked
 }
 
 // An attachedRoute is a route, which looks different to each Gateway.
@@ -49,10 +36,12 @@ type attachedRoute struct {
 func newWorld(views *viewSet, log *slog.Logger) *world {
 	return &world{
 		log: log, views: views, nodes: map[string]*node{},
-		homes:    map[routing.ListenerName]*view{},
-		routes:   map[routing.RouteName]*attachedRoute{},
-		attached: map[routing.ListenerName]map[routing.RouteName]struct{}{},
-		touched:  map[*view]struct{}{},
+		homes:     map[routing.ListenerName]home{},
+		routes:    map[routing.RouteName]*attachedRoute{},
+		attached:  map[routing.ListenerName]map[routing.RouteName]struct{}{},
+		workloads: map[routing.WorkloadName][]*view{},
+		captures:  map[routing.CaptureName]*view{},
+		touched:   map[*view]struct{}{},
 	}
 }
 
@@ -60,6 +49,7 @@ func newWorld(views *viewSet, log *slog.Logger) *world {
 // goes before what it puts in comes; of two parts with one name the last counts.
 func (w *world) update(d *routing.Delta) []*view {
 	w.passive(d)
+	w.mesh(d)
 	moved := map[routing.RouteName]struct{}{}
 	w.listeners(d, moved)
 	w.changeRoutes(d, moved)
@@ -87,23 +77,30 @@ func (w *world) touch(v *view) {
 func (w *world) passive(d *routing.Delta) {
 	for name, c := range edits(d.Removed.Certificates, d.Certificates, func(c *routing.Certificate) routing.CertificateName { return c.Name }) {
 		if c == nil {
-			w.set(certificateName(name), nil, nil)
+			w.set(certificateName(name), nil, leads{})
 		} else if r := w.fits(newCertificate(c)); r != nil {
-			w.set(certificateName(name), r, nil)
+			w.set(certificateName(name), r, leads{})
 		}
 	}
 	for name, e := range edits(d.Removed.Clusters, d.Endpoints, func(e *routing.Endpoints) routing.ClusterName { return e.Cluster }) {
 		if e == nil {
-			w.set(endpointsName(name), nil, nil)
+			w.set(endpointsName(name), nil, leads{})
 		} else if r := w.fits(newResource(PartType, endpointsName(name), e)); r != nil {
-			w.set(endpointsName(name), r, nil)
+			w.set(endpointsName(name), r, leads{})
 		}
 	}
 	for name, c := range edits(d.Removed.Clusters, d.Clusters, func(c *routing.Cluster) routing.ClusterName { return c.Name }) {
 		if c == nil {
-			w.set(clusterName(name), nil, nil)
+			w.set(clusterName(name), nil, leads{})
 		} else if r := w.fits(newResource(PartType, clusterName(name), c)); r != nil {
-			w.set(clusterName(name), r, append(certificatesOf(c), endpointsName(name)))
+			w.set(clusterName(name), r, leadsOf(c))
+		}
+	}
+	for name, p := range edits(d.Removed.Policies, d.Policies, func(p *routing.Policy) routing.PolicyName { return p.Name }) {
+		if p == nil {
+			w.set(policyName(name), nil, leads{})
+		} else if r := w.fits(newResource(PartType, policyName(name), p)); r != nil {
+			w.set(policyName(name), r, leads{to: namesIn(policyName(name), p)})
 		}
 	}
 }
@@ -128,107 +125,4 @@ func (w *world) fits(r *resource) *resource {
 		return nil
 	}
 	return r
-}
-
-// node returns the node of a name, for one more user of it.
-func (w *world) node(name string) *node {
-	n := w.nodes[name]
-	if n == nil {
-		n = &node{name: name}
-		w.nodes[name] = n
-	}
-	return n
-}
-
-// forget drops a node that is nothing and that nobody names.
-func (w *world) forget(n *node) {
-	if n.resource != nil || n.users > 0 || len(n.holders) > 0 {
-		return
-	}
-	delete(w.nodes, n.name)
-	uses := n.uses
-	n.uses = nil
-	w.unuse(uses)
-}
-
-// set makes r the resource of a node, nil where it has gone, and uses what it
-// leads to.
-func (w *world) set(name string, r *resource, uses []string) {
-	n := w.node(name)
-	n.resource = r
-	for _, h := range n.holders {
-		w.show(h.view, n)
-	}
-	before := n.uses
-	n.uses = w.use(uses)
-	for _, h := range n.holders {
-		for _, u := range n.uses {
-			w.hold(h.view, u)
-		}
-		for _, u := range before {
-			w.release(h.view, u)
-		}
-	}
-	w.unuse(before)
-	w.forget(n)
-}
-
-func (w *world) use(names []string) []*node {
-	var list []*node
-	for _, name := range names {
-		n := w.node(name)
-		n.users++
-		list = append(list, n)
-	}
-	return list
-}
-
-func (w *world) unuse(list []*node) {
-	for _, n := range list {
-		n.users--
-		w.forget(n)
-	}
-}
-
-// show makes a view have a node's resource as it is.
-func (w *world) show(v *view, n *node) {
-	w.touch(v)
-	if n.resource == nil {
-		v.remove(n.name)
-	} else {
-		v.put(n.resource)
-	}
-}
-
-// hold counts one more way by which a view leads to a node.
-func (w *world) hold(v *view, n *node) {
-	for i := range n.holders {
-		if n.holders[i].view == v {
-			n.holders[i].ways++
-			return
-		}
-	}
-	n.holders = append(n.holders, holder{v, 1})
-	w.show(v, n)
-	for _, u := range n.uses {
-		w.hold(v, u)
-	}
-}
-
-// release counts one way less.
-func (w *world) release(v *view, n *node) {
-	i := slices.IndexFunc(n.holders, func(h holder) bool { return h.view == v })
-	if i < 0 {
-		panic("bug: a view releases what it does not hold")
-	}
-	if n.holders[i].ways--; n.holders[i].ways > 0 {
-		return
-	}
-	n.holders = slices.Delete(n.holders, i, i+1)
-	w.touch(v)
-	v.remove(n.name)
-	for _, u := range n.uses {
-		w.release(v, u)
-	}
-	w.forget(n)
 }

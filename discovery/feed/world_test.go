@@ -13,72 +13,151 @@ import (
 	"fairway.dev/routing"
 )
 
-// The oracle: what the pods of a Gateway get, found by walks over all of the
-// Spec.
+// An oracle finds what the pods of a Gateway get by walks over all of the Spec.
+type oracle struct {
+	spec    *routing.Spec
+	gateway string
+	parts   map[string]any
+}
+
+func (o *oracle) certificate(name routing.CertificateName) {
+	if c := o.spec.Certificates[name]; c != nil {
+		o.parts[certificateName(name)] = c
+	}
+}
+
+// cluster is one that a part sends to.
+func (o *oracle) cluster(name routing.ClusterName) {
+	c := o.spec.Clusters[name]
+	switch {
+	case c == nil:
+	case c.Hop == nil:
+		o.straight(name)
+	case c.Hop.Gateway == o.gateway:
+		o.straight(name)
+	default:
+		if c.Hop.Inside {
+			o.straight(name)
+		}
+		o.clusterAlone(name)
+		o.straight(c.Hop.Cluster) // and not where that would hop to
+	}
+}
+
+func (o *oracle) clusterAlone(name routing.ClusterName) {
+	c := o.spec.Clusters[name]
+	o.parts[clusterName(name)] = c
+	if c.TLS != nil {
+		o.certificate(c.TLS.Certificate)
+	}
+}
+
+func (o *oracle) straight(name routing.ClusterName) {
+	if o.spec.Clusters[name] == nil {
+		return
+	}
+	o.clusterAlone(name)
+	if e := o.spec.Endpoints[name]; e != nil {
+		o.parts[endpointsName(name)] = e
+	}
+}
+
+func (o *oracle) policy(name routing.PolicyName) {
+	p := o.spec.Policies[name]
+	if p == nil {
+		return
+	}
+	o.parts[policyName(name)] = p
+	if p.Authorization != nil && p.Authorization.External != nil {
+		o.cluster(p.Authorization.External.Cluster)
+	}
+	if p.RateLimit != nil && p.RateLimit.Shared != nil {
+		o.cluster(p.RateLimit.Shared.Cluster)
+	}
+}
+
+func (o *oracle) listener(l *routing.Listener) {
+	o.parts[listenerName(l.Name)] = l
+	o.cluster(l.To)
+	if l.Telemetry != nil {
+		o.cluster(l.Telemetry.Tracing.Cluster)
+	}
+	if l.TLS != nil {
+		for _, c := range l.TLS.Certificates {
+			o.certificate(c)
+		}
+	}
+	for _, p := range l.Policies {
+		o.policy(p)
+	}
+}
+
+func (o *oracle) action(a *routing.Action) {
+	if a.Auth != nil {
+		o.cluster(a.Auth.Cluster)
+	}
+	for _, m := range a.Mirrors {
+		o.cluster(m.Cluster)
+	}
+	for _, b := range a.Backends {
+		o.cluster(b.Cluster)
+		for _, m := range b.Mirrors {
+			o.cluster(m.Cluster)
+		}
+	}
+}
+
+func (o *oracle) route(r *routing.Route) {
+	mine := *r
+	mine.Attached = slices.DeleteFunc(slices.Clone(r.Attached), func(a routing.Attachment) bool {
+		l := o.spec.Listeners[a.Listener]
+		return l == nil || l.Gateway != o.gateway
+	})
+	if len(mine.Attached) == 0 {
+		return
+	}
+	o.parts[routeName(r.Name)] = &mine
+	for _, rule := range mine.Rules {
+		o.action(&rule.Action)
+	}
+}
+
+// partsOf returns what the pods of a Gateway get.
 func partsOf(spec *routing.Spec, gateway string) map[string]any {
-	parts := map[string]any{}
-	certificate := func(name routing.CertificateName) {
-		if c := spec.Certificates[name]; c != nil {
-			parts[certificateName(name)] = c
+	o := oracle{spec, gateway, map[string]any{}}
+	for _, l := range spec.Listeners {
+		if l.Gateway == gateway {
+			o.listener(l)
 		}
 	}
-	cluster := func(name routing.ClusterName) {
-		c := spec.Clusters[name]
-		if c == nil {
-			return
-		}
-		parts[clusterName(name)] = c
-		if e := spec.Endpoints[name]; e != nil {
-			parts[endpointsName(name)] = e
-		}
-		if c.TLS != nil {
-			certificate(c.TLS.Certificate)
+	for _, r := range spec.Routes {
+		o.route(r)
+	}
+	for name, wl := range spec.Workloads {
+		if slices.Contains(wl.Gateways, gateway) {
+			o.parts[workloadName(name)] = wl
 		}
 	}
-	for name, l := range spec.Listeners {
-		if l.Gateway != gateway {
-			continue
-		}
-		parts[listenerName(name)] = l
-		if l.Telemetry != nil {
-			cluster(l.Telemetry.Tracing.Cluster)
-		}
-		if l.TLS != nil {
-			for _, c := range l.TLS.Certificates {
-				certificate(c)
-			}
+	return o.parts
+}
+
+// partsOfAgent returns what the agent of a node gets.
+func partsOfAgent(spec *routing.Spec, node string) map[string]any {
+	o := oracle{spec, CaptureGateway, map[string]any{}}
+	for name, c := range spec.Captures {
+		o.parts[captureName(name)] = c
+	}
+	for _, l := range spec.Listeners {
+		if l.Protocol == routing.HBONE && !l.Inside {
+			o.cluster(routing.WaypointCluster(l.Gateway))
 		}
 	}
-	for name, r := range spec.Routes {
-		mine := *r
-		mine.Attached = slices.DeleteFunc(slices.Clone(r.Attached), func(a routing.Attachment) bool {
-			l := spec.Listeners[a.Listener]
-			return l == nil || l.Gateway != gateway
-		})
-		if len(mine.Attached) == 0 {
-			continue
-		}
-		parts[routeName(name)] = &mine
-		for _, rule := range mine.Rules {
-			var names []routing.ClusterName
-			if auth := rule.Action.Auth; auth != nil {
-				names = append(names, auth.Cluster)
-			}
-			for _, m := range rule.Action.Mirrors {
-				names = append(names, m.Cluster)
-			}
-			for _, b := range rule.Action.Backends {
-				names = append(names, b.Cluster)
-				for _, m := range b.Mirrors {
-					names = append(names, m.Cluster)
-				}
-			}
-			for _, name := range names {
-				cluster(name)
-			}
+	for name, wl := range spec.Workloads {
+		if wl.Node == node && (wl.Captured || wl.Strict || len(wl.StrictPorts) > 0) {
+			o.parts[workloadName(name)] = wl
 		}
 	}
-	return parts
+	return o.parts
 }
 
 // chance makes changes of a small world in which names meet.
@@ -91,8 +170,14 @@ func (c chance) name(kind string) string { return fmt.Sprintf("ns/%s%d", kind, c
 func (c chance) gateway() string { return pick(c, "ns/a", "ns/b", "ns/c") }
 
 func (c chance) cluster() routing.ClusterName {
-	return pick(c, routing.ClusterName(c.name("cluster")), "")
+	return pick(c, c.clusterName(), "")
 }
+
+func (c chance) clusterName() routing.ClusterName {
+	return pick(c, routing.ClusterName(c.name("cluster")), routing.WaypointCluster(c.gateway()))
+}
+
+func (c chance) policyName() routing.PolicyName { return routing.PolicyName(c.name("policy")) }
 
 func (c chance) certificate() routing.CertificateName {
 	return routing.CertificateName(c.name("certificate"))
@@ -109,7 +194,47 @@ func (c chance) listener() *routing.Listener {
 	if c.IntN(4) == 0 {
 		l.Telemetry = &routing.Telemetry{Tracing: &routing.Tracing{Cluster: c.cluster()}}
 	}
+	for range c.IntN(3) {
+		l.Policies = append(l.Policies, c.policyName())
+	}
+	switch c.IntN(4) {
+	case 0:
+		l.Protocol = routing.HBONE
+	case 1:
+		l.Inside, l.To = true, c.cluster()
+	}
 	return l
+}
+
+func (c chance) policy() *routing.Policy {
+	p := &routing.Policy{Name: c.policyName()}
+	switch c.IntN(3) {
+	case 0:
+		p.Authorization = &routing.Authorization{External: &routing.ExternalAuth{Cluster: c.cluster()}}
+	case 1:
+		p.RateLimit = &routing.RateLimit{Shared: &routing.SharedLimit{Cluster: c.cluster()}}
+	case 2:
+		p.Authorization = &routing.Authorization{DryRun: c.IntN(2) == 0}
+	}
+	return p
+}
+
+func (c chance) workload() *routing.Workload {
+	wl := &routing.Workload{Name: routing.WorkloadName(c.name("workload")), Node: pick(c, "n1", "n2", ""), Captured: c.IntN(2) == 0}
+	for range c.IntN(3) {
+		wl.Gateways = append(wl.Gateways, c.gateway())
+	}
+	switch c.IntN(4) {
+	case 0:
+		wl.Strict = true
+	case 1:
+		wl.StrictPorts = []uint16{80}
+	}
+	return wl
+}
+
+func (c chance) capture() *routing.Capture {
+	return &routing.Capture{Name: routing.CaptureName(c.name("capture")), To: uint16(c.IntN(3))}
 }
 
 func (c chance) route() *routing.Route {
@@ -138,7 +263,10 @@ func (c chance) route() *routing.Route {
 }
 
 func (c chance) clusterPart() *routing.Cluster {
-	p := &routing.Cluster{Name: routing.ClusterName(c.name("cluster")), Port: uint16(c.IntN(3))}
+	p := &routing.Cluster{Name: c.clusterName(), Port: uint16(c.IntN(3))}
+	if c.IntN(2) == 0 { // to whatever cluster: itself, or one that hops, too
+		p.Hop = &routing.Hop{Gateway: c.gateway(), Cluster: c.cluster(), Inside: c.IntN(4) == 0}
+	}
 	if c.IntN(3) == 0 {
 		p.TLS = &routing.UpstreamTLS{ServerName: "x", Certificate: pick(c, c.certificate(), "")}
 	}
@@ -148,7 +276,7 @@ func (c chance) clusterPart() *routing.Cluster {
 func (c chance) delta() *routing.Delta {
 	d := &routing.Delta{}
 	for range c.IntN(5) {
-		switch c.IntN(9) {
+		switch c.IntN(15) {
 		case 0:
 			d.Listeners = append(d.Listeners, c.listener())
 		case 1:
@@ -156,7 +284,7 @@ func (c chance) delta() *routing.Delta {
 		case 2:
 			d.Clusters = append(d.Clusters, c.clusterPart())
 		case 3:
-			d.Endpoints = append(d.Endpoints, &routing.Endpoints{Cluster: routing.ClusterName(c.name("cluster")), List: make([]routing.Endpoint, c.IntN(3))})
+			d.Endpoints = append(d.Endpoints, &routing.Endpoints{Cluster: c.clusterName(), List: make([]routing.Endpoint, c.IntN(3))})
 		case 4:
 			d.Certificates = append(d.Certificates, pair(c.certificate(), fmt.Sprint("key", c.IntN(3))))
 		case 5:
@@ -164,9 +292,21 @@ func (c chance) delta() *routing.Delta {
 		case 6:
 			d.Removed.Routes = append(d.Removed.Routes, routing.RouteName(c.name("route")))
 		case 7:
-			d.Removed.Clusters = append(d.Removed.Clusters, routing.ClusterName(c.name("cluster")))
+			d.Removed.Clusters = append(d.Removed.Clusters, c.clusterName())
 		case 8:
 			d.Removed.Certificates = append(d.Removed.Certificates, c.certificate())
+		case 9:
+			d.Policies = append(d.Policies, c.policy())
+		case 10:
+			d.Workloads = append(d.Workloads, c.workload())
+		case 11:
+			d.Captures = append(d.Captures, c.capture())
+		case 12:
+			d.Removed.Policies = append(d.Removed.Policies, c.policyName())
+		case 13:
+			d.Removed.Workloads = append(d.Removed.Workloads, routing.WorkloadName(c.name("workload")))
+		case 14:
+			d.Removed.Captures = append(d.Removed.Captures, routing.CaptureName(c.name("capture")))
 		}
 	}
 	return d
@@ -175,45 +315,65 @@ func (c chance) delta() *routing.Delta {
 // checkViews holds that the views are what the oracle says.
 func checkViews(t *testing.T, views map[string]*view, spec *routing.Spec) {
 	t.Helper()
+	view := func(gateway string) *view {
+		if v := views[gateway]; v != nil {
+			return v
+		}
+		return newView(gateway)
+	}
 	for _, gateway := range []string{"ns/a", "ns/b", "ns/c"} {
-		v := views[gateway]
-		if v == nil {
-			v = newView(gateway)
-		}
-		want := partsOf(spec, gateway)
-		var sum digest
-		got := map[string]bool{}
-		for name, e := range v.entries {
-			if e.resource == nil {
-				continue
-			}
-			got[name] = true
-			if want[name] == nil {
-				t.Fatalf("%s has %s of another", gateway, name)
-			}
-			if body := marshal(bodyOf(want[name])); !bytes.Equal(e.resource.message.Resource.Value, body) {
-				t.Fatalf("%s has %s as %s, want %s", gateway, name, e.resource.message.Resource.Value, body)
-			}
-			sum = sum.plus(e.resource.digest)
-		}
-		for name := range want {
-			if !got[name] {
-				t.Fatalf("%s lacks %s", gateway, name)
-			}
-		}
-		if sum != v.digest || v.live != len(got) {
-			t.Fatalf("%s: digest %s of %d, want %s of %d", gateway, v.digest, v.live, sum, len(got))
-		}
+		v := view(gateway)
+		checkView(t, v, "", partsOf(spec, gateway))
 		checkWanted(t, v)
+		if len(v.scopes) > 0 {
+			t.Fatalf("%s has parts for some of its pods", gateway)
+		}
+	}
+	for _, node := range []string{"n1", "n2", "n3"} {
+		checkView(t, view(CaptureGateway), node, partsOfAgent(spec, node))
+	}
+}
+
+// checkView holds that pods of a view and a scope see what they should.
+func checkView(t *testing.T, v *view, scope string, want map[string]any) {
+	t.Helper()
+	var sum digest
+	got := map[string]bool{}
+	reader := newSubscription(PartType, v.collection, nil, nil)
+	reader.scope = scope
+	for _, e := range v.entries {
+		if e.resource == nil || !reader.sees(e) {
+			continue
+		}
+		name := e.name
+		got[name] = true
+		if want[name] == nil {
+			t.Fatalf("%s %s has %s of another", v.gateway, scope, name)
+		}
+		if body := marshal(bodyOf(want[name])); !bytes.Equal(e.resource.message.Resource.Value, body) || reader.current(name) != e.resource {
+			t.Fatalf("%s %s has %s as %s, want %s", v.gateway, scope, name, e.resource.message.Resource.Value, body)
+		}
+		sum = sum.plus(e.resource.digest)
+	}
+	for name := range want {
+		if !got[name] {
+			t.Fatalf("%s %s lacks %s", v.gateway, scope, name)
+		}
+	}
+	if sum != v.digestFor(scope) {
+		t.Fatalf("%s %s: digest %s, want %s", v.gateway, scope, v.digestFor(scope), sum)
 	}
 }
 
 // checkWanted holds that the versions of listeners are those of listeners and
-// certificates as they are.
+// certificates as they are, without doors.
 func checkWanted(t *testing.T, v *view) {
 	t.Helper()
 	var sum digest
 	for name, l := range v.listeners {
+		if l.Inside {
+			t.Fatalf("%s: door %s is wanted", v.gateway, name)
+		}
 		version := v.listenerVersion(l)
 		if v.wanted.versions[name] != version {
 			t.Fatalf("%s: listener %s is wanted as %q, want %q", v.gateway, name, v.wanted.versions[name], version)
@@ -227,12 +387,12 @@ func checkWanted(t *testing.T, v *view) {
 
 // After any history each Gateway has its own parts, and no other's.
 func TestViewsAreTheSpecDivided(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(150) {
 		c := chance{rand.New(rand.NewPCG(seed, 1))}
 		views := newViewSet()
 		w := newWorld(views, quiet)
 		snap := new(routing.Snapshot)
-		for range 40 {
+		for range 60 {
 			d := c.delta()
 			w.update(d)
 			snap, _ = snap.Update(d)
@@ -250,9 +410,13 @@ func checkEmptied(t *testing.T, w *world, spec *routing.Spec) {
 	d.Removed.Routes = slices.Collect(maps.Keys(spec.Routes))
 	d.Removed.Clusters = slices.AppendSeq(slices.Collect(maps.Keys(spec.Clusters)), maps.Keys(spec.Endpoints))
 	d.Removed.Certificates = slices.Collect(maps.Keys(spec.Certificates))
+	d.Removed.Policies = slices.Collect(maps.Keys(spec.Policies))
+	d.Removed.Workloads = slices.Collect(maps.Keys(spec.Workloads))
+	d.Removed.Captures = slices.Collect(maps.Keys(spec.Captures))
 	w.update(d)
-	if len(w.nodes)+len(w.homes)+len(w.routes)+len(w.attached)+len(w.views.views)+len(w.views.users) > 0 {
-		t.Fatalf("left: nodes %v, homes %v, routes %v, attached %v, views %v", slices.Collect(maps.Keys(w.nodes)), w.homes, w.routes, w.attached, w.views)
+	if len(w.nodes)+len(w.homes)+len(w.routes)+len(w.attached)+len(w.workloads)+len(w.captures)+len(w.views.views)+len(w.views.users) > 0 {
+		t.Fatalf("left: nodes %v, homes %v, routes %v, attached %v, workloads %v, captures %v, views %v",
+			slices.Collect(maps.Keys(w.nodes)), w.homes, w.routes, w.attached, w.workloads, w.captures, w.views)
 	}
 }
 

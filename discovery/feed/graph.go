@@ -1,0 +1,236 @@
+package feed
+
+import (
+	"slices"
+
+	"fairway.dev/routing"
+)
+
+// A node is a part, or the name of one that is not there.
+type node struct {
+	name     string
+	at       string    // of a workload: the node of Kubernetes that it runs on
+	resource *resource // nil: not there
+	links    links
+	users    int // nodes, routes and others that name it
+	holders  []holder
+}
+
+// A holder is a view that a node is in, and by how many ways; far are those of
+// them that end there, as the hop to it does: there is no other after it.
+type holder struct {
+	view      *view
+	ways, far int
+}
+
+// leads is what a part leads to, by names of resources.
+type leads struct {
+	to []string
+	// Of a cluster: its endpoints, and how most Gateways reach them.
+	endpoints string
+	hop       *routing.Hop
+}
+
+// leadsOf returns what a cluster leads to.
+func leadsOf(c *routing.Cluster) leads {
+	straight := *c
+	straight.Hop = nil
+	name := clusterName(c.Name)
+	return leads{to: namesIn(name, &straight), endpoints: endpointsName(c.Name), hop: c.Hop}
+}
+
+// links are leads as nodes.
+type links struct {
+	to        []*node
+	endpoints *node
+	hop       *routing.Hop
+	waypoint  *node // the cluster of the hop
+}
+
+// A stretch is a part of what a node leads to: which of them a view follows
+// depends on whose it is.
+type stretch uint8
+
+const (
+	always   stretch = 1 << iota
+	straight         // to the endpoints
+	hopping          // to the waypoint
+)
+
+// from returns what h follows. A Gateway that goes to a cluster by way of a
+// waypoint has nothing of its endpoints: thousands of pods come and go behind
+// others' waypoints.
+func (l *links) from(h holder) (s stretch) {
+	direct := h.ways > h.far
+	switch {
+	case h.ways == 0:
+		return 0
+	case l.hop == nil:
+		return always | straight
+	}
+	s = always
+	home := l.hop.Gateway == h.view.gateway
+	if h.far > 0 || direct && (home || l.hop.Inside) {
+		s |= straight
+	}
+	if direct && !home {
+		s |= hopping
+	}
+	return s
+}
+
+// hold has v hold what is on a stretch.
+func (w *world) holdAll(v *view, l *links, on stretch) {
+	if on&always != 0 {
+		for _, n := range l.to {
+			w.hold(v, n)
+		}
+	}
+	if on&straight != 0 && l.endpoints != nil {
+		w.hold(v, l.endpoints)
+	}
+	if on&hopping != 0 && l.waypoint != nil {
+		w.count(v, l.waypoint, holder{ways: 1, far: 1})
+	}
+}
+
+// releaseAll has v release what is on a stretch.
+func (w *world) releaseAll(v *view, l *links, on stretch) {
+	if on&always != 0 {
+		for _, n := range l.to {
+			w.release(v, n)
+		}
+	}
+	if on&straight != 0 && l.endpoints != nil {
+		w.release(v, l.endpoints)
+	}
+	if on&hopping != 0 && l.waypoint != nil {
+		w.count(v, l.waypoint, holder{ways: -1, far: -1})
+	}
+}
+
+// hold counts one more way by which a view leads to a node.
+func (w *world) hold(v *view, n *node) { w.count(v, n, holder{ways: 1}) }
+
+// release counts one way less.
+func (w *world) release(v *view, n *node) { w.count(v, n, holder{ways: -1}) }
+
+// count counts ways by which a view leads to a node, and follows them.
+func (w *world) count(v *view, n *node, more holder) {
+	i := slices.IndexFunc(n.holders, func(h holder) bool { return h.view == v })
+	if i < 0 {
+		i = len(n.holders)
+		n.holders = append(n.holders, holder{view: v})
+		w.show(v, n)
+	}
+	h := &n.holders[i]
+	before := n.links.from(*h)
+	h.ways += more.ways
+	h.far += more.far
+	after := n.links.from(*h)
+	if h.ways < 0 || h.far < 0 {
+		panic("bug: a view releases what it does not hold")
+	}
+	if h.ways == 0 {
+		n.holders = slices.Delete(n.holders, i, i+1)
+		w.touch(v)
+		v.hide(n)
+	}
+	w.holdAll(v, &n.links, after&^before)
+	w.releaseAll(v, &n.links, before&^after)
+	if after == 0 {
+		w.forget(n)
+	}
+}
+
+// show makes a view have a node's resource as it is.
+func (w *world) show(v *view, n *node) {
+	w.touch(v)
+	v.show(n)
+}
+
+// node returns the node of a name.
+func (w *world) node(name string) *node {
+	n := w.nodes[name]
+	if n == nil {
+		n = &node{name: name}
+		w.nodes[name] = n
+	}
+	return n
+}
+
+// forget drops a node that is nothing and that nobody names.
+func (w *world) forget(n *node) {
+	if n.resource != nil || n.users > 0 || len(n.holders) > 0 {
+		return
+	}
+	delete(w.nodes, n.name)
+	l := n.links
+	n.links = links{}
+	w.unlink(l)
+}
+
+// set makes r the resource of a node, nil where it has gone, and uses what it
+// leads to.
+func (w *world) set(name string, r *resource, to leads) {
+	n := w.node(name)
+	n.resource = r
+	for _, h := range n.holders {
+		w.show(h.view, n)
+	}
+	before := n.links
+	n.links = w.link(to)
+	for _, h := range slices.Clone(n.holders) {
+		w.holdAll(h.view, &n.links, n.links.from(h))
+		w.releaseAll(h.view, &before, before.from(h))
+	}
+	w.unlink(before)
+	w.forget(n)
+}
+
+// link makes its node a user of what it leads to.
+func (w *world) link(to leads) links {
+	l := links{to: w.use(to.to), hop: to.hop}
+	if to.endpoints != "" {
+		l.endpoints = w.use1(to.endpoints)
+	}
+	if to.hop != nil && to.hop.Cluster != "" {
+		l.waypoint = w.use1(clusterName(to.hop.Cluster))
+	}
+	return l
+}
+
+func (w *world) unlink(l links) {
+	w.unuse(l.to)
+	if l.endpoints != nil {
+		w.unuse1(l.endpoints)
+	}
+	if l.waypoint != nil {
+		w.unuse1(l.waypoint)
+	}
+}
+
+func (w *world) use1(name string) *node {
+	n := w.node(name)
+	n.users++
+	return n
+}
+
+func (w *world) unuse1(n *node) {
+	n.users--
+	w.forget(n)
+}
+
+func (w *world) use(names []string) []*node {
+	var list []*node
+	for _, name := range names {
+		list = append(list, w.use1(name))
+	}
+	return list
+}
+
+func (w *world) unuse(list []*node) {
+	for _, n := range list {
+		w.unuse1(n)
+	}
+}
