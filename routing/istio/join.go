@@ -15,6 +15,8 @@ const (
 	KindWorkloadEntry   = "WorkloadEntry"               // *networkingv1.WorkloadEntry
 	KindTelemetry       = "Telemetry"                   // *telemetryv1.Telemetry
 	KindAuthentication  = "RequestAuthentication"       // *securityv1.RequestAuthentication
+	KindAuthorization   = "AuthorizationPolicy"         // *securityv1.AuthorizationPolicy
+	KindPeer            = "PeerAuthentication"          // *securityv1.PeerAuthentication
 	KindEnvoyFilter     = "EnvoyFilter"                 // *networkingv1alpha3.EnvoyFilter
 	KindSidecar         = "Sidecar"                     // *networkingv1.Sidecar
 	KindWasmPlugin      = "WasmPlugin"                  // *extensionsv1alpha1.WasmPlugin
