@@ -37,6 +37,7 @@ var rooms = []room{
 	{"tlsmgr/...", []string{module + "/tlsmgr", "github.com/caddyserver/certmagic"}, "certificates know nothing of routes and clusters"},
 	{"gateway/policy/jwt", []string{module + "/gateway/message", module + "/gateway/policy", module + "/routing", "github.com/go-jose/go-jose/v4"}, "tokens, and nobody else reads them"},
 	{"gateway/resolve", []string{"golang.org/x/net/dns/dnsmessage"}, "names into addresses, for whoever needs them"},
+	{"gateway/capture", []string{module + "/routing", "github.com/google/nftables", "github.com/mdlayher/netlink", "golang.org/x/sys/unix"}, "the node's rules: it forwards no byte itself"},
 	{"gateway/...", []string{module + "/gateway/", module + "/routing", module + "/tlsmgr",
 		"github.com/prometheus/", "github.com/google/cel-go/", "google.golang.org/protobuf/proto", "google.golang.org/protobuf/encoding/protowire", "golang.org/x/net/http2", "golang.org/x/sys/unix"},
 		"the data plane knows the Spec and nothing of where it came from: no Kubernetes types"},

@@ -1,0 +1,238 @@
+package capture
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"fairway.dev/routing"
+)
+
+// Labels of what is refused, in the log of the kernel.
+const (
+	labelCapture = "fairway capture" // there is no waypoint to go to
+	labelStrict  = "fairway strict"  // it does not come from a waypoint
+)
+
+// Chains that are always there. Those of waypoints are named by chainTo.
+const (
+	chainCheck         = "check"
+	chainCheckOwn      = "check-own"     // senders whose own waypoint is ready
+	chainCheckNone     = "check-none"    // senders whose own waypoint is not
+	chainCheckService  = "check-service" // senders that go to the Service's
+	chainCapture       = "capture"
+	chainToService     = "to-service"
+	chainStrict        = "strict"
+	chainRefuseCapture = "refuse-capture"
+	chainRefuseStrict  = "refuse-strict"
+)
+
+// Sets that are always there, one for each family: "sources4", "sources6".
+const (
+	setSources   = "sources"   // captured pods that can go somewhere : how they are translated
+	setSenders   = "senders"   // all captured pods : how they are checked
+	setPorts     = "ports"     // all that is captured : the port of waypoints that stands for it
+	setServices  = "services"  // what is captured : the chain of the Service's waypoint
+	setUnready   = "unready"   // what is captured and whose waypoint is not ready
+	setWaypoints = "waypoints" // pods of waypoints
+	setStrict    = "strict"    // pods that want connections from waypoints only
+	setOpen      = "open"      // their ports that take others, too
+	setClosed    = "closed"    // ports of other pods that want them from waypoints only
+)
+
+// of names the set of a family.
+func of(set string, f Family) string { return fmt.Sprintf("%s%d", set, f) }
+
+// maxName is how long names of chains and sets are at most, less a prefix.
+const maxName = 200
+
+// chainTo names the chain that sends to pods of a waypoint, and setPods the map
+// of their addresses.
+func chainTo(gateway string) string           { return "to-" + short(gateway) }
+func setPods(gateway string, f Family) string { return of("pods", f) + "-" + short(gateway) }
+
+// short is a name that fits, and is another one for another name.
+func short(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	return fmt.Sprintf("%s-%x", name[:maxName-17], sha256.Sum256([]byte(name)))[:maxName]
+}
+
+// Build says what the table is to hold for s.
+func Build(s *State) *Ruleset {
+	r := &Ruleset{Chains: map[string]*Chain{}, Sets: map[string]*Set{}}
+	b := builder{State: s, Ruleset: r}
+	b.skeleton()
+	for _, f := range families {
+		b.sets(f)
+		b.toWaypoints(f)
+		b.fillCaptures(f)
+		b.fillWorkloads(f)
+	}
+	return r
+}
+
+// A builder builds a Ruleset.
+type builder struct {
+	*State
+	*Ruleset
+}
+
+func (b *builder) chain(name string, hook Hook, rules ...Rule) *Chain {
+	c := &Chain{Name: name, Hook: hook, Rules: rules}
+	b.Chains[name] = c
+	return c
+}
+
+// skeleton adds the chains that are always there.
+func (b *builder) skeleton() {
+	known := Rule{Test: Known, Do: Accept}
+	check := b.chain(chainCheck, HookCheck, known)
+	capture := b.chain(chainCapture, HookCapture)
+	strict := b.chain(chainStrict, HookStrict, known)
+	own, none := b.chain(chainCheckOwn, ""), b.chain(chainCheckNone, "")
+	checkService, toService := b.chain(chainCheckService, ""), b.chain(chainToService, "")
+	for _, f := range families {
+		check.add(Rule{Family: f, Key: Source, Set: of(setSenders, f), Do: Ask})
+		noPort := Rule{Family: f, Key: Service, Set: of(setPorts, f), Test: NoPort, Do: Goto, Chain: chainRefuseCapture}
+		own.add(noPort)
+		none.add(Rule{Family: f, Key: Service, Set: of(setPorts, f), Test: SomePort, Do: Goto, Chain: chainRefuseCapture})
+		checkService.add(noPort, Rule{Family: f, Key: Service, Set: of(setUnready, f), Do: Goto, Chain: chainRefuseCapture})
+		capture.add(Rule{Family: f, Key: Source, Set: of(setSources, f), Do: Ask})
+		toService.add(Rule{Family: f, Key: Service, Set: of(setServices, f), Do: Ask})
+		strict.add(
+			Rule{Family: f, Key: Source, Set: of(setWaypoints, f), Do: Accept},
+			Rule{Family: f, Key: Service, Set: of(setOpen, f), Do: Accept},
+			Rule{Family: f, Key: Destination, Set: of(setStrict, f), Do: Goto, Chain: chainRefuseStrict},
+			Rule{Family: f, Key: Service, Set: of(setClosed, f), Do: Goto, Chain: chainRefuseStrict},
+		)
+	}
+	b.chain(chainRefuseCapture, "", Rule{Do: Log, Label: labelCapture}, Rule{Do: Reject})
+	b.chain(chainRefuseStrict, "", Rule{Do: Log, Label: labelStrict}, Rule{Do: Reject})
+}
+
+func (c *Chain) add(rules ...Rule) { c.Rules = append(c.Rules, rules...) }
+
+func (b *builder) set(name string, f Family, key SetKey, value SetValue, size int) *Set {
+	s := &Set{Name: name, Family: f, Key: key, Value: value, Elements: make(map[Element]Value, size)}
+	b.Sets[name] = s
+	return s
+}
+
+// sets adds the sets that are always there.
+func (b *builder) sets(f Family) {
+	b.set(of(setSources, f), f, ByAddress, ToChain, 0)
+	b.set(of(setSenders, f), f, ByAddress, ToChain, 0)
+	b.set(of(setPorts, f), f, ByService, ToPort, len(b.captures))
+	b.set(of(setServices, f), f, ByService, ToChain, len(b.captures))
+	b.set(of(setUnready, f), f, ByService, ToNothing, 0)
+	b.set(of(setWaypoints, f), f, ByAddress, ToNothing, 0)
+	b.set(of(setStrict, f), f, ByAddress, ToNothing, 0)
+	b.set(of(setOpen, f), f, ByService, ToNothing, 0)
+	b.set(of(setClosed, f), f, ByService, ToNothing, 0)
+}
+
+// toWaypoints adds the pods of all waypoints, and chains to those that are ready.
+func (b *builder) toWaypoints(f Family) {
+	known := b.Sets[of(setWaypoints, f)].Elements
+	for _, gateway := range slices.Sorted(maps.Keys(b.waypoints)) {
+		for _, e := range b.waypoints[gateway] {
+			if addr := e.Addr.Addr().Unmap(); e.Host == "" && f.has(addr) {
+				known[Element{Addr: addr}] = Value{}
+			}
+		}
+		pods := b.pods(gateway, f)
+		if len(pods) == 0 {
+			continue
+		}
+		name := setPods(gateway, f)
+		set := b.set(name, f, ByNumber, ToAddress, len(pods))
+		for i, addr := range pods {
+			set.Elements[Element{Number: uint32(i)}] = Value{Addr: addr}
+		}
+		c := b.Chains[chainTo(gateway)]
+		if c == nil {
+			c = b.chain(chainTo(gateway), "")
+		}
+		c.add(Rule{Family: f, Key: Service, Set: of(setPorts, f), Do: Translate, Pods: name, Modulus: uint32(len(pods))})
+	}
+}
+
+// ready reports whether a waypoint has pods to go to.
+func (b *builder) ready(gateway string, f Family) bool {
+	return b.Sets[setPods(gateway, f)] != nil
+}
+
+// fillCaptures fills the sets of what is captured. Of two Captures of one
+// address and port the first by name holds.
+func (b *builder) fillCaptures(f Family) {
+	ports, services, unready := b.Sets[of(setPorts, f)].Elements, b.Sets[of(setServices, f)].Elements, b.Sets[of(setUnready, f)].Elements
+	for _, name := range slices.Sorted(maps.Keys(b.captures)) {
+		c := b.captures[name]
+		for _, addr := range c.Addresses {
+			addr = addr.Unmap()
+			key := Element{Addr: addr, Port: c.Port}
+			if _, taken := ports[key]; taken || !f.has(addr) {
+				continue
+			}
+			ports[key] = Value{Port: c.To}
+			if b.ready(c.Waypoint, f) {
+				services[key] = Value{Chain: chainTo(c.Waypoint)}
+			} else {
+				unready[key] = Value{}
+			}
+		}
+	}
+}
+
+// fillWorkloads fills the sets of the node's pods. Those of waypoints are
+// neither captured nor strict: they are who enforces.
+func (b *builder) fillWorkloads(f Family) {
+	waypoints := b.Sets[of(setWaypoints, f)].Elements
+	taken := map[netip.Addr]bool{}
+	for _, w := range b.local() {
+		for _, addr := range w.Addresses {
+			addr = addr.Unmap()
+			_, enforces := waypoints[Element{Addr: addr}]
+			if enforces || taken[addr] || !f.has(addr) {
+				continue
+			}
+			taken[addr] = true
+			b.capturePod(w, addr, f)
+			b.guard(w, addr, f)
+		}
+	}
+}
+
+// capturePod says where connections of a pod go.
+func (b *builder) capturePod(w *routing.Workload, addr netip.Addr, f Family) {
+	sources, senders, key := b.Sets[of(setSources, f)].Elements, b.Sets[of(setSenders, f)].Elements, Element{Addr: addr}
+	switch {
+	case !w.Captured:
+	case len(w.Gateways) == 0:
+		senders[key] = Value{Chain: chainCheckService}
+		sources[key] = Value{Chain: chainToService}
+	case b.ready(w.Gateways[0], f):
+		senders[key] = Value{Chain: chainCheckOwn}
+		sources[key] = Value{Chain: chainTo(w.Gateways[0])}
+	default:
+		senders[key] = Value{Chain: chainCheckNone}
+	}
+}
+
+// guard says which connections to a pod are refused.
+func (b *builder) guard(w *routing.Workload, addr netip.Addr, f Family) {
+	if !w.Strict {
+		for _, port := range w.StrictPorts {
+			b.Sets[of(setClosed, f)].Elements[Element{Addr: addr, Port: port}] = Value{}
+		}
+		return
+	}
+	b.Sets[of(setStrict, f)].Elements[Element{Addr: addr}] = Value{}
+	for _, port := range w.Open {
+		b.Sets[of(setOpen, f)].Elements[Element{Addr: addr, Port: port}] = Value{}
+	}
+}
