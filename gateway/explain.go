@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -31,6 +32,8 @@ func explain(ctx context.Context, args []string, out io.Writer) error {
 	f := flags("explain", "[flags] METHOD URL [-H 'Name: value' ...]")
 	manifests := f.String("manifests", "", "explain what this `folder` would do, offline")
 	running := f.String("admin", "127.0.0.1:9090", "explain what the gateway with this admin `address` does")
+	source := f.String("source", "", "who the client is in the mesh, spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT: its `identity`")
+	address := f.String("address", "", "the `address` that the client connects from")
 	var headers headerFlags
 	f.Var(&headers, "H", "a request `header`, \"Name: value\"; may be repeated")
 	words, err := parseMixed(f, args)
@@ -42,15 +45,21 @@ func explain(ctx context.Context, args []string, out io.Writer) error {
 		return errUsage
 	}
 	method, target := words[0], words[1]
+	question := admin.Question{Method: method, URL: target, Headers: headers, Source: *source}
+	if *address != "" {
+		if question.Address, err = netip.ParseAddr(*address); err != nil {
+			return fmt.Errorf("-address: %w", err)
+		}
+	}
 	if *manifests == "" {
-		return explainRunning(ctx, *running, method, target, headers, out)
+		return explainRunning(ctx, *running, question, *address, out)
 	}
 	_, delta, err := translateOffline([]string{*manifests}, gatewayapi.Options{})
 	if err != nil {
 		return err
 	}
 	snap, _ := compileOffline(delta)
-	text, err := admin.Explain(snap, method, target, headers)
+	text, err := admin.Explain(snap, question)
 	if err != nil {
 		return err
 	}
@@ -58,9 +67,9 @@ func explain(ctx context.Context, args []string, out io.Writer) error {
 	return err
 }
 
-func explainRunning(ctx context.Context, address, method, target string, headers []string, out io.Writer) error {
-	query := url.Values{"method": {method}, "url": {target}, "header": headers}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/debug/explain?"+query.Encode(), nil)
+func explainRunning(ctx context.Context, at string, q admin.Question, address string, out io.Writer) error {
+	query := url.Values{"method": {q.Method}, "url": {q.URL}, "header": q.Headers, "source": {q.Source}, "address": {address}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at+"/debug/explain?"+query.Encode(), nil)
 	if err != nil {
 		return err
 	}
@@ -74,7 +83,7 @@ func explainRunning(ctx context.Context, address, method, target string, headers
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the gateway at %s: %s: %s", address, resp.Status, strings.TrimSpace(string(text)))
+		return fmt.Errorf("the gateway at %s: %s: %s", at, resp.Status, strings.TrimSpace(string(text)))
 	}
 	_, err = out.Write(text)
 	return err

@@ -248,6 +248,10 @@ func (e *Explanation) String() string {
 	if hidden := e.misses() - len(shown); hidden > 0 {
 		fmt.Fprintf(&b, "passed over: %d more for other paths\n", hidden)
 	}
+	if t := e.Result.Target; t != nil && e.taken == nil {
+		fmt.Fprintf(&b, "no route is attached, all requests: %s\naction: %s\n", e.Result.Listener.To, details(t.Action))
+		return b.String()
+	}
 	if e.taken == nil && e.ended != "" && e.ended != anyHost {
 		fmt.Fprintf(&b, "no rule takes it, and after the ordered rules of host %s no less specific one counts: 404\n", e.ended)
 		return b.String()

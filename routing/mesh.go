@@ -25,6 +25,12 @@ const HBONEPort = 15008
 // A WorkloadName is that of a pod, or of another workload: "shop/cart-7f9c".
 type WorkloadName string
 
+// Namespace returns the namespace in the name.
+func (n WorkloadName) Namespace() string {
+	namespace, _, _ := strings.Cut(string(n), "/")
+	return namespace
+}
+
 // A CaptureName is that of a port of a Service: "shop/cart:80".
 type CaptureName string
 
@@ -120,6 +126,18 @@ type Policy struct {
 	Origin        Origin
 	Authorization *Authorization
 	RateLimit     *RateLimit
+}
+
+// String prints the policy for people, on one line.
+func (p *Policy) String() string {
+	text := string(p.Name)
+	if p.Authorization != nil {
+		text += ": " + details(p.Authorization)
+	}
+	if p.RateLimit != nil {
+		text += ": " + details(p.RateLimit)
+	}
+	return text
 }
 
 // Door returns the port of the doors that what is dialled at an address leads

@@ -11,23 +11,33 @@ import (
 	"fairway.dev/routing"
 )
 
+// A Question is a request that is to be explained.
+type Question struct {
+	Method  string   // empty: GET
+	URL     string   // what the client dials
+	Headers []string // "Name: value"; Host stands for the request's host, while the URL's remains the name in the TLS handshake
+	// Source is who the client is in the mesh, "spiffe://..."; empty: nobody
+	// knows. Address is where it connects from; invalid: anywhere.
+	Source  string
+	Address netip.Addr
+}
+
 // Explain says, as lines of text, which rule of snap takes a request and why
-// each that had come before does not. The method may be empty, for GET; each
-// header is "Name: value". A Host header stands for the request's host, while
-// the URL's remains the name in the TLS handshake.
-func Explain(snap *routing.Snapshot, method, rawURL string, headers []string) (string, error) {
-	u, err := url.Parse(rawURL)
+// each that had come before does not, and what the policies of its listener say
+// to it. Of a waypoint the URL has the address or the name of a Service.
+func Explain(snap *routing.Snapshot, q Question) (string, error) {
+	u, err := url.Parse(q.URL)
 	if err != nil {
 		return "", err
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return "", fmt.Errorf("url %q: want http://host/path or https://host/path", rawURL)
+		return "", fmt.Errorf("url %q: want http://host/path or https://host/path", q.URL)
 	}
-	ports, err := portsFor(snap, u)
+	ports, err := portsFor(snap, u, namespaceOf(q.Source))
 	if err != nil {
 		return "", err
 	}
-	r, err := request(method, u, headers)
+	r, err := request(q.Method, u, q.Headers)
 	if err != nil {
 		return "", err
 	}
@@ -36,7 +46,12 @@ func Explain(snap *routing.Snapshot, method, rawURL string, headers []string) (s
 		if i > 0 {
 			b.WriteByte('\n')
 		}
-		b.WriteString(p.Explain(r).String())
+		r.Source = q.Address
+		e := p.Explain(r)
+		b.WriteString(e.String())
+		if l := e.Result.Listener; l != nil && len(l.Policies) > 0 {
+			writePolicies(&b, snap, l, p, r, &q)
+		}
 	}
 	return b.String(), nil
 }
@@ -44,13 +59,16 @@ func Explain(snap *routing.Snapshot, method, rawURL string, headers []string) (s
 // portsFor returns the ports that a request for u may come to. A URL without
 // a port means 80 or 443; where the gateway has no such port, something in
 // front of it maps them, to any of those with the protocol.
-func portsFor(snap *routing.Snapshot, u *url.URL) ([]*routing.Port, error) {
+func portsFor(snap *routing.Snapshot, u *url.URL, namespace string) ([]*routing.Port, error) {
 	protocol, number := routing.HTTP, "80"
 	if u.Scheme == "https" {
 		protocol, number = routing.HTTPS, "443"
 	}
 	if u.Port() != "" {
 		number = u.Port()
+	}
+	if p := doorFor(snap, u.Hostname(), number, namespace); p != nil {
+		return []*routing.Port{p}, nil
 	}
 	var exact, mapped []*routing.Port
 	var all []string

@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"net/netip"
 	"regexp"
+	"strings"
 	"testing"
 
 	"fairway.dev/routing"
@@ -32,7 +34,7 @@ func TestExplainFindsThePort(t *testing.T) {
 		{"", "http://shop.example/", []string{"canary"}, "", `header "canary": want name: value`},
 	}
 	for _, tt := range tests {
-		got, err := Explain(snap, tt.method, tt.url, tt.headers)
+		got, err := Explain(snap, Question{Method: tt.method, URL: tt.url, Headers: tt.headers})
 		switch {
 		case tt.err != "" && (err == nil || !regexp.MustCompile(tt.err).MatchString(err.Error())):
 			t.Errorf("Explain(%s %s): error %v, want %s", tt.method, tt.url, err, tt.err)
@@ -44,7 +46,7 @@ func TestExplainFindsThePort(t *testing.T) {
 
 func TestExplainWithoutPorts(t *testing.T) {
 	snap, _ := routing.Compile(&routing.Spec{})
-	if _, err := Explain(snap, "", "http://shop.example/", nil); err == nil || err.Error() != "no port 80 for HTTP; the gateway has: none" {
+	if _, err := Explain(snap, Question{URL: "http://shop.example/"}); err == nil || err.Error() != "no port 80 for HTTP; the gateway has: none" {
 		t.Errorf("error %v, want that there is no port", err)
 	}
 }
@@ -56,12 +58,45 @@ func TestExplainKnowsSchemeAndAuthority(t *testing.T) {
 	r.Rules[0].Matches = []routing.Match{{Headers: []routing.ValueMatch{{Name: ":scheme", Value: "https"}, {Name: ":authority", Value: "Shop.example:443"}}}}
 	snap, _ := routing.Compile(s)
 	for _, host := range []string{"https://Shop.example:443/", "https://other.example/"} {
-		got, err := Explain(snap, "", host, []string{"Host: Shop.example:443"})
+		got, err := Explain(snap, Question{URL: host, Headers: []string{"Host: Shop.example:443"}})
 		if err != nil || !regexp.MustCompile(`taken:[^\n]*header :authority`).MatchString(got) {
 			t.Errorf("%s: %v\n%s\nwant it taken", host, err, got)
 		}
 	}
-	if got, err := Explain(snap, "", "https://shop.example/", nil); err != nil || !regexp.MustCompile(`header :authority is "shop\.example"`).MatchString(got) {
+	if got, err := Explain(snap, Question{URL: "https://shop.example/"}); err != nil || !regexp.MustCompile(`header :authority is "shop\.example"`).MatchString(got) {
 		t.Errorf("%v\n%s\nwant it passed over for its authority", err, got)
+	}
+}
+
+// A waypoint's doors are found by what clients dial, and its policies are told
+// with what they come to.
+func TestExplainDoorsAndPolicies(t *testing.T) {
+	snap, problems := routing.Compile(&routing.Spec{
+		Listeners: map[routing.ListenerName]*routing.Listener{"shop/waypoint/cart.shop:80": {
+			Name: "shop/waypoint/cart.shop:80", Gateway: "shop/waypoint", Protocol: routing.HTTP, Port: 80,
+			Inside: true, Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.5")}, Names: []string{"cart.shop"}, To: "shop/cart:80",
+			Policies: []routing.PolicyName{"AuthorizationPolicy/shop/viewers", "AuthorizationPolicy/shop/gone"},
+		}},
+		Clusters: map[routing.ClusterName]*routing.Cluster{"shop/cart:80": {Name: "shop/cart:80"}},
+		Policies: map[routing.PolicyName]*routing.Policy{"AuthorizationPolicy/shop/viewers": {
+			Name: "AuthorizationPolicy/shop/viewers",
+			Authorization: &routing.Authorization{Action: routing.Allow, Rules: []routing.AuthorizationRule{{
+				From: []routing.AuthorizationSource{{Namespaces: routing.Patterns{In: []string{"web"}}}},
+			}}},
+		}},
+	})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, url := range []string{"http://10.96.0.5/", "http://cart.shop:80/x"} {
+		got, err := Explain(snap, Question{URL: url, Source: "spiffe://cluster.local/ns/web/sa/front", Address: netip.MustParseAddr("10.1.1.1")})
+		for _, want := range []string{
+			"all requests: shop/cart:80", "policy AuthorizationPolicy/shop/viewers", "ALLOW", "policy AuthorizationPolicy/shop/gone: not there",
+			"without a token: AuthorizationPolicy/shop/gone refuses all",
+		} {
+			if err != nil || !strings.Contains(got, want) {
+				t.Errorf("Explain(%s): %v\n%s\nwant %q", url, err, got, want)
+			}
+		}
 	}
 }

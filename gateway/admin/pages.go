@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"fairway.dev/routing"
@@ -89,7 +90,15 @@ func (o *Options) explain(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q := r.URL.Query()
-	explanation, err := Explain(snap, q.Get("method"), q.Get("url"), q["header"])
+	question := Question{Method: q.Get("method"), URL: q.Get("url"), Headers: q["header"], Source: q.Get("source")}
+	if text := q.Get("address"); text != "" {
+		var err error
+		if question.Address, err = netip.ParseAddr(text); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+	}
+	explanation, err := Explain(snap, question)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
