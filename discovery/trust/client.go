@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// client returns a client for one kind alone: a clientset would bring all of
+// client returns a client for few kinds: a clientset would bring all of
 // Kubernetes's types into the binary.
 func client(config *rest.Config, apiPath string, gv schema.GroupVersion, kinds ...runtime.Object) (rest.Interface, error) {
 	scheme := runtime.NewScheme()
@@ -28,8 +28,8 @@ func client(config *rest.Config, apiPath string, gv schema.GroupVersion, kinds .
 	return client, nil
 }
 
-func secrets(config *rest.Config) (rest.Interface, error) {
-	return client(config, "/api", corev1.SchemeGroupVersion, &corev1.Secret{})
+func core(config *rest.Config) (rest.Interface, error) {
+	return client(config, "/api", corev1.SchemeGroupVersion, &corev1.Secret{}, &corev1.ConfigMap{})
 }
 
 func tokenReviews(config *rest.Config) (rest.Interface, error) {

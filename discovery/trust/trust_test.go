@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -28,32 +30,53 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// An apiServer has one Secret, and an answer to TokenReviews.
+// An apiServer has the Secrets, the ConfigMap, and an answer to TokenReviews.
 type apiServer struct {
-	mu       sync.Mutex
-	secret   *corev1.Secret
-	writes   int
-	review   func(authenticationv1.TokenReviewSpec) authenticationv1.TokenReviewStatus
-	before   func() // called before the next Secret is created: another replica's turn
-	down     bool
-	revision int
+	mu     sync.Mutex
+	secret *corev1.Secret // fairway-ca
+	users  *corev1.Secret // cacerts
+	roots  *corev1.ConfigMap
+	writes int // of Secrets
+
+	rootWrites int
+	review     func(authenticationv1.TokenReviewSpec) authenticationv1.TokenReviewStatus
+	before     func() // called before the next Secret is created: another replica's turn
+	down       bool
+	revision   int
 }
 
+// start returns the way to the server: without a network, for tests in a bubble.
 func (a *apiServer) start(t *testing.T) *rest.Config {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /api/v1/namespaces/fairway-system/secrets/fairway-ca", a.get)
+	mux.HandleFunc("GET /api/v1/namespaces/fairway-system/secrets/{name}", a.get)
 	mux.HandleFunc("POST /api/v1/namespaces/fairway-system/secrets", a.create)
+	mux.HandleFunc("GET /api/v1/namespaces/fairway-system/configmaps/fairway-roots", a.getRoots)
+	mux.HandleFunc("POST /api/v1/namespaces/fairway-system/configmaps", a.createRoots)
+	mux.HandleFunc("PATCH /api/v1/namespaces/fairway-system/configmaps/fairway-roots", a.patchRoots)
 	mux.HandleFunc("POST /apis/authentication.k8s.io/v1/tokenreviews", a.tokenReview)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return &rest.Config{Host: "http://api", QPS: -1, Transport: direct(func(w http.ResponseWriter, r *http.Request) {
 		if a.down {
 			http.Error(w, "away", http.StatusServiceUnavailable)
 			return
 		}
 		mux.ServeHTTP(w, r)
-	}))
-	t.Cleanup(server.Close)
-	return &rest.Config{Host: server.URL}
+	})}
+}
+
+// direct answers requests itself.
+type direct http.HandlerFunc
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	rec := httptest.NewRecorder()
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	d(rec, r)
+	return rec.Result(), nil
 }
 
 func answer(w http.ResponseWriter, code int, o any) {
@@ -70,14 +93,68 @@ func refuse(w http.ResponseWriter, err *apierrors.StatusError) {
 
 var secretResource = schema.GroupResource{Resource: "secrets"}
 
-func (a *apiServer) get(w http.ResponseWriter, _ *http.Request) {
+func (a *apiServer) get(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.secret == nil {
-		refuse(w, apierrors.NewNotFound(secretResource, SecretName))
+	secret := map[string]*corev1.Secret{SecretName: a.secret, UserSecretName: a.users}[r.PathValue("name")]
+	if secret == nil {
+		refuse(w, apierrors.NewNotFound(secretResource, r.PathValue("name")))
 		return
 	}
-	answer(w, http.StatusOK, a.secret)
+	answer(w, http.StatusOK, secret)
+}
+
+var mapResource = schema.GroupResource{Resource: "configmaps"}
+
+func (a *apiServer) getRoots(w http.ResponseWriter, _ *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.roots == nil {
+		refuse(w, apierrors.NewNotFound(mapResource, RootsName))
+		return
+	}
+	answer(w, http.StatusOK, a.roots)
+}
+
+func (a *apiServer) createRoots(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.roots != nil {
+		refuse(w, apierrors.NewAlreadyExists(mapResource, RootsName))
+		return
+	}
+	o := &corev1.ConfigMap{}
+	if err := json.NewDecoder(r.Body).Decode(o); err != nil || o.Kind != "ConfigMap" || o.Name != RootsName {
+		refuse(w, apierrors.NewBadRequest("no ConfigMap"))
+		return
+	}
+	a.putRoots(o)
+	answer(w, http.StatusCreated, o)
+}
+
+func (a *apiServer) patchRoots(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	o := &corev1.ConfigMap{}
+	if err := json.NewDecoder(r.Body).Decode(o); err != nil || a.roots == nil || r.Header.Get("Content-Type") != "application/merge-patch+json" {
+		refuse(w, apierrors.NewBadRequest("no merge patch of what is there"))
+		return
+	}
+	if o.ResourceVersion != a.roots.ResourceVersion {
+		refuse(w, apierrors.NewConflict(mapResource, RootsName, errors.New("somebody was first")))
+		return
+	}
+	a.putRoots(&corev1.ConfigMap{ObjectMeta: a.roots.ObjectMeta, Data: o.Data})
+	answer(w, http.StatusOK, a.roots)
+}
+
+// putRoots is called with a.mu held.
+func (a *apiServer) putRoots(o *corev1.ConfigMap) {
+	a.revision++
+	a.rootWrites++
+	o.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}
+	o.ResourceVersion = strconv.Itoa(a.revision)
+	a.roots = o
 }
 
 func (a *apiServer) create(w http.ResponseWriter, r *http.Request) {
@@ -102,12 +179,17 @@ func (a *apiServer) create(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusCreated, a.secret)
 }
 
-// put is called with a.mu held, or before the server is used.
-func (a *apiServer) put(secret *corev1.Secret) {
+// put is called with a.mu held, or while nobody uses the server.
+func (a *apiServer) put(secret *corev1.Secret) { a.secret = a.stamped(secret, SecretName) }
+
+// bring puts the user's Secret.
+func (a *apiServer) bring(secret *corev1.Secret) { a.users = a.stamped(secret, UserSecretName) }
+
+func (a *apiServer) stamped(secret *corev1.Secret, name string) *corev1.Secret {
 	a.revision++
 	secret.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}
-	secret.ResourceVersion = strconv.Itoa(a.revision)
-	a.secret = secret
+	secret.Name, secret.ResourceVersion = name, strconv.Itoa(a.revision)
+	return secret
 }
 
 func (a *apiServer) tokenReview(w http.ResponseWriter, r *http.Request) {
@@ -222,39 +304,50 @@ func TestDamagedSecretIsNeverOverwritten(t *testing.T) {
 }
 
 func TestStoreFollowsTheSecret(t *testing.T) {
-	a := &apiServer{}
-	a.put(secretOf(t))
-	s := newTestStore(t, a.start(t))
-	changes := 0
-	s.Changed = func() { changes++ }
-	refresh := func() error { return s.refresh(t.Context()) }
-	if err := refresh(); err != nil {
-		t.Fatal(err)
-	}
-	first := s.CA()
-	if refresh(); s.CA() != first {
-		t.Error("the same Secret was read as another CA")
-	}
-	a.put(secretOf(t))
-	if err := refresh(); err != nil || s.CA() == first {
-		t.Errorf("another Secret: %v, the CA before it", err)
-	}
-	second := s.CA()
-	a.put(&corev1.Secret{})
-	if err := refresh(); err == nil || s.CA() != second {
-		t.Error("a damaged Secret: want an error and the CA before it")
-	}
-	a.down = true
-	if err := refresh(); err == nil || s.CA() != second {
-		t.Error("API server away: want an error and the CA before it")
-	}
-	a.down, a.secret = false, nil
-	if err := refresh(); err != nil || !bytes.Equal(s.Bundle().PEM(), second.Bundle().PEM()) || a.writes != 1 {
-		t.Errorf("deleted: %v, %d writes, want the CA at hand written again", err, a.writes)
-	}
-	if changes != 3 { // the last one is of the Secret alone
-		t.Errorf("%d changes, want one for each Secret that was good", changes)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		a := &apiServer{}
+		a.put(secretOf(t))
+		s := newTestStore(t, a.start(t))
+		changes := 0
+		s.Changed = func() { changes++ }
+		// Once for the roots, and again when all know them, for the CA.
+		refresh := func() error {
+			return errors.Join(s.refresh(t.Context()), wait(spread), s.refresh(t.Context()))
+		}
+		if err := s.refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		first := s.CA()
+		if refresh(); s.CA() != first {
+			t.Error("the same Secret was read as another CA")
+		}
+		a.put(secretOf(t))
+		if err := refresh(); err != nil || s.CA() == first {
+			t.Errorf("another Secret: %v, the CA before it", err)
+		}
+		second := s.CA()
+		a.put(&corev1.Secret{})
+		if err := refresh(); err == nil || s.CA() != second {
+			t.Error("a damaged Secret: want an error and the CA before it")
+		}
+		a.down = true
+		if err := refresh(); err == nil || s.CA() != second {
+			t.Error("API server away: want an error and the CA before it")
+		}
+		a.down, a.secret = false, nil
+		if err := refresh(); err != nil || !bytes.Equal(s.CA().Bundle().PEM(), second.Bundle().PEM()) || a.writes != 1 {
+			t.Errorf("deleted: %v, %d writes, want the CA at hand written again", err, a.writes)
+		}
+		if changes != 4 { // first both, then the roots and the CA; at last the Secret alone
+			t.Errorf("%d changes, want one for each that was of use", changes)
+		}
+	})
+}
+
+// wait lets that much time pass.
+func wait(d time.Duration) error {
+	time.Sleep(d)
+	return nil
 }
 
 func TestStoreRunEndsWithItsContext(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"slices"
+	"strings"
 	"time"
 )
 
@@ -57,49 +57,20 @@ func ParseBundle(text []byte) (*Bundle, error) {
 	return b, nil
 }
 
-// Joined returns the Bundle of all that one of the two has.
-func (b *Bundle) Joined(other *Bundle) (*Bundle, error) {
-	roots := slices.Clone(b.roots)
-	for _, root := range other.roots {
-		if !slices.ContainsFunc(roots, root.Equal) {
-			roots = append(roots, root)
-		}
-	}
-	all, err := NewBundle(roots...)
-	if err != nil {
-		return nil, err
-	}
-	all.lists = slices.Clone(b.lists)
-	for _, l := range other.lists {
-		if !slices.ContainsFunc(all.lists, l.equal) {
-			all.lists = append(all.lists, l)
-		}
-	}
-	return all, nil
-}
-
-// Roots returns a Bundle of each root, without lists.
-func (b *Bundle) Roots() []*Bundle {
-	var each []*Bundle
+// Parts returns the PEM of each root and each list.
+func (b *Bundle) Parts() []string {
+	var parts []string
 	for _, root := range b.roots {
-		one := &Bundle{roots: []*x509.Certificate{root}, pool: x509.NewCertPool()}
-		one.pool.AddCert(root)
-		each = append(each, one)
+		parts = append(parts, string(encodeCertificate(root.Raw)))
 	}
-	return each
+	for _, l := range b.lists {
+		parts = append(parts, string(pemOf(listBlock, l.raw)))
+	}
+	return parts
 }
 
 // PEM returns the roots and the lists as text.
-func (b *Bundle) PEM() []byte {
-	var text []byte
-	for _, root := range b.roots {
-		text = append(text, encodeCertificate(root.Raw)...)
-	}
-	for _, l := range b.lists {
-		text = append(text, pemOf(listBlock, l.raw)...)
-	}
-	return text
-}
+func (b *Bundle) PEM() []byte { return []byte(strings.Join(b.Parts(), "")) }
 
 // Verify returns whose certificate chain[0] is, if it leads to a root by way
 // of the others, at that time and for that use, and is on no list. The error

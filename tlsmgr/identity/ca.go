@@ -40,7 +40,7 @@ type CA struct {
 type CAFiles struct {
 	Cert  []byte // ca-cert.pem: of the CA
 	Key   []byte // ca-key.pem: its key. Never log it
-	Roots []byte // root-cert.pem: what to trust; Cert leads to one of them
+	Roots []byte // root-cert.pem: what to trust, as ParseBundle takes it; Cert leads to one of them
 	Chain []byte // cert-chain.pem: from Cert to the root; may be empty
 }
 
@@ -169,6 +169,19 @@ func (ca *CA) Files() (CAFiles, error) {
 
 // Bundle returns what has to be trusted for the CA's certificates to verify.
 func (ca *CA) Bundle() *Bundle { return ca.bundle }
+
+// Under reports whether the CA leads to a root of b.
+func (ca *CA) Under(b *Bundle) bool {
+	if b == nil {
+		return false
+	}
+	o := x509.VerifyOptions{Roots: b.pool, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	for _, cert := range ca.chain {
+		o.Intermediates.AddCert(cert)
+	}
+	_, err := ca.cert.Verify(o)
+	return err == nil
+}
 
 // A Claim is what a certificate says. It comes from who authenticated the
 // caller, never from the caller.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"math/big"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -176,21 +175,5 @@ func TestHopsAreNotResumed(t *testing.T) {
 			t.Errorf("tickets disabled %v, cache %v, at least %x, protocols %v, curves %v: want none resumed, TLS 1.3, the caller's protocols, Go's curves",
 				c.SessionTicketsDisabled, c.ClientSessionCache, c.MinVersion, c.NextProtos, c.CurvePreferences)
 		}
-	}
-}
-
-// While one root takes the place of the other both are believed, each once.
-func TestJoinedBundles(t *testing.T) {
-	a, b := newTestCA(t), newTestCA(t)
-	ab, err := withLists(t, a, listOf(t, a, 1))().Joined(b.Bundle())
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := ab.Joined(ab)
-	if err != nil || len(again.roots) != 2 || len(again.lists) != 1 || !slices.Equal(again.PEM(), ab.PEM()) {
-		t.Errorf("joined with itself: %d roots, %d lists, %v, want the same", len(again.roots), len(again.lists), err)
-	}
-	if each := ab.Roots(); len(each) != 2 || string(each[1].PEM()) != string(b.Bundle().PEM()) {
-		t.Errorf("%d roots, want 2, each as it was", len(each))
 	}
 }

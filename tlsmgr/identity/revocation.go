@@ -19,8 +19,6 @@ type revocations struct {
 	serials map[string]bool
 }
 
-func (r *revocations) equal(other *revocations) bool { return bytes.Equal(r.raw, other.raw) }
-
 // splitLists parses the lists that PEM text has, and returns the text without
 // them.
 func splitLists(text []byte) (others []byte, lists []*revocations, err error) {
