@@ -88,7 +88,10 @@ type ExternalAuth struct {
 	// Response are fields of the answer in plain HTTP that the backend is
 	// sent, lower case; none: all that are not about the answer itself.
 	Response []string
-	MaxBody  int // bytes of the request's body that the server is sent, all or the request is refused; 0: it is sent none
+	Withhold bool // the backend is sent no field of the answer in plain HTTP; Response is empty
+	// Timeout is how long the server may take for its answer. 0: 5 s.
+	Timeout time.Duration
+	MaxBody int // bytes of the request's body that the server is sent, all or the request is refused; 0: it is sent none
 }
 
 // CORS is HTTPCORSFilter (GEP-1767): the gateway answers preflights itself.
