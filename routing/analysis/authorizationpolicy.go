@@ -82,7 +82,7 @@ func (f *findings) source(field string, s *security.Source, action security.Auth
 	wishes := []wish{
 		{"principals", s.GetPrincipals(), (*findings).pattern}, {"notPrincipals", s.GetNotPrincipals(), (*findings).pattern},
 		{"requestPrincipals", s.GetRequestPrincipals(), (*findings).pattern}, {"notRequestPrincipals", s.GetNotRequestPrincipals(), (*findings).pattern},
-		{"namespaces", s.GetNamespaces(), (*findings).strictPattern}, {"notNamespaces", s.GetNotNamespaces(), (*findings).strictPattern},
+		{"namespaces", s.GetNamespaces(), (*findings).anything}, {"notNamespaces", s.GetNotNamespaces(), (*findings).anything},
 		{"serviceAccounts", s.GetServiceAccounts(), (*findings).serviceAccount}, {"notServiceAccounts", s.GetNotServiceAccounts(), (*findings).serviceAccount},
 		{"trustDomains", s.GetTrustDomains(), (*findings).trustDomain}, {"notTrustDomains", s.GetNotTrustDomains(), (*findings).trustDomain},
 		{"ipBlocks", s.GetIpBlocks(), (*findings).subnet}, {"notIpBlocks", s.GetNotIpBlocks(), (*findings).subnet},
@@ -137,18 +137,16 @@ func (f *findings) pattern(field, v string) {
 	}
 }
 
-// strictPattern refuses what Istio would take for an expression.
-func (f *findings) strictPattern(field, v string) {
-	if i := strings.IndexByte(v, '*'); i > 0 && i < len(v)-1 || strings.Count(v, "*") > 1 {
-		f.refuse(field, InvalidMatch, "write one star, first or last", "%q: want one star at most, first or last", v)
-	}
-}
+// anything is for patterns of namespaces, where stars may be anywhere.
+func (f *findings) anything(string, string) {}
 
 func (f *findings) trustDomain(field, v string) {
 	if strings.Contains(v, "/") {
 		f.refuse(field, InvalidValue, "write the trust domain alone, like cluster.local", "%q: a trust domain has no '/'", v)
 	}
-	f.strictPattern(field, v)
+	if i := strings.IndexByte(v, '*'); i > 0 && i < len(v)-1 || strings.Count(v, "*") > 1 {
+		f.refuse(field, InvalidMatch, "write one star, first or last", "%q: want one star at most, first or last", v)
+	}
 }
 
 // maxAccount is the longest name of a service account, with its namespace.
@@ -228,7 +226,7 @@ func conditionChecks(key string) (check func(f *findings, field, value string), 
 	case "source.ip", "remote.ip", "destination.ip":
 		return (*findings).subnet, true
 	case "source.namespace":
-		return (*findings).strictPattern, true
+		return (*findings).anything, true
 	case "source.serviceAccount":
 		return (*findings).serviceAccount, true
 	case "source.trustDomain":

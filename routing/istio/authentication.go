@@ -1,9 +1,6 @@
 package istio
 
 import (
-	"encoding/json"
-	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -13,6 +10,7 @@ import (
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/analysis"
 	"fairway.dev/routing/dialect"
 )
 
@@ -45,11 +43,16 @@ func (j *joint) authentication(r *reading) dialect.Outcome {
 		return dialect.Outcome{Gone: true}
 	}
 	a := &authentication{}
-	a.reach = reachOf(o, &o.Spec, &a.found)
+	a.found.take(analysis.Validate(o))
+	a.reach = j.reachOf(o, &o.Spec, &a.found)
+	a.selectsAll = true
 	of := routing.Origin{Kind: KindAuthentication, Namespace: r.ID.NS, Name: r.ID.Name}
 	for i, rule := range o.Spec.GetJwtRules() {
 		at := field("spec.jwtRules", i)
-		out := jwtRule(rule, at, &a.found)
+		out := jwtRule(rule)
+		if a.found.refuses(at) {
+			out.Keys, out.URL = []byte(noKeys), ""
+		}
 		out.Origin = of.At(at)
 		a.rules = append(a.rules, out)
 	}
@@ -61,7 +64,7 @@ const noKeys = `{"keys":[]}`
 
 // jwtRule translates a rule. One that is not in order stays, and no token holds
 // by it: without it, tokens of its issuer would not be looked at.
-func jwtRule(rule *securityv1beta1.JWTRule, at string, found *complaints) routing.JWTRule {
+func jwtRule(rule *securityv1beta1.JWTRule) routing.JWTRule {
 	out := routing.JWTRule{
 		Issuer: rule.GetIssuer(), Audiences: rule.GetAudiences(), Keys: []byte(rule.GetJwks()), URL: rule.GetJwksUri(),
 		Params: rule.GetFromParams(), Cookies: rule.GetFromCookies(), Keep: rule.GetForwardOriginalToken(),
@@ -77,43 +80,15 @@ func jwtRule(rule *securityv1beta1.JWTRule, at string, found *complaints) routin
 	for _, c := range rule.GetOutputClaimToHeaders() {
 		out.Claims = append(out.Claims, routing.ClaimHeader{Header: strings.ToLower(c.GetHeader()), Claim: c.GetClaim()})
 	}
-	if name, err := checkJWT(&out); err != nil {
-		found.wrong(at+"."+name, reasonInvalidValue, "correct it: until then no token of the issuer holds", "%v", err)
-		out.Keys, out.URL = []byte(noKeys), ""
-	}
 	return out
 }
 
-// checkJWT says what keeps a rule from proving anything, and in which field.
-func checkJWT(rule *routing.JWTRule) (field string, err error) {
-	switch {
-	case rule.Issuer == "":
-		return "issuer", fmt.Errorf("no issuer: want one")
-	case rule.Timeout < 0:
-		return "timeout", fmt.Errorf("timeout %s: want no negative time", rule.Timeout)
-	}
-	if rule.Keys != nil {
-		var set struct {
-			Keys []json.RawMessage `json:"keys"`
-		}
-		if err := json.Unmarshal(rule.Keys, &set); err != nil || set.Keys == nil {
-			return "jwks", fmt.Errorf("not a JSON Web Key Set (RFC 7517 section 5)")
-		}
-	}
-	if rule.URL != "" {
-		if u, err := url.Parse(rule.URL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			return "jwksUri", fmt.Errorf("%q: want a URL of http or https", rule.URL)
-		}
-	}
-	return "", nil
-}
-
-// prove gives a listener of a fleet the rules of all policies about it.
-func (j *joint) prove(r *reading, at fleetName, labels map[string]string, l *routing.Listener) {
+// prove gives a listener the rules of all policies about its post.
+func (r *reading) prove(p post, l *routing.Listener) {
 	if l.Protocol != routing.HTTP && l.Protocol != routing.HTTPS {
 		return
 	}
-	for _, a := range policiesOn[*authentication](r, authenticationsIn, authenticationCell, at, labels) {
+	for _, a := range policiesOn[*authentication](r, authenticationsIn, authenticationCell, p) {
 		l.JWT = append(l.JWT, a.rules...)
 	}
 }

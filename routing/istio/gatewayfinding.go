@@ -3,6 +3,7 @@ package istio
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"fairway.dev/routing"
 	"fairway.dev/routing/dialect"
@@ -37,6 +38,7 @@ const (
 	reasonUnknownField        = "UnknownField"
 	reasonUnsupportedField    = "UnsupportedField"
 	reasonUnsupportedKind     = "UnsupportedKind"
+	reasonUnsupportedTarget   = "UnsupportedTarget" // of a policy
 )
 
 // A complaint is a Problem of a Gateway before it has an object.
@@ -84,4 +86,16 @@ func (c complaints) worst() (complaint, bool) {
 		}
 	}
 	return complaint{}, false
+}
+
+// take adds what package analysis has found.
+func (c *complaints) take(list []*routing.Problem) {
+	for _, p := range list {
+		c.add(complaint{p.Level, p.Origin.Field, string(p.Reason), p.Err.Error(), p.Fix})
+	}
+}
+
+// refuses reports whether something in a field keeps it from being in force.
+func (c complaints) refuses(field string) bool {
+	return slices.ContainsFunc(c, func(n complaint) bool { return n.level == routing.Error && strings.HasPrefix(n.field, field) })
 }

@@ -227,7 +227,7 @@ func (r *reading) provesTokens(d door) bool {
 	ns, name, _ := strings.Cut(d.fleet, "/")
 	at := fleetName{ns, name}
 	f := r.fleet(at)
-	return f != nil && slices.ContainsFunc(policiesOn[*authentication](r, authenticationsIn, authenticationCell, at, f.labels),
+	return f != nil && slices.ContainsFunc(policiesOn[*authentication](r, authenticationsIn, authenticationCell, post{at: at, ns: ns, labels: f.labels}),
 		func(a *authentication) bool { return len(a.rules) > 0 })
 }
 

@@ -32,6 +32,8 @@ const (
 
 	telemetryKinds      = dialect.IstioKinds + 96  // Telemetry
 	authenticationKinds = dialect.IstioKinds + 104 // RequestAuthentication
+	authorizationKinds  = dialect.IstioKinds + 112 // AuthorizationPolicy
+	peerKinds           = dialect.IstioKinds + 120 // PeerAuthentication
 )
 
 // Options are what the dialect may be told. The zero Options are ready to use.
@@ -75,6 +77,8 @@ func Join(t *gatewayapi.Translator, opts Options) {
 	j.joinRoutes(t.Sheet())
 	j.joinTelemetry(t.Sheet())
 	j.joinAuthentication(t.Sheet())
+	j.joinAuthorization(t.Sheet())
+	j.joinPeers(t.Sheet())
 }
 
 // reading is one run of a formula.

@@ -36,9 +36,10 @@ type mesh struct {
 	// Whom objects are exported to that do not say it; empty: all.
 	exportServices, exportVirtualServices, exportDestinationRules []string
 
-	collectors      map[string]collector // extensionProviders that take spans
-	tracingProvider string               // defaultProviders.tracing
-	sampling        *float64             // defaultConfig.tracing.sampling, in percent; nil: Istio's own
+	collectors      map[string]collector  // extensionProviders that take spans
+	authorizers     map[string]authorizer // and those that say who may pass
+	tracingProvider string                // defaultProviders.tracing
+	sampling        *float64              // defaultConfig.tracing.sampling, in percent; nil: Istio's own
 }
 
 // honoured are the fields of MeshConfig that a mesh has.

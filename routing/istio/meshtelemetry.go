@@ -17,19 +17,26 @@ type collector struct {
 	header  []routing.Header
 }
 
-// readProviders takes what MeshConfig says of telemetry.
+// readProviders takes what MeshConfig says of who is told, and of who is asked.
 func (m *mesh) readProviders(config *meshv1alpha1.MeshConfig, found *complaints) {
-	m.collectors = map[string]collector{}
+	m.collectors, m.authorizers = map[string]collector{}, map[string]authorizer{}
 	for i, p := range config.GetExtensionProviders() {
 		at := field("data."+meshKey+".extensionProviders", i)
 		otel := p.GetOpentelemetry()
+		asked, isAsked := authorizerOf(p, at, found)
 		switch {
+		case isAsked:
+			if _, twice := m.authorizers[p.GetName()]; twice || p.GetName() == "" {
+				found.wrong(at+".name", reasonDuplicateName, "give it a name of its own", "%q: want a name that no provider before it has", p.GetName())
+				continue
+			}
+			m.authorizers[p.GetName()] = asked
 		case otel != nil:
 			m.collectors[p.GetName()] = collectorOf(otel, at, found)
 		case p.GetEnvoyFileAccessLog() != nil, p.GetPrometheus() != nil:
 			// What gateways do in any case.
 		default:
-			found.note(at, reasonUnsupportedField, "for spans, take opentelemetry", "provider %s: want opentelemetry", p.GetName())
+			found.note(at, reasonUnsupportedField, "for spans, take opentelemetry", "provider %s: want opentelemetry, envoyExtAuthzHttp or envoyExtAuthzGrpc", p.GetName())
 		}
 	}
 	if list := config.GetDefaultProviders().GetTracing(); len(list) > 0 {

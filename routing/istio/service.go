@@ -144,6 +144,12 @@ func (j *joint) joinServices(s *dialect.Sheet) {
 		Listener: func(r *dialect.Reading, ns, name string, labels map[string]string, l *routing.Listener) {
 			j.applyPolicies(&reading{r, j}, fleetName{ns, name}, labels, l)
 		},
+		Door: func(r *dialect.Reading, d gatewayapi.Door, _ map[string]string, l *routing.Listener) {
+			j.applyToDoor(&reading{r, j}, d, l)
+		},
+		Workload: func(r *dialect.Reading, ns string, labels map[string]string, w *routing.Workload) {
+			j.applyToWorkload(&reading{r, j}, ns, labels, w)
+		},
 	})
 }
 

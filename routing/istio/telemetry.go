@@ -52,7 +52,7 @@ func (j *joint) telemetry(r *reading) dialect.Outcome {
 		return dialect.Outcome{Gone: true}
 	}
 	t := &told{}
-	t.reach = reachOf(o, &o.Spec, &t.found)
+	t.reach = j.reachOf(o, &o.Spec, &t.found)
 	for i, l := range o.Spec.GetAccessLogging() {
 		t.log(l, field("spec.accessLogging", i))
 	}
@@ -134,11 +134,11 @@ func (t *told) tag(name string, tag *telemetry.Tracing_CustomTag, at string) {
 	}
 }
 
-// tell gives a listener of a fleet the telemetry that is asked for: of each
+// tell gives a listener the telemetry that is asked for at its post: of each
 // section the narrowest Telemetry that has it decides, of several alike the
 // oldest.
-func (j *joint) tell(r *reading, at fleetName, labels map[string]string, l *routing.Listener) {
-	list := policiesOn[*told](r, telemetriesIn, telemetryCell, at, labels)
+func (r *reading) tell(p post, l *routing.Listener) {
+	list := policiesOn[*told](r, telemetriesIn, telemetryCell, p)
 	out := &routing.Telemetry{}
 	mesh := r.mesh()
 	spans := &tracing{}
@@ -148,7 +148,7 @@ func (j *joint) tell(r *reading, at fleetName, labels map[string]string, l *rout
 		}
 		spans = spans.or(t.tracing)
 	}
-	out.Tracing = r.spans(at, spans, &mesh)
+	out.Tracing = r.spans(p.at, spans, &mesh)
 	if out.AccessLog != nil || out.Tracing != nil {
 		l.Telemetry = out
 	}

@@ -42,6 +42,10 @@ func specOf(o metav1.Object) proto.Message {
 		return &o.Spec
 	case *securityv1.RequestAuthentication:
 		return &o.Spec
+	case *securityv1.AuthorizationPolicy:
+		return &o.Spec
+	case *securityv1.PeerAuthentication:
+		return &o.Spec
 	case *networkingv1alpha3.EnvoyFilter:
 		return &o.Spec
 	case *extensionsv1alpha1.WasmPlugin:
@@ -60,6 +64,8 @@ var kinds = map[string]func() metav1.Object{
 	KindWorkloadEntry:   func() metav1.Object { return &networkingv1.WorkloadEntry{} },
 	KindTelemetry:       func() metav1.Object { return &telemetryv1.Telemetry{} },
 	KindAuthentication:  func() metav1.Object { return &securityv1.RequestAuthentication{} },
+	KindAuthorization:   func() metav1.Object { return &securityv1.AuthorizationPolicy{} },
+	KindPeer:            func() metav1.Object { return &securityv1.PeerAuthentication{} },
 	KindEnvoyFilter:     func() metav1.Object { return &networkingv1alpha3.EnvoyFilter{} },
 	KindSidecar:         func() metav1.Object { return &networkingv1.Sidecar{} },
 	KindWasmPlugin:      func() metav1.Object { return &extensionsv1alpha1.WasmPlugin{} },
