@@ -13,7 +13,8 @@
 // that has proved to be a gateway of the fleet:
 //
 //	x-fairway-target  of a native request: what its :authority would be as a CONNECT
-//	x-fairway-source  the identity of the workload that the gateway vouches for
+//	x-fairway-source  the identity of the workload that the gateway vouches for,
+//	                  or "unknown" (message.Nobody): its client is not the gateway
 //	x-fairway-client  the address and port of the client's connection
 //
 // The package knows neither routes nor policy: [Host] says what is behind an
@@ -69,8 +70,8 @@ func (r *Refusal) Error() string { return r.Reason }
 // ServerOptions are what a Server needs. Host is required.
 type ServerOptions struct {
 	Host Host
-	// Limits of the HTTP/2 connection: see ServerLimits. Each loop has its own,
-	// with its own Count.
+	// Limits of the HTTP/2 connection: what they leave out is as in ServerLimits.
+	// Each loop has its own, with its own Count.
 	Limits *http2.Limits
 	// Refused hears of each request that is refused, to log it. It may be nil.
 	Refused func(a *Arrival, why *Refusal)
@@ -99,9 +100,18 @@ type DialerOptions struct {
 	Idle time.Duration
 	// PingAfter and PingTimeout are of its PINGs. If zero, 10 and 20 seconds.
 	PingAfter, PingTimeout time.Duration
-	// Limits, by loop, are of its connections. If nil, ClientLimits.
+	// Limits, by loop, are of its connections. What they leave out, all if nil, is
+	// as in ClientLimits.
 	Limits []*http2.Limits
+	// Dial opens connections. If nil, (*loop.Loop).Dial.
+	Dial DialFunc
 }
+
+// A DialFunc connects to addr on l, and opens the connection as said. It calls
+// done once, on l, from a later event; never after cancel was called. alpn is
+// what TLS agreed on.
+type DialFunc func(l *loop.Loop, addr netip.AddrPort, how loop.Opening, timeout time.Duration,
+	done func(c Conner, alpn string, err error)) (cancel func())
 
 // A Conner is a connection that has no Handler yet.
 type Conner interface {

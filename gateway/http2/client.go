@@ -87,6 +87,9 @@ func (c *Client) Free() int {
 	return max(c.allowed-c.streams.n, 0)
 }
 
+// Streams returns how many streams are open.
+func (c *Client) Streams() int { return c.streams.n }
+
 // Open sends a request and returns its stream, which must not be used again
 // once it is over: it becomes another request's then. A request with an
 // Upgrade is refused, from a later event, by a backend that does not take
