@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"cmp"
 	"crypto/tls"
 	"net/netip"
 	"time"
@@ -9,13 +10,19 @@ import (
 	"fairway.dev/gateway/message"
 )
 
+// A Conn is a connection that has no Handler yet.
+type Conn interface {
+	loop.Conn
+	Handle(loop.Handler)
+}
+
 // conn is a client's connection. It stands between the socket and the codec:
 // before there is a codec it finds out which, and at the end it counts.
 type conn struct {
 	owner *perLoop
 	from  *socket
 	port  *Port
-	sock  *loop.Socket
+	conn  Conn // *loop.Socket, or *adopted
 	codec Codec
 	peer  message.Peer
 
@@ -42,17 +49,22 @@ func (l *perLoop) begin(k *socket, fd int, remote netip.AddrPort) {
 		l.set.opt.Log.Error("connection dropped", "peer", remote, "err", err)
 		return
 	}
-	c := &conn{owner: l, from: k, port: k.port.Load(), sock: sock, drained: k.closing.Load()}
+	c := &conn{owner: l, from: k, port: k.port.Load(), conn: sock, drained: k.closing.Load()}
 	c.peer = message.Peer{
 		Remote: remote, RemoteIP: remote.Addr().String(), Local: sock.Local(), Listener: c.port.Mark,
 	}
-	l.add(c)
 	sock.OnClose(c.ended)
-	if f := c.port.Opened; f != nil {
-		f(l.loop.Index())
-	}
-	sock.Handle(c)
+	c.opened()
 	c.enter()
+}
+
+// opened counts the connection, and takes its bytes.
+func (c *conn) opened() {
+	c.owner.add(c)
+	if f := c.port.Opened; f != nil {
+		f(c.owner.loop.Index())
+	}
+	c.conn.Handle(c)
 }
 
 // await bounds a wait.
@@ -63,9 +75,12 @@ func (c *conn) await(d time.Duration, late func()) {
 
 // awaitFirst bounds the wait for a client that connected and says nothing.
 func (c *conn) awaitFirst() {
-	if c.drained {
+	switch {
+	case c.port.Detect:
+		c.await(cmp.Or(c.port.DetectTimeout, time.Second), c.undetected)
+	case c.drained:
 		c.await(lastWord, c.abandon)
-	} else {
+	default:
 		c.await(c.owner.set.opt.FirstByteTimeout, c.firstSlow)
 	}
 }
@@ -81,7 +96,7 @@ func (c *conn) secured(state tls.ConnectionState, err error) {
 		c.owner.set.opt.Log.Debug("TLS handshake failed", "peer", c.peer.Remote, "err", err)
 		return
 	}
-	c.peer.TLS, c.peer.ClientRoots = &state, c.sock.ClientRoots()
+	c.peer.TLS, c.peer.ClientRoots = &state, c.conn.(*loop.Socket).ClientRoots()
 	switch {
 	case c.choice.Codecs != nil:
 		c.speak(c.choice.Codecs)
@@ -97,8 +112,8 @@ func (c *conn) secured(state tls.ConnectionState, err error) {
 }
 
 func (c *conn) speak(codecs Codecs) {
-	c.codec = codecs(c.sock, &c.peer)
-	c.sock.Handle(c.codec)
+	c.codec = codecs(c.conn, &c.peer)
+	c.conn.Handle(c.codec)
 }
 
 // EOF ends a connection that never said what it speaks.
@@ -110,7 +125,7 @@ func (c *conn) Drained() {}
 // Closed does nothing: ended counts.
 func (c *conn) Closed(error) {}
 
-func (c *conn) abandon() { c.sock.Close() }
+func (c *conn) abandon() { c.conn.Close() }
 
 // ended counts the end of the connection.
 func (c *conn) ended() {
@@ -162,7 +177,7 @@ func (c *conn) drain() {
 	switch {
 	case c.codec != nil:
 		c.codec.Drain()
-	case c.stage == atPreface:
+	case c.stage == atPreface && !c.port.Detect: // who is to be detected, is soon
 		c.awaitFirst()
 	}
 }

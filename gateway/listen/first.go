@@ -2,8 +2,10 @@ package listen
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net/netip"
 
 	"fairway.dev/gateway/loop"
@@ -54,20 +56,30 @@ func (c *conn) enter() {
 func (c *conn) proceed(p []byte) {
 	c.first = nil
 	c.owner.loop.Disarm(&c.timer)
+	if f := c.port.Peer; f != nil && !c.tunnel() {
+		f(&c.peer)
+	}
+	if f := c.port.Refuse; f != nil {
+		if err := f(&c.peer); err != nil {
+			c.refuse(NotAllowed, err)
+			return
+		}
+	}
 	switch port := c.port; {
 	case port.Peek:
 		c.stage = atHello
 		c.await(c.owner.set.opt.HandshakeTimeout, c.helloSlow)
-	case port.Choose != nil:
+	case port.Choose != nil && !port.Detect:
 		c.follow(port.Choose(c.owner.loop, &c.peer, ""), p)
 		return
-	case port.TLS != nil:
-		c.follow(Choice{TLS: port.TLS}, p)
+	case port.TLS != nil || port.Codecs != nil:
+		c.follow(Choice{TLS: port.TLS, Codecs: port.Codecs}, p)
 		return
 	default:
 		c.stage = atPreface
 		c.awaitFirst()
 	}
+	c.accept()
 	if len(p) > 0 {
 		c.Data(p)
 	}
@@ -159,7 +171,12 @@ func (c *conn) follow(choice Choice, p []byte) {
 	c.keep(p) // the handshake reads them later
 	first := c.first
 	c.first, c.stage = nil, atHandshake
-	c.sock.ServeTLS(choice.TLS, first, c.owner.set.opt.HandshakeTimeout, c.secured)
+	sock, ok := c.conn.(*loop.Socket)
+	if !ok {
+		c.refuse(TunnelTLS, nil)
+		return
+	}
+	sock.ServeTLS(choice.TLS, first, c.owner.set.opt.HandshakeTimeout, c.secured)
 }
 
 func (c *conn) readPreface(p []byte) {
@@ -167,12 +184,31 @@ func (c *conn) readPreface(p []byte) {
 		c.keep(p)
 		return
 	}
-	if bytes.HasPrefix(p, preface) {
-		c.speak(c.owner.set.opt.HTTP2)
-	} else {
-		c.speak(c.owner.set.opt.HTTP1)
+	codecs := c.owner.set.opt.HTTP1
+	switch {
+	case bytes.HasPrefix(p, preface):
+		codecs = c.owner.set.opt.HTTP2
+	case c.port.Detect:
+		is, sure := beginsRequest(p)
+		if !sure {
+			c.keep(p)
+			return
+		}
+		if !is {
+			c.otherwise(p)
+			return
+		}
 	}
+	c.speak(codecs)
 	c.handOn(p)
+}
+
+// undetected is called where a client has not shown in time that it speaks HTTP.
+func (c *conn) undetected() { c.otherwise(c.first) }
+
+// otherwise hands a connection on that is not HTTP.
+func (c *conn) otherwise(p []byte) {
+	c.follow(c.port.Choose(c.owner.loop, &c.peer, ""), p)
 }
 
 // handOn gives the codec the bytes that were looked at.
@@ -193,6 +229,10 @@ func (c *conn) refuse(why Refusal, err error) {
 	if f := set.opt.Events.Refused; f != nil {
 		f(c.owner.loop.Index(), why)
 	}
-	set.opt.Log.Debug("connection refused", "peer", c.peer.Remote, "reason", refusalText[why], "err", err)
-	c.sock.Close()
+	level := slog.LevelDebug
+	if why == NotAllowed {
+		level = slog.LevelInfo // nobody else tells which policy it was
+	}
+	set.opt.Log.Log(context.Background(), level, "connection refused", "peer", c.peer.Remote, "reason", refusalText[why], "err", err)
+	c.conn.Close()
 }

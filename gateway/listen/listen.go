@@ -7,6 +7,9 @@
 // (routing.ProxyProtocolOptional), a client that waits for the server to speak
 // is one without a header, after HandshakeTimeout.
 //
+// What comes out of a tunnel is a connection of a port too (Set.Adopt), without a
+// socket of its own.
+//
 // The one law: a change of the set touches only the sockets that it names.
 // One that stays keeps its queue and its connections; one that leaves stops
 // accepting at once, and its connections finish what they have begun.
@@ -49,6 +52,22 @@ type Port struct {
 	// ClientHello, which no one has answered yet; else at once.
 	Choose Choose
 	Peek   bool
+	// Detect has Choose decide, without a name, about those connections only that
+	// do not begin as HTTP does, or have not within DetectTimeout: their servers
+	// may be the first to speak. All others are plain HTTP. It goes neither with
+	// TLS nor with Peek.
+	Detect bool
+	// DetectTimeout, if zero, is 1 second.
+	DetectTimeout time.Duration
+	// Codecs, where set and Choose is not, takes all connections, after their TLS
+	// where TLS is set.
+	Codecs Codecs
+	// Peer, where set, says more about who the client is, by its address: before
+	// anything else is asked about a connection, but not for adopted ones.
+	Peer func(*message.Peer)
+	// Refuse, where set, says why a connection is closed that may not come in:
+	// before anybody speaks on it.
+	Refuse func(*message.Peer) error
 	// ProxyProtocol says whether connections begin with a header.
 	ProxyProtocol routing.ProxyProtocol
 	// Mark goes to Peer.Listener of the port's connections.
@@ -272,14 +291,25 @@ func (k *socket) addr() netip.AddrPort {
 	return k.port.Load().Addr
 }
 
+// hasRoom reports whether one more connection may be open.
+func (s *Set) hasRoom() bool {
+	limit := s.opt.MaxConnections
+	return limit <= 0 || s.open.Load() < int64(limit)
+}
+
+// turnAway counts one for which there is no room.
+func (s *Set) turnAway(l *perLoop) {
+	if f := s.opt.Events.Refused; f != nil {
+		f(l.loop.Index(), TooMany)
+	}
+}
+
 // take gives an accepted connection to the loop that has the fewest.
 func (k *socket) take(l *perLoop, fd int, remote netip.AddrPort) {
 	s := k.set
-	if limit := s.opt.MaxConnections; limit > 0 && s.open.Load() >= int64(limit) {
+	if !s.hasRoom() {
 		unix.Close(fd)
-		if f := s.opt.Events.Refused; f != nil {
-			f(l.loop.Index(), TooMany)
-		}
+		s.turnAway(l)
 		return
 	}
 	s.open.Add(1)

@@ -24,6 +24,11 @@ const (
 	HelloTooLong
 	// HelloSlow: its ClientHello was not whole within HandshakeTimeout.
 	HelloSlow
+	// NotAllowed: Port.Refuse says so.
+	NotAllowed
+	// TunnelTLS: its TLS was to end here, and it came out of a tunnel, where there
+	// is none to end.
+	TunnelTLS
 	numRefusals
 )
 
@@ -31,6 +36,7 @@ var refusalText = [numRefusals]string{
 	TooMany: "connections", FirstByteSlow: "first_byte_slow",
 	ProxyHeaderMissing: "proxy_header_missing", ProxyHeaderMalformed: "proxy_header", ProxyHeaderSlow: "proxy_header_slow",
 	HelloMalformed: "client_hello", HelloTooLong: "client_hello_too_long", HelloSlow: "client_hello_slow",
+	NotAllowed: "not_allowed", TunnelTLS: "tls_in_tunnel",
 }
 
 // Refusals returns the texts of all Refusals, each at its own index.
