@@ -102,7 +102,8 @@ type RateLimitRule struct {
 	// By is what tells clients apart: "source-ip", "principal", "header:NAME",
 	// "claim:NAME"; none: all are one. A request without one of them is not counted.
 	By []string
-	// Matches: one of them, or there are none. Sources and Destinations are not used.
+	// Matches: one of them, or there are none. They have no Sources, Destinations
+	// and Namespaces.
 	Matches []Match
 }
 

@@ -308,8 +308,8 @@ func (r *RateLimitRule) check() error {
 	}
 	for i := range r.Matches {
 		m := &r.Matches[i]
-		if len(m.Sources)+len(m.Destinations) > 0 {
-			return fmt.Errorf("matches[%d]: sources or destinations: want neither in a rate limit", i)
+		if len(m.Sources)+len(m.Destinations)+len(m.Namespaces) > 0 {
+			return fmt.Errorf("matches[%d]: sources, destinations or namespaces: want none in a rate limit", i)
 		}
 		if _, err := NewMatcher(m); err != nil {
 			return fmt.Errorf("matches[%d]: %w", i, err)

@@ -67,7 +67,9 @@ func TestCheckPolicy(t *testing.T) {
 		{&Policy{RateLimit: &RateLimit{}}, "a rate limit without rules"},
 		{limit(func(_ *RateLimit, r *RateLimitRule) { r.Requests = 0 }), "rules[0]: 0 requests: want 1 or more"},
 		{limit(func(_ *RateLimit, r *RateLimitRule) { r.Per = time.Millisecond }), "rules[0]: requests per 1ms: want 100ms-24h0m0s"},
-		{limit(func(_ *RateLimit, r *RateLimitRule) { r.By = []string{"source-ip", "principal", "header:X-A", "claim:sub"} }), ""},
+		{limit(func(_ *RateLimit, r *RateLimitRule) {
+			r.By = []string{"source-ip", "principal", "header:X-A", "claim:sub"}
+		}), ""},
 		{limit(func(_ *RateLimit, r *RateLimitRule) { r.By = []string{"principal:x"} }), `rules[0]: by "principal:x": want source-ip, principal, header:NAME or claim:NAME`},
 		{limit(func(_ *RateLimit, r *RateLimitRule) { r.By = []string{"header:"} }), `rules[0]: by "header:": want source-ip, principal, header:NAME or claim:NAME`},
 		{limit(func(_ *RateLimit, r *RateLimitRule) {
@@ -77,7 +79,7 @@ func TestCheckPolicy(t *testing.T) {
 		{limit(func(_ *RateLimit, r *RateLimitRule) {
 			r.Matches = []Match{{Sources: []netip.Prefix{netip.MustParsePrefix("::/0")}}}
 		}),
-			"rules[0]: matches[0]: sources or destinations: want neither in a rate limit"},
+			"rules[0]: matches[0]: sources, destinations or namespaces: want none in a rate limit"},
 		{limit(func(l *RateLimit, _ *RateLimitRule) { l.Shared = &SharedLimit{Redis: true} }), "shared: want a cluster where counts are kept"},
 		{limit(func(l *RateLimit, _ *RateLimitRule) { l.Shared = &SharedLimit{Cluster: "c"} }), "shared: want a domain for the rate limit service"},
 		{limit(func(l *RateLimit, _ *RateLimitRule) {

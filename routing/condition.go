@@ -127,6 +127,7 @@ func (t *valueTest) holdsRaw(r *Request, raw string) bool {
 // rareTests are the conditions that few matches have.
 type rareTests struct {
 	sources, destinations []netip.Prefix
+	namespaces            []string
 	claims                []claimTest
 }
 
@@ -138,10 +139,13 @@ type claimTest struct {
 }
 
 func compileRare(m *Match) (*rareTests, error) {
-	if len(m.Sources) == 0 && len(m.Destinations) == 0 && len(m.Claims) == 0 {
+	if len(m.Sources)+len(m.Destinations)+len(m.Namespaces)+len(m.Claims) == 0 {
 		return nil, nil
 	}
-	var t rareTests
+	if slices.Contains(m.Namespaces, "") {
+		return nil, fmt.Errorf("a namespace without a name")
+	}
+	t := rareTests{namespaces: m.Namespaces}
 	var err error
 	if t.sources, err = compilePrefixes(m.Sources); err != nil {
 		return nil, fmt.Errorf("source: %w", err)
@@ -182,6 +186,9 @@ func (t *rareTests) holds(r *Request) bool {
 	if !within(r.Source, t.sources) || !within(r.Destination, t.destinations) {
 		return false
 	}
+	if !t.holdsNamespace(r) {
+		return false
+	}
 	for i := range t.claims {
 		if !t.claims[i].holdsClaim(r) {
 			return false
@@ -199,6 +206,26 @@ func within(addr netip.Addr, prefixes []netip.Prefix) bool {
 		}
 	}
 	return len(prefixes) == 0
+}
+
+func (t *rareTests) holdsNamespace(r *Request) bool {
+	return len(t.namespaces) == 0 || slices.Contains(t.namespaces, namespaceOf(r.Identity))
+}
+
+// namespaceOf returns the namespace of an identity, "spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT";
+// empty where it has none.
+func namespaceOf(identity string) string {
+	rest, ok := strings.CutPrefix(identity, "spiffe://")
+	if !ok {
+		return ""
+	}
+	_, rest, _ = strings.Cut(rest, "/")
+	rest, ok = strings.CutPrefix(rest, "ns/")
+	ns, _, more := strings.Cut(rest, "/")
+	if !ok || !more {
+		return ""
+	}
+	return ns
 }
 
 func (t *claimTest) holdsClaim(r *Request) bool {

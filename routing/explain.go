@@ -115,6 +115,9 @@ func (t *rareTests) why(r *Request) string {
 	if !within(r.Destination, t.destinations) {
 		return fmt.Sprintf("destination is %s, want %s", r.Destination, prefixesText(t.destinations))
 	}
+	if !t.holdsNamespace(r) {
+		return fmt.Sprintf("namespace of the client is %q, want %s", namespaceOf(r.Identity), strings.Join(t.namespaces, " or "))
+	}
 	for i := range t.claims {
 		c := &t.claims[i]
 		if c.holdsClaim(r) {
@@ -206,6 +209,9 @@ func (t *rareTests) appendText(parts []string) []string {
 	}
 	if len(t.destinations) > 0 {
 		parts = append(parts, "destination "+prefixesText(t.destinations))
+	}
+	if len(t.namespaces) > 0 {
+		parts = append(parts, "namespace of the client "+strings.Join(t.namespaces, " or "))
 	}
 	for i := range t.claims {
 		parts = append(parts, "claim "+t.claims[i].name()+" "+t.claims[i].wantText(t.claims[i].not))

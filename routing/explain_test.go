@@ -87,6 +87,7 @@ func TestExplainOrdered(t *testing.T) {
 		Match{Path: textPrefix("/api").Path, Query: []ValueMatch{{Name: "q", Kind: TextPresent}}},
 		Match{Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}},
 		Match{Destinations: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+		Match{Namespaces: []string{"shop", "web"}},
 		Match{Claims: []ClaimMatch{{Path: []string{"realm", "role"}, Value: "admin"}}},
 		Match{Claims: []ClaimMatch{{Path: []string{"sub"}, Kind: TextRegex, Value: "a.*", Not: true}}},
 		textPrefix("/last"))

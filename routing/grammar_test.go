@@ -38,6 +38,7 @@ var (
 	someRare = []Match{
 		{Sources: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fe80::/10")}},
 		{Sources: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}, {Destinations: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}},
+		{Namespaces: []string{"shop", "web"}},
 		{Claims: []ClaimMatch{{Path: []string{"group"}, Value: "a"}}}, {Claims: []ClaimMatch{{Path: []string{"group"}, Value: "b", Not: true}}},
 		{Claims: []ClaimMatch{{Path: []string{"realm", "role"}, Kind: TextPrefix, Value: "ad"}, {Path: []string{"group"}, Kind: TextPresent}}},
 	}
@@ -76,6 +77,9 @@ func allRequests() (list []Request) {
 		for _, claims := range someClaims {
 			list = append(list, Request{Host: "x.a", SNI: "x.a", Path: "/p", Method: "GET", Scheme: "https", Authority: "x.a:80", Header: fields{}, Source: addr, Destination: addr, Claims: claims})
 		}
+	}
+	for _, ns := range []string{"shop", "bazaar"} {
+		list = append(list, Request{Host: "x.a", SNI: "x.a", Path: "/p", Method: "GET", Header: fields{}, Identity: "spiffe://cluster.local/ns/" + ns + "/sa/a"})
 	}
 	return list
 }

@@ -136,7 +136,7 @@ func everything(m *Match) bool {
 	path := m.Path.Value
 	any := m.Path.Kind == PathPrefix && (path == "" || path == "/") || m.Path.Kind == PathTextPrefix && path == "/" ||
 		m.Path.Kind == PathRegex && path == ".*"
-	return any && m.Method == "" && len(m.Headers)+len(m.Query)+len(m.Sources)+len(m.Destinations)+len(m.Claims) == 0
+	return any && m.Method == "" && len(m.Headers)+len(m.Query)+len(m.Sources)+len(m.Destinations)+len(m.Namespaces)+len(m.Claims) == 0
 }
 
 // judgeListeners returns who gets a port: by age and name, one protocol, one
@@ -294,6 +294,11 @@ func judgeMatch(m *Match, r *Request, ordered bool) bool {
 		if ok == c.Not {
 			return false
 		}
+	}
+	if len(m.Namespaces) > 0 && !slices.ContainsFunc(m.Namespaces, func(ns string) bool {
+		return regexp.MustCompile("^spiffe://[^/]*/ns/" + regexp.QuoteMeta(ns) + "/").MatchString(r.Identity)
+	}) {
+		return false
 	}
 	return judgeAddress(m.Sources, r.Source) && judgeAddress(m.Destinations, r.Destination) && judgePath(m.Path, r.Path)
 }

@@ -39,6 +39,8 @@ type Request struct {
 	// trusted PROXY protocol header has them where there is one. An invalid
 	// address is in no prefix.
 	Source, Destination netip.Addr
+	// Identity is who asks, as SPIFFE writes it; empty: it is not known.
+	Identity string
 	// Claims are those of the token that Listener.JWT proves; nil: there is no
 	// token. Which listener a request belongs to does not depend on them: match
 	// without, prove the token as Result.Listener asks for it, and match again.

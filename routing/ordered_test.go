@@ -231,6 +231,33 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// HTTPMatchRequest.sourceNamespace: of an identity, as SPIFFE writes it.
+func TestNamespaces(t *testing.T) {
+	tests := []struct {
+		identity string
+		want     bool
+	}{
+		{"spiffe://cluster.local/ns/shop/sa/cart", true},
+		{"spiffe://other.example/ns/web/sa/cart", true},
+		{"spiffe://cluster.local/ns/shopping/sa/cart", false},
+		{"spiffe://cluster.local/ns/bazaar/sa/shop", false},
+		{"spiffe://cluster.local/x/ns/shop/sa/cart", false}, // "ns" comes first
+		{"spiffe://cluster.local/ns/shop", false},           // no account
+		{"https://cluster.local/ns/shop/sa/cart", false},
+		{"", false}, // nobody knows who it is
+	}
+	for _, tt := range tests {
+		r := get("h", "/")
+		r.Identity = tt.identity
+		if got := took(t, oneListener(ordered("r", "h", Match{Namespaces: []string{"shop", "web"}})), r) != ""; got != tt.want {
+			t.Errorf("%q of shop or web: %v, want %v", tt.identity, got, tt.want)
+		}
+	}
+	if _, problems := Compile(oneListener(ordered("r", "h", Match{Namespaces: []string{""}}))); len(problems) != 1 {
+		t.Errorf("a namespace without a name: problems %v, want one", problems)
+	}
+}
+
 // "@request.auth.claims" in HTTPMatchRequest.headers and withoutHeaders.
 func TestClaims(t *testing.T) {
 	token := claims{"group": {"dev", "admin"}, "realm.role": {"r1"}}

@@ -291,6 +291,9 @@ type Match struct {
 	// Destinations are where it goes to: one of them; none for any. Of a
 	// gateway it is its own address.
 	Destinations []netip.Prefix
+	// Namespaces are those of who asks: one of them; none for any. Of a client
+	// whose identity is not known they never hold.
+	Namespaces []string
 	// Claims are of the token that the listener's JWT rules have proved: all of
 	// them. A request without such a token has none.
 	Claims []ClaimMatch
