@@ -81,7 +81,7 @@ func (w *Wanted) podTemplate(o *Options) corev1.PodTemplateSpec {
 	no := false
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{
-			Labels: w.labels(p.Labels),
+			Labels: w.labels(w.podMeshLabels(), p.Labels),
 			Annotations: w.annotations(map[string]string{
 				"prometheus.io/scrape": "true",
 				"prometheus.io/port":   strconv.Itoa(adminPort),

@@ -46,6 +46,18 @@
 //     gateway-exists-finalizer.gateway.networking.k8s.io, as the API recommends.
 //     Before Fairway is uninstalled, Gateways are deleted, or the finalizer.
 //
+// # Waypoints
+//
+// A Gateway with an HBONE listener is a waypoint. Its Service has the ports of
+// its listeners, 15008, and none of its doors. Without other listeners the Service
+// is of type ClusterIP unless parameters say otherwise. Its objects and pods are
+// labelled as Istio does it: gateway.istio.io/managed with our controller's name,
+// istio.io/use-waypoint=none, as nobody enforces policy for who enforces it; and
+// its pods istio.io/dataplane-mode=none, as they speak HBONE themselves. With the
+// annotation ambient.istio.io/waypoint-inbound-binding: PROXY/15088 it is ambient:
+// a node proxy does it for them. Pods are spread over nodes and zones, so that
+// there is one near to most who need it.
+//
 // # Whose powers
 //
 // control may make any pod anywhere; who writes a Gateway may not. So what a

@@ -49,6 +49,7 @@ func TestObjects(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := wanted(t, o, parameters, http80, https443, Port{53, corev1.ProtocolUDP}, http80)
+			w.controller = "fairway.dev/gateway-controller"
 			options := &Options{Image: "fairway:test", Control: "control:15012", ControlID: "spiffe://cluster.local/ns/fairway-system/sa/fairway"}
 			all, err := w.all(options, []byte("roots\n"), w.replicasOver(nil))
 			if err != nil {

@@ -105,7 +105,7 @@ func (w *Wanted) restore(d *desired, object metav1.Object) {
 
 func isOurs(label string) bool {
 	switch label {
-	case labelName, labelInstance, labelComponent, labelManagedBy, labelGateway, labelClass:
+	case labelName, labelInstance, labelComponent, labelManagedBy, labelGateway, labelClass, labelManaged, labelWaypoint:
 		return true
 	}
 	return false

@@ -78,7 +78,7 @@ func New(o Options) *Reconciler {
 // Set says what a Gateway wants. Calling it again with the same costs nothing.
 func (r *Reconciler) Set(w Wanted) {
 	key := keyOf(w.Gateway)
-	w.Ports = w.ports()
+	w.Ports, w.controller = w.ports(), r.o.ControllerName
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.wanted[key]
@@ -100,6 +100,7 @@ func same(a, b *Wanted) bool {
 	return a.Gateway.UID == b.Gateway.UID &&
 		a.class() == b.class() &&
 		slices.Equal(a.Ports, b.Ports) &&
+		a.waypoint() == b.waypoint() && a.defaultType() == b.defaultType() && a.sandwiched() == b.sandwiched() &&
 		equality.Semantic.DeepEqual(a.Gateway.Spec.Addresses, b.Gateway.Spec.Addresses) &&
 		equality.Semantic.DeepEqual(a.Gateway.Spec.Infrastructure, b.Gateway.Spec.Infrastructure) &&
 		(a.Parameters == b.Parameters || equality.Semantic.DeepEqual(a.Parameters, b.Parameters))

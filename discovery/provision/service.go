@@ -105,7 +105,7 @@ func (w *Wanted) serviceNamed(name string, ports []corev1.ServicePort) *corev1.S
 		},
 	}
 	s.Labels = w.labels(p.Labels)
-	s.Annotations = w.annotations(p.Annotations)
+	s.Annotations = w.annotations(w.serviceMeshAnnotations(), p.Annotations)
 	// What a type does not have is left out: it may be said for another type, by
 	// the class.
 	if kind != corev1.ServiceTypeClusterIP {

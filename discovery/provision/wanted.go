@@ -17,6 +17,8 @@ type Wanted struct {
 	Gateway    *gatewayv1.Gateway
 	Parameters *v1alpha1.GatewayParameters // those that hold; nil means the defaults
 	Ports      []Port                      // in force; in any order, and any number of times
+
+	controller gatewayv1.GatewayController // whose it is
 }
 
 // A Port is where listeners are.
@@ -25,8 +27,12 @@ type Port struct {
 	Protocol corev1.Protocol // TCP or UDP
 }
 
-// PortOf returns the port of a listener.
+// PortOf returns the port of a listener; zero for the door of a waypoint, which
+// clients reach through another.
 func PortOf(l *routing.Listener) Port {
+	if l.Inside {
+		return Port{}
+	}
 	p := Port{Number: l.Port, Protocol: corev1.ProtocolTCP}
 	if l.Protocol == routing.UDP {
 		p.Protocol = corev1.ProtocolUDP
@@ -52,7 +58,7 @@ func (w *Wanted) name() string { return Name(w.Gateway.Name, w.class()) }
 
 // ports are the ports in order, each once.
 func (w *Wanted) ports() []Port {
-	ports := slices.Clone(w.Ports)
+	ports := slices.DeleteFunc(slices.Clone(w.Ports), func(p Port) bool { return p == Port{} })
 	slices.SortFunc(ports, func(a, b Port) int {
 		return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Protocol, b.Protocol))
 	})
@@ -60,7 +66,7 @@ func (w *Wanted) ports() []Port {
 }
 
 func (w *Wanted) serviceType() corev1.ServiceType {
-	return or(w.service().Type, corev1.ServiceTypeLoadBalancer)
+	return or(w.service().Type, w.defaultType())
 }
 
 // The labels by which objects are known. Users' labels do not replace them.
@@ -96,7 +102,7 @@ func (w *Wanted) labels(more ...map[string]string) map[string]string {
 			all[string(k)] = string(v)
 		}
 	}
-	for _, m := range append(more, w.selector(), map[string]string{
+	for _, m := range append(more, w.selector(), w.meshLabels(), map[string]string{
 		labelName:      program,
 		labelInstance:  w.name(),
 		labelComponent: component,
