@@ -118,7 +118,8 @@ func (t *Translator) service(r *reading) outcome {
 	if _, err := distributionOf(svc); err != nil {
 		report.Problem("spec.trafficDistribution", reasonUnsupportedValue, err.Error())
 	}
-	if len(report.Problems) == 0 {
+	r.reportBinding(svc, report)
+	if len(report.Problems) == 0 && report.Conditions == nil {
 		report = nil
 	} else {
 		slices.SortFunc(report.Problems, func(a, b *routing.Problem) int {

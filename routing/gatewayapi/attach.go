@@ -66,12 +66,12 @@ type attachment struct {
 	claims bool
 }
 
-// A parent is what a parentRef to a Gateway or a ListenerSet comes to. Those to
-// Gateways of others, and to other kinds, leave no trace.
+// A parent is what a parentRef to a Gateway, a ListenerSet or a Service comes to.
+// Those to Gateways of others, and to other kinds, leave no trace.
 type parent struct {
 	ref      int        // the index in spec.parentRefs
 	at       holder     // that it names
-	gateway  parentName // that at belongs to
+	gateway  parentName // that at belongs to; of a Service the waypoint
 	absent   string     // what is not there; empty where all is
 	accepted verdict
 	entries  []entry
@@ -82,7 +82,8 @@ type entry struct {
 	listener routing.ListenerName
 	section  gatewayv1.SectionName
 	hosts    []string
-	passes   bool // TLS through
+	passes   bool       // TLS through
+	gateway  parentName // the waypoint of a door
 }
 
 // attach finds the listeners that let a route in.
@@ -95,6 +96,13 @@ func (t *Translator) attach(r *reading) outcome {
 	for i := range o.refs {
 		ref := &o.refs[i]
 		h := holder{string(or(ref.Kind, "Gateway")), string(or(ref.Namespace, gatewayv1.Namespace(r.ID.NS))), string(ref.Name)}
+		if isService(ref) && meshRouteProtocols[r.ID.Part] != "" {
+			if p, ours := r.serviceParent(o, i); ours {
+				a.parents = append(a.parents, p)
+				a.claims = a.claims || len(p.entries) > 0
+			}
+			continue
+		}
 		if or(ref.Group, gatewayv1.GroupName) != gatewayv1.GroupName || h.kind != "Gateway" && h.kind != "ListenerSet" {
 			continue
 		}
@@ -137,7 +145,7 @@ func (r *reading) enter(o *routeObject, ref *gatewayv1.ParentReference, h holder
 		}
 		allowed = true
 		if hosts := hostsAt(door.host, o.hosts); len(hosts) > 0 {
-			entries = append(entries, entry{h.listener(door.name), door.name, hosts, door.passes})
+			entries = append(entries, entry{listener: h.listener(door.name), section: door.name, hosts: hosts, passes: door.passes})
 		}
 	}
 	switch {

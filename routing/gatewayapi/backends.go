@@ -80,6 +80,8 @@ func (t *Translator) backendOf(r *reading, to target) resolution {
 			"Service %s/%s: BackendTLSPolicy %s/%s is not valid", ns, name, ns, policy.name)
 	}
 	switch {
+	case to.use == clientUse && says.stated:
+		to.use = httpUse
 	case to.use == grpcUse && says.protocol == routing.UpstreamHTTP2:
 		to.use = httpUse // the same cluster
 	case to.use == tlsUse && !t.securesStreams(r, to, svc, port):

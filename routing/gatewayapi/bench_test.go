@@ -78,7 +78,7 @@ func TestAnEditRunsOnlyWhatReadsIt(t *testing.T) {
 		{"removed", func(w world) routing.ObjectKey { k := largeKey(-1); delete(w, k); return k }, 4},                         // attach, rules, route, Gateway
 		{"unused Service", func(w world) routing.ObjectKey {
 			return w.put("Service", &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "nobodys"}})
-		}, 0}, // nobody reads it
+		}, 2}, // binding, facade: nobody else reads it
 	}
 	for _, size := range []int{2, 500} {
 		w := largeWorld(size)

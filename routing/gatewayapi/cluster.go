@@ -20,6 +20,8 @@ const (
 	tcpUse  use = "#tcp"  // bytes, whatever the port's author says that they mean
 	udpUse  use = "#udp"  // datagrams, to the port of that protocol
 	tlsUse  use = "#tls"  // bytes of TLS that a listener passes through: no policy adds another TLS
+	// HTTP of the version that the client speaks, as the port's author did not say it.
+	clientUse use = "#client"
 )
 
 // isStream reports whether what is sent is not looked at.
@@ -136,6 +138,9 @@ func (t target) speech(p *corev1.ServicePort) (speech, error) {
 		return speech{protocol: routing.UpstreamUDP, stated: true}, nil
 	}
 	says, err := speechOf(p)
+	if t.use == clientUse && !says.stated {
+		says.protocol = routing.UpstreamClient
+	}
 	if err == nil && t.use == grpcUse && says.noGRPC {
 		err = fmt.Errorf("port %d has appProtocol %s: want one that carries gRPC", p.Port, *p.AppProtocol)
 	}
@@ -225,6 +230,9 @@ func (t *Translator) cluster(r *reading) outcome {
 	}
 	if target.use == grpcUse {
 		c.Protocol = routing.UpstreamHTTP2
+	}
+	if target.use != udpUse {
+		c.Hop = r.hop(r.bindingOf(r.ID.NS, r.ID.Name), clusterIPs(svc), target.port)
 	}
 	return outcome{Parts: []any{c}}
 }

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"fairway.dev/routing"
@@ -22,7 +23,7 @@ func TestCompileHasNothingToAdd(t *testing.T) {
 		}
 		w := world{}
 		w.load(t, string(text))
-		checkCompile(t, file, w)
+		checkCompile(t, file, w, optionsOf(text))
 	}
 	for seed := range uint64(50) {
 		c := chance{rand.New(rand.NewPCG(seed, 2))}
@@ -30,15 +31,47 @@ func TestCompileHasNothingToAdd(t *testing.T) {
 		for range 60 {
 			c.edit(w)
 		}
-		checkCompile(t, "a random world", w)
+		checkCompile(t, "a random world", w, Options{DefaultClass: "fairway"})
 	}
 }
 
-func checkCompile(t *testing.T, what string, w world) {
+// checkCompile compiles what each process has: all of it, or the listeners of
+// its Gateway.
+func checkCompile(t *testing.T, what string, w world, opts Options) {
 	t.Helper()
-	r := w.translate(Options{DefaultClass: "fairway"})
-	_, problems := routing.Compile(&r.Spec)
-	for _, p := range problems {
-		t.Errorf("%s: %s: %v", what, p.Reason, p)
+	spec := w.translate(opts).Spec
+	specs := []routing.Spec{spec}
+	if opts.Isolated {
+		specs = nil
+		for k := range w {
+			if k.Kind == "Gateway" {
+				specs = append(specs, specOf(spec, k.Namespace+"/"+k.Name))
+			}
+		}
 	}
+	for i := range specs {
+		_, problems := routing.Compile(&specs[i])
+		for _, p := range problems {
+			t.Errorf("%s: %s: %v", what, p.Reason, p)
+		}
+	}
+}
+
+// specOf is what the pods of a Gateway get.
+func specOf(spec routing.Spec, gateway string) routing.Spec {
+	listeners, routes := map[routing.ListenerName]*routing.Listener{}, map[routing.RouteName]*routing.Route{}
+	for name, l := range spec.Listeners {
+		if l.Gateway == gateway {
+			listeners[name] = l
+		}
+	}
+	for name, r := range spec.Routes {
+		part := *r
+		part.Attached = slices.DeleteFunc(slices.Clone(r.Attached), func(a routing.Attachment) bool { return listeners[a.Listener] == nil })
+		if len(part.Attached) > 0 {
+			routes[name] = &part
+		}
+	}
+	spec.Listeners, spec.Routes = listeners, routes
+	return spec
 }

@@ -18,6 +18,7 @@ var classes = map[gatewayv1.ProtocolType]string{
 	gatewayv1.TLSProtocolType:   "TLS",
 	gatewayv1.TCPProtocolType:   "TCP",
 	gatewayv1.UDPProtocolType:   "UDP",
+	hboneProtocol:               "HBONE",
 }
 
 // A rank orders the objects whose listeners a Gateway merges
@@ -252,7 +253,7 @@ func indistinct(l *listener, who string, protocol gatewayv1.ProtocolType) verdic
 	switch {
 	case protocol != l.protocol:
 		return conflicted(gatewayv1.ListenerReasonProtocolConflict, "%s has the same port and hostname, with protocol %s", who, protocol)
-	case l.protocol == gatewayv1.TCPProtocolType, l.protocol == gatewayv1.UDPProtocolType:
+	case l.isNameless():
 		return conflicted(gatewayv1.ListenerReasonProtocolConflict, "%s has the same port, which has no hostnames", who)
 	}
 	return conflicted(gatewayv1.ListenerReasonHostnameConflict, "%s has the same port and hostname", who)

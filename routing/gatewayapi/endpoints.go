@@ -120,7 +120,11 @@ func (t *Translator) endpoints(r *reading) outcome {
 	found := r.endpointsAt(port.Name, target.protocol())
 	prefers, _ := distributionOf(svc) // the error is a Problem of the Service
 	prefers.distribute(found)
+	tunnels := target.use != udpUse && r.hasMesh()
 	for _, e := range found {
+		if tunnels && e.Workload != "" {
+			e.Identity = r.tunnelTo(e.Workload)
+		}
 		out.List = append(out.List, e.Endpoint)
 	}
 	out.List = merge(oneFamily(out.List, svc.Spec.IPFamilies))

@@ -131,6 +131,9 @@ func (t *Translator) gatewayState(r *reading) outcome {
 	}
 	report := newReport("Gateway", o)
 	reportNotes(report, g.problems)
+	if m := r.member(g.roster.gateway); m != nil && m.problem != "" {
+		report.Problem("metadata.labels["+waypointForLabel+"]", reasonUnsupportedValue, m.problem)
+	}
 	report.Parameters = g.parameters
 	g.roster.report(r, h, states, o.Generation, report)
 	sets := r.Bag(g.roster.gateway.cell(setsOf, ""))

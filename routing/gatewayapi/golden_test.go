@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"fairway.dev/routing"
@@ -11,6 +12,11 @@ import (
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
+
+// optionsOf are those of a golden file.
+func optionsOf(text []byte) Options {
+	return Options{DefaultClass: "fairway", Isolated: strings.HasPrefix(string(text), "# isolated:")}
+}
 
 // TestGolden translates each testdata/x.yaml all at once, and object by object,
 // which has to come to the same; then it takes all away, which has to leave
@@ -26,7 +32,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			opts := Options{DefaultClass: "fairway"}
+			opts := optionsOf(text)
 			w := world{}
 			keys := w.load(t, string(text))
 			got := w.translate(opts).Dump()

@@ -2,6 +2,7 @@ package gatewayapi
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -14,6 +15,12 @@ import (
 type parentName struct{ ns, name string }
 
 func (p parentName) String() string { return p.ns + "/" + p.name }
+
+// gatewayNamed is the parentName that prints so.
+func gatewayNamed(text string) parentName {
+	ns, name, _ := strings.Cut(text, "/")
+	return parentName{ns, name}
+}
 
 // cell is a cell that belongs to a Gateway.
 func (p parentName) cell(kind cellKind, part string) cellID {
@@ -112,6 +119,9 @@ func (f *frame) proxyProtocol(l *listener) routing.ProxyProtocol {
 		return routing.ProxyProtocolOff
 	}
 	mode := or(f.proxy.Mode, v1alpha1.ProxyProtocolOff)
+	if l.protocol == hboneProtocol {
+		mode = v1alpha1.ProxyProtocolOff // no load balancer stands before a waypoint, unless its port is named
+	}
 	for _, p := range f.proxy.Ports {
 		if p.Port == int32(l.port) {
 			mode = p.Mode
@@ -143,7 +153,9 @@ func (t *Translator) listeners(r *reading) outcome {
 		states[i] = t.listenerState(r, h, f, l, places[i])
 		if states[i].programmed.ok() {
 			part := l.part(h, o.created, f, &states[i])
-			if t.shaper.Listener != nil {
+			if l.protocol == hboneProtocol {
+				part.Mesh = t.believes(r, f.gateway)
+			} else if t.shaper.Listener != nil { // what goes through HBONE is for doors
 				t.shaper.Listener(r.Reading, f.gateway.ns, f.gateway.name, f.labels, part)
 			}
 			out.Parts = append(out.Parts, part)

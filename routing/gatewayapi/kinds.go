@@ -36,6 +36,14 @@ const (
 	slicesIn                                // the EndpointSlices of a namespace that are of Services
 )
 
+// Bags of the mesh.
+const (
+	membersOf   = dialect.Bags + meshKinds + iota // our Gateways
+	consumersAt                                   // of a waypoint: the namespaces whose workloads have it
+	outbound                                      // the waypoints that have such namespaces
+	consumersOf                                   // of a Service: the namespaces with routes of their own to it
+)
+
 // What objects ask for, each by itself.
 const (
 	classCell         = dialect.Parsed + iota // GatewayClass
@@ -46,7 +54,24 @@ const (
 	policyCell                                // BackendTLSPolicy: what it asks for
 	policyOrderCell                           // of a Service: which policy counts for which port
 	trafficPolicyCell                         // XBackendTrafficPolicy: what it asks for
-	serviceCell                               // Service: its annotations, and the policies on it
+)
+
+// What objects ask for of the mesh, each by itself.
+const (
+	memberCell    = dialect.Parsed + meshKinds + iota // Gateway: what the mesh knows of it
+	namespaceCell                                     // Namespace: what it asks for
+	consumerCell                                      // of a namespace: the waypoint of its workloads
+	consumesCell                                      // Namespace: puts it among those of that waypoint
+	outboundCell                                      // the waypoints that some namespace's workloads have
+	vouchersCell                                      // the Gateways that vouch for others
+	meshCell                                          // is there a waypoint of ours at all
+	readyCell                                         // of a waypoint: is one of its pods ready
+	bindingCell                                       // of a Service: its waypoint
+	meshPortsCell                                     // the ports that stand for those of Services
+	meshShardCell                                     // some of these
+	podCell                                           // Pod: who it is
+	mentionsCell                                      // of a route: the Services of other namespaces that are its parents
+	serviceCell                                       // Service: its annotations, the policies on it, and how it is enrolled
 )
 
 // What a route can send to.
@@ -55,6 +80,9 @@ const (
 	clusterCell                             // a cluster: Service, port, mark
 	backendCell                             // what a backendRef comes to
 )
+
+// waypointCell is the cluster of a waypoint's pods.
+const waypointCell = dialect.Backends + meshKinds
 
 // Gateways and ListenerSets.
 const (
@@ -71,6 +99,12 @@ const (
 	doorsCell                                 // of a holder: what matters to routes
 	listenersCell                             // of a holder: what comes of them
 	openCell                                  // of a holder: the listeners that are in force
+)
+
+// What waypoints have listeners for.
+const (
+	facadeCell   = dialect.Listeners + meshKinds + iota // Service: its doors
+	workloadCell                                        // Pod
 )
 
 // Routes.

@@ -29,7 +29,11 @@ var routeKinds = map[gatewayv1.ProtocolType][]gatewayv1.Kind{
 	gatewayv1.TLSProtocolType:   {"TLSRoute"},
 	gatewayv1.TCPProtocolType:   {"TCPRoute"},
 	gatewayv1.UDPProtocolType:   {"UDPRoute"},
+	hboneProtocol:               {}, // routes of the mesh have Services as parents
 }
+
+// hboneProtocol makes a waypoint of a Gateway.
+const hboneProtocol = gatewayv1.ProtocolType(routing.HBONE)
 
 // A listener is what a listener of a Gateway or a ListenerSet says by itself.
 type listener struct {
@@ -100,13 +104,13 @@ func parseListener(spec *gatewayv1.Listener, field string) *listener {
 	}
 	if routeKinds[spec.Protocol] == nil {
 		l.reject(".protocol", no(string(gatewayv1.ListenerReasonUnsupportedProtocol),
-			"protocol %s: want HTTP, HTTPS, TLS, TCP or UDP", spec.Protocol))
+			"protocol %s: want HTTP, HTTPS, TLS, TCP, UDP or HBONE", spec.Protocol))
 		return l
 	}
 	if l.protocol == gatewayv1.UDPProtocolType {
 		l.socket = itoa(int(spec.Port)) + "/udp"
 	}
-	if l.protocol != gatewayv1.TCPProtocolType && l.protocol != gatewayv1.UDPProtocolType {
+	if !l.isNameless() {
 		l.hostname = strings.ToLower(string(or(spec.Hostname, "")))
 	}
 	if spec.Port < 1 || spec.Port > 65535 {
@@ -169,6 +173,10 @@ func (l *listener) parseTLS() {
 	if l.tls == nil {
 		return
 	}
+	if l.protocol == hboneProtocol {
+		unsupported(".tls", "tls on protocol HBONE: want none: the mesh has certificates of its own")
+		return
+	}
 	if !l.speaksTLS() {
 		unsupported(".tls", "tls on protocol %s: want HTTPS or TLS", l.protocol)
 		return
@@ -193,6 +201,11 @@ func (l *listener) parseTLS() {
 			l.problems = append(l.problems, note{l.field + field, reasonUnsupportedValue, "no such option: it is ignored"})
 		}
 	}
+}
+
+// isNameless reports whether hostnames mean nothing to the protocol.
+func (l *listener) isNameless() bool {
+	return l.protocol == gatewayv1.TCPProtocolType || l.protocol == gatewayv1.UDPProtocolType || l.protocol == hboneProtocol
 }
 
 func (l *listener) speaksTLS() bool {

@@ -92,6 +92,12 @@ func (t *Translator) listenerSet(r *reading) outcome {
 		specs[i] = gatewayv1.Listener(l)
 	}
 	s.listeners, s.problems = t.parseListeners(specs)
+	for _, l := range s.listeners {
+		if l.protocol == hboneProtocol {
+			l.reject(".protocol", no(string(gatewayv1.ListenerReasonUnsupportedProtocol), "protocol HBONE: want it in the Gateway itself"))
+		}
+	}
+	findVoid(s.listeners)
 	return outcome{Value: s, Gifts: s.stakes()}
 }
 

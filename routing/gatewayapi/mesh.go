@@ -1,6 +1,10 @@
 package gatewayapi
 
-import "fairway.dev/routing"
+import (
+	"time"
+
+	"fairway.dev/routing"
+)
 
 // meshKinds is the first number of a stage for what waypoints need.
 const meshKinds cellKind = 64
@@ -13,6 +17,7 @@ type Door struct {
 	Own      bool   // the waypoint is that of what the door is for: it enforces policy
 	From     string // the namespace whose workloads alone it is for; empty: all
 	Port     uint16
+	PortName string
 	Protocol routing.Protocol
 
 	// What the door is for.
@@ -25,6 +30,7 @@ type Enrolled struct {
 	Kind, Namespace, Name string
 	Labels                map[string]string
 	Origin                routing.Origin
+	Created               time.Time
 	Addresses             []string // those that clients dial
 	Names                 []string // its DNS names
 	Ports                 []EnrolledPort
@@ -34,6 +40,7 @@ type Enrolled struct {
 // An EnrolledPort is a port that clients dial.
 type EnrolledPort struct {
 	Port     uint16
+	Name     string           // may be empty
 	Protocol routing.Protocol // HTTP, TLS or TCP
 	Detect   bool             // nobody said which: HTTP if it looks like it
 	To       routing.ClusterName

@@ -26,6 +26,21 @@ const (
 	reasonExternalName            = "UnsupportedExternalName" // a backend is an ExternalName Service
 	reasonInvalidAnnotation       = "InvalidAnnotation"       // of a Service
 	reasonUnsupportedValue        = "UnsupportedValue"        // the API's, of routes and listeners; ours of other kinds
+	reasonHostnamesIgnored        = "HostnamesIgnored"        // of a route whose parent is a Service
+	reasonNotEnrolled             = "NotEnrolled"             // such a route's parent has no waypoint at which the route applies
+)
+
+// ConditionWaypointBound is that of Services which are enrolled.
+const ConditionWaypointBound = annotationPrefix + "WaypointBound"
+
+// Reasons of WaypointBound.
+const (
+	reasonWaypointAccepted   = "WaypointAccepted"
+	reasonWaypointMissing    = "WaypointMissing"
+	reasonWaypointNotReady   = "WaypointNotReady"
+	reasonWaypointNotAllowed = "NotAllowed"
+	reasonWaypointOther      = "UnsupportedTrafficType" // it is not for Services
+	reasonHeadless           = "NoClusterIP"
 )
 
 // A note is a Problem before it has an object.

@@ -22,27 +22,22 @@ type routeObject struct {
 
 // routeObject reads the route that a cell is for, or returns nil.
 func (r *reading) routeObject() *routeObject {
-	switch r.ID.Part {
-	case "HTTPRoute":
-		if o := object[gatewayv1.HTTPRoute](r, r.ID.Part, r.ID.NS, r.ID.Name); o != nil {
-			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
-		}
-	case "GRPCRoute":
-		if o := object[gatewayv1.GRPCRoute](r, r.ID.Part, r.ID.NS, r.ID.Name); o != nil {
-			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
-		}
-	case "TLSRoute":
-		if o := object[gatewayv1.TLSRoute](r, r.ID.Part, r.ID.NS, r.ID.Name); o != nil {
-			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
-		}
-	case "TCPRoute":
-		if o := object[gatewayv1.TCPRoute](r, r.ID.Part, r.ID.NS, r.ID.Name); o != nil {
-			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, nil}
-		}
-	case "UDPRoute":
-		if o := object[gatewayv1.UDPRoute](r, r.ID.Part, r.ID.NS, r.ID.Name); o != nil {
-			return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, nil}
-		}
+	return routeOf(r.Get(routing.ObjectKey{Kind: r.ID.Part, Namespace: r.ID.NS, Name: r.ID.Name}))
+}
+
+// routeOf returns what a route of any kind has in common with others, or nil.
+func routeOf(o any) *routeObject {
+	switch o := o.(type) {
+	case *gatewayv1.HTTPRoute:
+		return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
+	case *gatewayv1.GRPCRoute:
+		return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
+	case *gatewayv1.TLSRoute:
+		return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, o.Spec.Hostnames}
+	case *gatewayv1.TCPRoute:
+		return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, nil}
+	case *gatewayv1.UDPRoute:
+		return &routeObject{&o.ObjectMeta, o.Spec.ParentRefs, nil}
 	}
 	return nil
 }
@@ -86,6 +81,8 @@ type routeBuilder struct {
 	o      *routeObject
 	report *Report
 
+	toldHosts bool // see ignoresHosts
+
 	rules    [2]*ruleSet // nil until they are read; the second where TLS is passed through
 	attached map[variant][]routing.Attachment
 	gifts    []gift
@@ -110,6 +107,7 @@ func (b *routeBuilder) parent(p *parent) {
 		b.report.Problem(field, reasonParentNotFound, p.absent+": not found")
 		return
 	}
+	b.ignoresHosts(p)
 	accepted := p.accepted
 	var entries []entry
 	if accepted.ok() {
@@ -166,12 +164,14 @@ func (b *routeBuilder) withoutRivals(field string, p *parent) (verdict, []entry)
 // attach counts a route at a listener, and puts it there if the listener is in
 // force.
 func (b *routeBuilder) attach(p *parent, e *entry, accepted bool) {
-	if accepted {
-		b.give(gift{To: p.at.cell(routesAt), Item: string(e.section)})
-	}
-	open := b.r.Value(p.at.cell(openCell)).([]gatewayv1.SectionName)
-	if !slices.Contains(open, e.section) {
-		return
+	if p.at.kind != serviceHolder {
+		if accepted {
+			b.give(gift{To: p.at.cell(routesAt), Item: string(e.section)})
+		}
+		open := b.r.Value(p.at.cell(openCell)).([]gatewayv1.SectionName)
+		if !slices.Contains(open, e.section) {
+			return
+		}
 	}
 	b.tellHosts(e)
 	v := variant{passthrough: e.passes}

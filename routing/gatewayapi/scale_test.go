@@ -81,7 +81,7 @@ func TestAnEditOfOneListenerSetRunsOnlyItsOwn(t *testing.T) {
 		{"an added set", func(w world) routing.ObjectKey { return w.put("ListenerSet", largeSet(-1, "new.example.com")) }, 8, 10},
 		{"a stolen hostname", func(w world) routing.ObjectKey { return w.put("ListenerSet", largeSet(-1, "h0.example.com")) }, 14, 17},
 		{"a removed set", func(w world) routing.ObjectKey { k := setKey(-1); delete(w, k); return k }, 16, 18},
-		{"the Gateway", edgeWithListener, 10, 14},
+		{"the Gateway", edgeWithListener, 11, 15},
 	}
 	for _, isolated := range []bool{true, false} {
 		for _, size := range []int{3, 300} {

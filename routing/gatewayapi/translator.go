@@ -1,6 +1,8 @@
 package gatewayapi
 
 import (
+	"cmp"
+
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/routing"
@@ -16,7 +18,7 @@ type Objects interface {
 	// HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute, ReferenceGrant or
 	// BackendTLSPolicy, a *gatewayxv1alpha1.XBackendTrafficPolicy,
 	// a *v1alpha1.GatewayParameters, a *corev1.Namespace, Service, Secret or
-	// ConfigMap, a *discoveryv1.EndpointSlice, and of
+	// ConfigMap or Pod, a *discoveryv1.EndpointSlice, and of
 	// a CustomResourceDefinition a *metav1.PartialObjectMetadata; nil where
 	// there is none. What it returns never changes: an edit is another object.
 	Get(routing.ObjectKey) any
@@ -41,6 +43,26 @@ type Options struct {
 	// a listener that wants one is not accepted. If nil, PodPorts where
 	// Isolated is set, and none otherwise.
 	Reserved map[uint16]string
+
+	// TrustDomain is that of the mesh's identities. If empty, "cluster.local".
+	// Those of TrustDomainAliases are believed as well.
+	TrustDomain        string
+	TrustDomainAliases []string
+
+	// ClusterDomain ends the names of Services. If empty, "cluster.local".
+	ClusterDomain string
+
+	// RootNamespace is that whose policies are for the whole mesh, for dialects
+	// that join. If empty, "istio-system".
+	RootNamespace string
+
+	// MeshPorts is the ConfigMap, as "NAMESPACE/NAME", of the ports that stand for
+	// those of Services (see MeshPortKey). If empty, DefaultMeshPorts.
+	MeshPorts string
+
+	// Base is the name of the Service, the Deployment and the ServiceAccount of
+	// a Gateway of a class. If nil, the Gateway's own.
+	Base func(gateway, class string) string
 }
 
 // PodPorts are the ports that the pods of a Gateway need for themselves.
@@ -60,6 +82,19 @@ func (o Options) controllerName() gatewayv1.GatewayController {
 	return gatewayv1.GatewayController(o.ControllerName)
 }
 
+func (o Options) trustDomain() string { return cmp.Or(o.TrustDomain, "cluster.local") }
+
+func (o Options) clusterDomain() string { return cmp.Or(o.ClusterDomain, "cluster.local") }
+
+func (o Options) rootNamespace() string { return cmp.Or(o.RootNamespace, "istio-system") }
+
+func (o Options) base(gateway, class string) string {
+	if o.Base == nil {
+		return gateway
+	}
+	return o.Base(gateway, class)
+}
+
 // A Translator turns objects into parts of a Spec, and does again only what a
 // change touches. It belongs to one goroutine at a time.
 type Translator struct {
@@ -68,6 +103,7 @@ type Translator struct {
 	rivals      rivals
 	shaper      Shaper
 	tellsRoutes bool // see TellRoutes
+	wantsPods   bool // see WantsPods
 }
 
 // New returns a Translator that has translated nothing yet.
@@ -79,6 +115,10 @@ func New(objs Objects, opts Options) *Translator {
 	for kind, cells := range plants {
 		t.sheet.Plant(kind, func(k routing.ObjectKey) []cellID { return cellsOf(cells, k) })
 	}
+	for _, kind := range meshRouteKinds {
+		t.sheet.Plant(kind, func(k routing.ObjectKey) []cellID { return mentionsOf(objs, k) })
+	}
+	t.sheet.Plant("Gateway", func(k routing.ObjectKey) []cellID { return waypointOf(objs, k) })
 	t.sheet.Watch(attachCell, t.attaches)
 	t.sheet.Settle(routeCell, t.settle)
 	return t
@@ -91,7 +131,7 @@ func (t *Translator) Sheet() *dialect.Sheet { return t.sheet }
 // other kinds are read when somebody names them.
 var plants = map[string][]cellKind{
 	"GatewayClass":          {classCell},
-	"Gateway":               {gatewayCell, standingCell, gatewayStateCell},
+	"Gateway":               {memberCell, gatewayCell, standingCell, gatewayStateCell},
 	"ListenerSet":           {setCell, standingCell, setStateCell},
 	"HTTPRoute":             {attachCell, routeCell},
 	"GRPCRoute":             {attachCell, routeCell},
@@ -102,6 +142,9 @@ var plants = map[string][]cellKind{
 	"XBackendTrafficPolicy": {trafficPolicyCell, trafficPolicyStateCell},
 	"EndpointSlice":         {sliceCell},
 	"ReferenceGrant":        {grantCell},
+	"Namespace":             {consumesCell},
+	"Service":               {facadeCell},
+	"Pod":                   {workloadCell},
 }
 
 // cellsOf returns the cells of those kinds that an object has for itself.
@@ -115,6 +158,21 @@ func cellsOf(kinds []cellKind, k routing.ObjectKey) []cellID {
 	}
 	return ids
 }
+
+// Options returns what the Translator was told, with the defaults of the mesh,
+// for another dialect.
+func (t *Translator) Options() Options {
+	o := t.opts
+	o.TrustDomain, o.ClusterDomain, o.RootNamespace = o.trustDomain(), o.clusterDomain(), o.rootNamespace()
+	return o
+}
+
+// WantPods has WantsPods say so, for another dialect.
+func (t *Translator) WantPods() { t.wantsPods = true }
+
+// WantsPods reports whether Pods are read: once there has been a waypoint of
+// ours. It is asked again after each Update.
+func (t *Translator) WantsPods() bool { return t.wantsPods }
 
 // Update translates what the changed objects touch: added, edited and removed
 // ones alike. The first call names all objects that there are, and each later
@@ -141,7 +199,23 @@ func (t *Translator) formulas() map[cellKind]func(*reading) outcome {
 		policyOrderCell:        t.policyOrder,
 		trafficPolicyCell:      t.trafficPolicy,
 		serviceCell:            t.service,
+		memberCell:             t.member,
+		namespaceCell:          t.namespace,
+		consumerCell:           t.consumer,
+		consumesCell:           t.consumes,
+		outboundCell:           t.outbound,
+		vouchersCell:           t.vouchers,
+		meshCell:               t.mesh,
+		readyCell:              t.ready,
+		bindingCell:            t.binding,
+		meshPortsCell:          t.meshPorts,
+		meshShardCell:          t.meshShard,
+		podCell:                t.pod,
+		mentionsCell:           t.mentions,
 		endpointsCell:          t.endpoints,
+		waypointCell:           t.waypoint,
+		facadeCell:             t.facade,
+		workloadCell:           t.workload,
 		clusterCell:            t.cluster,
 		backendCell:            t.backend,
 		gatewayCell:            t.gateway,

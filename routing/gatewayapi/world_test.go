@@ -34,6 +34,7 @@ var kinds = map[string]func() metav1.Object{
 	"Service":                  func() metav1.Object { return &corev1.Service{} },
 	"Secret":                   func() metav1.Object { return &corev1.Secret{} },
 	"ConfigMap":                func() metav1.Object { return &corev1.ConfigMap{} },
+	"Pod":                      func() metav1.Object { return &corev1.Pod{} },
 	"EndpointSlice":            func() metav1.Object { return &discoveryv1.EndpointSlice{} },
 }
 

@@ -82,10 +82,10 @@ func TestEditsTouchTheirOwnClusters(t *testing.T) {
 		clusters []routing.ClusterName // with a new part
 		most     int                   // formulas
 	}{
-		{"what is not a label of a pod", KindPod, podOf("s7", "v1", "2"), nil, 1},
-		{"a label of a pod", KindPod, podOf("s7", "v2", "3"), []routing.ClusterName{"shop/s7:80|v1"}, 3},
+		{"what is not a label of a pod", KindPod, podOf("s7", "v1", "2"), nil, 2},
+		{"a label of a pod", KindPod, podOf("s7", "v2", "3"), []routing.ClusterName{"shop/s7:80|v1"}, 4},
 		{"a slice", "EndpointSlice", sliceOf("s7", "10.0.0.2"), nil, 3}, // its pod is in no subset now
-		{"a pod in a subset again", KindPod, podOf("s7", "v1", "4"), []routing.ClusterName{"shop/s7:80|v1"}, 3},
+		{"a pod in a subset again", KindPod, podOf("s7", "v1", "4"), []routing.ClusterName{"shop/s7:80|v1"}, 4},
 		{"an address", "EndpointSlice", sliceOf("s7", "10.0.0.3"), []routing.ClusterName{"shop/s7:80|v1"}, 3},
 		{"a trafficPolicy", KindDestinationRule, ruleOf("s7", 20), []routing.ClusterName{"shop/s7:80|v1"}, 10},
 	}

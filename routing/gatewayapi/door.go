@@ -1,0 +1,254 @@
+package gatewayapi
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"fairway.dev/routing"
+	"fairway.dev/routing/dialect"
+)
+
+// A facade is what a Service is to routes that have it as their parent.
+type facade struct {
+	ports   []facadePort
+	doors   []Door
+	foreign bool   // its waypoint is another controller's
+	why     string // it has none that works
+}
+
+type facadePort struct {
+	number uint16
+	name   string
+}
+
+// facade makes the doors of a Service, and what node agents do about its ports.
+// Where there is no Service its value is nil.
+func (t *Translator) facade(r *reading) outcome {
+	svc := object[corev1.Service](r, "Service", r.ID.NS, r.ID.Name)
+	if svc == nil {
+		return outcome{Gone: true}
+	}
+	f := &facade{}
+	for i := range svc.Spec.Ports {
+		f.ports = append(f.ports, facadePort{uint16(svc.Spec.Ports[i].Port), svc.Spec.Ports[i].Name})
+	}
+	b := r.bindingOf(r.ID.NS, r.ID.Name)
+	if b == nil {
+		f.why = fmt.Sprintf("Service %s/%s is not enrolled: want the label %s on it, or on its namespace", r.ID.NS, r.ID.Name, waypointLabel)
+		return outcome{Value: f}
+	}
+	f.foreign, f.why = b.works() && !b.ours, b.message
+	r.settings(r.ID.NS, r.ID.Name) // for its report
+	if !r.enforced(b) {
+		return outcome{Value: f}
+	}
+	e := t.enrolled(r, svc)
+	var out outcome
+	f.doors, out.Parts = t.doorsOf(r, &e, b)
+	out.Value = f
+	return out
+}
+
+// enrolled is a Service with its ports of TCP.
+func (t *Translator) enrolled(r *reading, svc *corev1.Service) Enrolled {
+	e := Enrolled{
+		Kind: "Service", Namespace: svc.Namespace, Name: svc.Name, Labels: svc.Labels,
+		Origin:   routing.Origin{Kind: "Service", Namespace: svc.Namespace, Name: svc.Name},
+		Created:  svc.CreationTimestamp.Time,
+		Names:    []string{svc.Name + "." + svc.Namespace + ".svc." + t.opts.clusterDomain()},
+		Selector: svc.Spec.Selector,
+	}
+	for _, addr := range clusterIPs(svc) {
+		e.Addresses = append(e.Addresses, addr.String())
+	}
+	for i := range svc.Spec.Ports {
+		p := &svc.Spec.Ports[i]
+		if portProtocol(p) != corev1.ProtocolTCP || p.Port < 1 || p.Port > 65535 {
+			continue
+		}
+		out := EnrolledPort{Port: uint16(p.Port), Name: p.Name}
+		out.Protocol, out.Detect = doorProtocol(p)
+		to := target{port: out.Port, use: doorUses[out.Protocol]}
+		if res := r.Value(cellID{Kind: backendCell, NS: svc.Namespace, Name: svc.Name, Part: to.part()}).(resolution); res.reason == "" {
+			r.Value(res.cluster)
+			out.To = clusterName(res.cluster)
+		}
+		e.Ports = append(e.Ports, out)
+	}
+	return e
+}
+
+// doorUses are who sends to a port from a door.
+var doorUses = map[routing.Protocol]use{routing.HTTP: clientUse, routing.TLS: tlsUse, routing.TCP: tcpUse}
+
+// spoken are the protocols that clients speak to a port, as its author says it:
+// in appProtocol, or in its name up to a dash.
+var spoken = map[string]routing.Protocol{
+	"http": routing.HTTP, "http2": routing.HTTP, "h2c": routing.HTTP, "grpc": routing.HTTP, "grpc-web": routing.HTTP,
+	"kubernetes.io/h2c": routing.HTTP, "kubernetes.io/ws": routing.HTTP,
+	"https": routing.TLS, "tls": routing.TLS, "kubernetes.io/wss": routing.TLS,
+	"tcp": routing.TCP, "mysql": routing.TCP, "mongo": routing.TCP, "redis": routing.TCP,
+}
+
+// doorProtocol is what clients speak to a port; detect: nobody said it. An
+// appProtocol that is not known is passed on as it is.
+func doorProtocol(p *corev1.ServicePort) (protocol routing.Protocol, detect bool) {
+	if p.AppProtocol != nil && *p.AppProtocol != "" {
+		if known, ok := spoken[strings.ToLower(*p.AppProtocol)]; ok {
+			return known, false
+		}
+		return routing.TCP, false
+	}
+	hint, _, _ := strings.Cut(p.Name, "-")
+	if known, ok := spoken[hint]; ok {
+		return known, false
+	}
+	return routing.HTTP, true
+}
+
+// Doors returns the doors of what is enrolled in another dialect, and as parts
+// their listeners and what node agents do. It is for formulas of the stage
+// Listeners.
+func (t *Translator) Doors(r *dialect.Reading, e Enrolled) (doors []Door, parts []any) {
+	in := &reading{r}
+	b := in.bindingFor(&e)
+	if !in.enforced(b) {
+		return nil, nil
+	}
+	return t.doorsOf(in, &e, b)
+}
+
+// DoorsOf returns the doors of a Service. It is for formulas of the stage
+// Listeners with a number from dialect.IstioKinds, and of later stages.
+func DoorsOf(r *dialect.Reading, ns, service string) []Door {
+	if f, _ := r.Value(cellID{Kind: facadeCell, NS: ns, Name: service}).(*facade); f != nil {
+		return f.doors
+	}
+	return nil
+}
+
+// ConsumerGift has what is enrolled get doors for the workloads of a namespace
+// alone, as long as it is given: the namespace has routes to it of its own. It
+// is for formulas of the stage Parsed.
+func ConsumerGift(kind, ns, name, consumer string) dialect.Gift {
+	return gift{To: cellID{Kind: consumersOf, NS: ns, Name: name, Part: kind}, Item: consumer}
+}
+
+// A porch is where something has doors: at a waypoint, and for whom.
+type porch struct {
+	waypoint parentName
+	own      bool
+	from     string
+}
+
+// porches finds where something has doors: at its own waypoint, at those through
+// which workloads of other namespaces call it, and besides for each namespace
+// that has routes to it of its own.
+func (r *reading) porches(e *Enrolled, b *binding) []porch {
+	var own parentName
+	var list []porch
+	if b.works() && b.ours {
+		own = b.waypoint
+		list = append(list, porch{waypoint: own, own: true})
+	}
+	for _, w := range r.Value(cellID{Kind: outboundCell}).([]parentName) {
+		if w != own {
+			list = append(list, porch{waypoint: w})
+		}
+	}
+	var consumers []string
+	for item := range r.Bag(cellID{Kind: consumersOf, NS: e.Namespace, Name: e.Name, Part: e.Kind}) {
+		consumers = append(consumers, item.(string))
+	}
+	slices.Sort(consumers)
+	for _, ns := range consumers {
+		if w := r.consumerOf(ns); w != (parentName{}) {
+			list = append(list, porch{w, w == own, ns})
+		}
+	}
+	return list
+}
+
+// doorsOf makes the doors of what has to be reached by a waypoint.
+func (t *Translator) doorsOf(r *reading, e *Enrolled, b *binding) (doors []Door, parts []any) {
+	addresses := addressesOf(e.Addresses)
+	captures := make([]uint16, len(e.Ports))
+	for i, p := range e.Ports {
+		captures[i] = r.meshPort(MeshPortKey(captureName(e, p.Port)))
+	}
+	porches := r.porches(e, b)
+	for _, at := range porches {
+		f := r.frame(at.waypoint)
+		if f == nil || !f.serves() {
+			continue
+		}
+		for i := range e.Ports {
+			l := at.listener(e, &e.Ports[i], addresses)
+			l.Capture = captures[i]
+			d := Door{
+				Listener: l.Name, Gateway: l.Gateway, Own: at.own, From: at.from,
+				Port: l.Port, PortName: e.Ports[i].Name, Protocol: l.Protocol,
+				Kind: e.Kind, Namespace: e.Namespace, Name: e.Name, Selector: e.Selector,
+			}
+			if t.shaper.Door != nil {
+				t.shaper.Door(r.Reading, d, f.labels, l)
+			}
+			doors, parts = append(doors, d), append(parts, l)
+		}
+	}
+	if b.works() && !b.ours && len(porches) == 0 {
+		return nil, nil // all of it is another controller's affair
+	}
+	for i, p := range e.Ports {
+		c := &routing.Capture{Name: captureName(e, p.Port), Addresses: addresses, Port: p.Port, To: captures[i]}
+		if b.works() && b.ours {
+			c.Waypoint = b.waypoint.String()
+		}
+		parts = append(parts, c)
+	}
+	return doors, parts
+}
+
+// listener is the door of a port: "shop/waypoint/cart.shop:80", and with
+// "@bazaar" behind it for the workloads of that namespace.
+func (at porch) listener(e *Enrolled, p *EnrolledPort, addresses []netip.Addr) *routing.Listener {
+	what := e.Name + "." + e.Namespace
+	if e.Kind != "Service" {
+		what = e.Kind + "/" + what
+	}
+	name := fmt.Sprintf("%s/%s:%d", at.waypoint, what, p.Port)
+	if at.from != "" {
+		name += "@" + at.from
+	}
+	l := &routing.Listener{
+		Name:      routing.ListenerName(name),
+		Origin:    e.Origin,
+		Created:   e.Created,
+		Gateway:   at.waypoint.String(),
+		Addresses: addresses,
+		Port:      p.Port,
+		Protocol:  p.Protocol,
+		Inside:    true,
+		Names:     e.Names,
+		From:      at.from,
+		To:        p.To,
+		Detect:    p.Detect,
+	}
+	if p.Protocol == routing.TLS {
+		l.TLS = &routing.ListenerTLS{Passthrough: true}
+	}
+	return l
+}
+
+// captureName is "shop/cart:80" of a Service.
+func captureName(e *Enrolled, port uint16) routing.CaptureName {
+	name := fmt.Sprintf("%s/%s:%d", e.Namespace, e.Name, port)
+	if e.Kind != "Service" {
+		name = e.Kind + "/" + name
+	}
+	return routing.CaptureName(name)
+}

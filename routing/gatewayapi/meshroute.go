@@ -1,0 +1,158 @@
+package gatewayapi
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairway.dev/routing"
+)
+
+// meshRouteKinds are the kinds of routes that may have Services as parents
+// (GEP-1426), and the protocols of the doors that they are attached to.
+var meshRouteKinds = []string{"HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute"}
+
+var meshRouteProtocols = map[string]routing.Protocol{
+	"HTTPRoute": routing.HTTP, "GRPCRoute": routing.HTTP, "TLSRoute": routing.TLS, "TCPRoute": routing.TCP,
+}
+
+// serviceHolder is the kind of holder that a Service is.
+const serviceHolder = "Service"
+
+// isService reports whether a parentRef names a Service.
+func isService(ref *gatewayv1.ParentReference) bool {
+	return ref.Group != nil && *ref.Group == "" && ref.Kind != nil && *ref.Kind == serviceHolder
+}
+
+// mentionsOf are the cells that a route has for itself if a Service of another
+// namespace is its parent.
+func mentionsOf(objs Objects, k routing.ObjectKey) []cellID {
+	o := routeOf(objs.Get(k))
+	if o == nil || !slices.ContainsFunc(o.refs, func(ref gatewayv1.ParentReference) bool { return isForeignService(&ref, k.Namespace) }) {
+		return nil
+	}
+	return []cellID{{Kind: mentionsCell, NS: k.Namespace, Name: k.Name, Part: k.Kind}}
+}
+
+func isForeignService(ref *gatewayv1.ParentReference, ns string) bool {
+	return isService(ref) && ref.Namespace != nil && string(*ref.Namespace) != ns
+}
+
+// mentions has the Services of other namespaces that are parents of a route get
+// doors for its namespace: there it is a consumer route.
+func (t *Translator) mentions(r *reading) outcome {
+	var out outcome
+	if o := r.routeObject(); o != nil {
+		for i := range o.refs {
+			if ref := &o.refs[i]; isForeignService(ref, r.ID.NS) {
+				g := ConsumerGift(serviceHolder, string(*ref.Namespace), string(ref.Name), r.ID.NS)
+				if !slices.Contains(out.Gifts, g) {
+					out.Gifts = append(out.Gifts, g)
+				}
+			}
+		}
+	}
+	out.Gone = out.Gifts == nil
+	return out
+}
+
+// serviceParent finds the doors of a Service that let a route in: of its own
+// namespace those that are for all, at the Service's waypoint; of another those
+// that are for the route's namespace, at the waypoint of that. It reports
+// whether the Service is any affair of ours.
+func (r *reading) serviceParent(o *routeObject, i int) (p parent, ours bool) {
+	ref := &o.refs[i]
+	ns, name := string(or(ref.Namespace, gatewayv1.Namespace(r.ID.NS))), string(ref.Name)
+	if !r.hasMesh() {
+		return parent{}, false
+	}
+	p = parent{ref: i, at: holder{serviceHolder, ns, name}}
+	f, _ := r.Value(p.at.facade()).(*facade)
+	switch {
+	case f == nil:
+		p.accepted = no(string(gatewayv1.RouteReasonNoMatchingParent), "%s: not found", p.at)
+		return p, true
+	case f.foreign && len(f.doors) == 0:
+		return parent{}, false
+	}
+	p.accepted, p.entries = r.enterDoors(o, ref, p.at, f)
+	for j := range p.entries {
+		p.gateway = p.entries[j].gateway
+	}
+	return p, true
+}
+
+// facade is the cell of a holder that is a Service.
+func (h holder) facade() cellID { return cellID{Kind: facadeCell, NS: h.ns, Name: h.name} }
+
+// enterDoors tries the doors of a Service, and says at which test the last
+// failed.
+func (r *reading) enterDoors(o *routeObject, ref *gatewayv1.ParentReference, h holder, f *facade) (verdict, []entry) {
+	names := func(number uint16, name string) bool {
+		return (ref.Port == nil || *ref.Port == int32(number)) && (ref.SectionName == nil || string(*ref.SectionName) == name)
+	}
+	if !slices.ContainsFunc(f.ports, func(p facadePort) bool { return names(p.number, p.name) }) {
+		return no(string(gatewayv1.RouteReasonNoMatchingParent), "%s: no port %s: want one of %s", h, printSection(ref), f.printPorts()), nil
+	}
+	from := ""
+	if h.ns != r.ID.NS {
+		from = r.ID.NS
+	}
+	reached := false
+	var entries []entry
+	for i := range f.doors {
+		d := &f.doors[i]
+		if d.From != from || from == "" && !d.Own || !names(d.Port, d.PortName) {
+			continue
+		}
+		reached = true
+		if d.Protocol == meshRouteProtocols[r.ID.Part] {
+			entries = append(entries, entry{
+				listener: d.Listener, section: gatewayv1.SectionName(itoa(int(d.Port))), hosts: meshHosts(o, r.ID.Part),
+				passes: d.Protocol == routing.TLS, gateway: gatewayNamed(d.Gateway),
+			})
+		}
+	}
+	switch {
+	case !reached && f.why != "":
+		return no(reasonNotEnrolled, "%s", f.why), nil
+	case !reached && from != "":
+		return no(reasonNotEnrolled, "namespace %s has no waypoint that works: a route to a Service of another namespace applies at that of its own", from), nil
+	case !reached:
+		return no(reasonNotEnrolled, "%s is reached by no waypoint of ours", h), nil
+	case entries == nil:
+		return no(string(gatewayv1.RouteReasonNotAllowedByListeners), "%s: no port that it names speaks what %ss are for: "+
+			"its appProtocol, or its name, says it", h, r.ID.Part), nil
+	}
+	return yes(string(gatewayv1.RouteReasonAccepted)), entries
+}
+
+func (f *facade) printPorts() string {
+	list := make([]string, len(f.ports))
+	for i, p := range f.ports {
+		list[i] = strings.TrimSpace(itoa(int(p.number)) + " " + p.name)
+	}
+	return strings.Join(list, ", ")
+}
+
+// meshHosts are those of a route at a Service: hostnames of requests mean nothing
+// there (GEP-1426), as the address has led to it. Those of a TLSRoute count.
+func meshHosts(o *routeObject, kind string) []string {
+	if kind == "TLSRoute" {
+		return hostsAt(anyHost, o.hosts)
+	}
+	return []string{anyHost}
+}
+
+// ignoresHosts notes once that hostnames of the route mean nothing at a Service.
+func (b *routeBuilder) ignoresHosts(p *parent) {
+	if b.toldHosts || p.at.kind != serviceHolder || len(b.o.hosts) == 0 || b.r.ID.Part == "TLSRoute" {
+		return
+	}
+	b.toldHosts = true
+	b.report.Find(routing.Info, "spec.hostnames", reasonHostnamesIgnored,
+		fmt.Sprintf("%s is reached by its address: hostnames mean nothing there", p.at),
+		"match the header Host, if it matters")
+}
