@@ -26,6 +26,7 @@ func NewClient(conn loop.Conn, o http2.ClientOptions) *Client {
 	if o.MaxStreams == 0 {
 		o.MaxStreams = maxStreams
 	}
+	o.Connects = true
 	o.Limits = fill(o.Limits, ClientLimits())
 	return &Client{Client: http2.NewClient(conn, o)}
 }

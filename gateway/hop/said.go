@@ -107,10 +107,10 @@ func (s *said) arrival(peer *message.Peer, authority string) (*Arrival, error) {
 	}
 	if s.client != "" {
 		client, err := netip.ParseAddrPort(s.client)
-		if err != nil {
+		if err != nil || client.Addr().Zone() != "" {
 			return a, fmt.Errorf("%s %.64q: want ADDRESS:PORT", clientField, s.client)
 		}
-		a.Client = client
+		a.Client = netip.AddrPortFrom(client.Addr().Unmap(), client.Port())
 	}
 	return a, nil
 }
