@@ -10,23 +10,40 @@ import (
 	"fairway.dev/routing"
 )
 
-// Labels of what is refused, in the log of the kernel.
+// A Refusal is why connections are refused: a chain of the table, a label of
+// metrics and lines of the log, never reworded.
+type Refusal string
+
 const (
-	labelCapture = "fairway capture" // there is no waypoint to go to
-	labelStrict  = "fairway strict"  // it does not come from a waypoint
+	// WaypointNotReady: the workload's waypoint, or the Service's where it has
+	// none, has no pod that is ready, or there is none.
+	WaypointNotReady Refusal = "WaypointNotReady"
+	// PortNotAllocated: no port of waypoints stands for that of the Service yet.
+	PortNotAllocated Refusal = "PortNotAllocated"
+	// WaypointRequired: who is called wants connections that come from waypoints
+	// (PeerAuthentication: STRICT), and this one does not.
+	WaypointRequired Refusal = "WaypointRequired"
 )
+
+var refusals = []Refusal{WaypointNotReady, PortNotAllocated, WaypointRequired}
+
+// chain is the chain that refuses.
+func (r Refusal) chain() string { return "refuse-" + string(r) }
+
+// label is what the kernel logs of it, and says whose line it is.
+func (r Refusal) label() string { return labelPrefix + string(r) }
+
+const labelPrefix = "fairway "
 
 // Chains that are always there. Those of waypoints are named by chainTo.
 const (
-	chainCheck         = "check"
-	chainCheckOwn      = "check-own"     // senders whose own waypoint is ready
-	chainCheckNone     = "check-none"    // senders whose own waypoint is not
-	chainCheckService  = "check-service" // senders that go to the Service's
-	chainCapture       = "capture"
-	chainToService     = "to-service"
-	chainStrict        = "strict"
-	chainRefuseCapture = "refuse-capture"
-	chainRefuseStrict  = "refuse-strict"
+	chainCheck        = "check"
+	chainCheckOwn     = "check-own"     // senders whose own waypoint is ready
+	chainCheckNone    = "check-none"    // senders whose own waypoint is not
+	chainCheckService = "check-service" // senders that go to the Service's
+	chainCapture      = "capture"
+	chainToService    = "to-service"
+	chainStrict       = "strict"
 )
 
 // Sets that are always there, one for each family: "sources4", "sources6".
@@ -97,21 +114,22 @@ func (b *builder) skeleton() {
 	checkService, toService := b.chain(chainCheckService, ""), b.chain(chainToService, "")
 	for _, f := range families {
 		check.add(Rule{Family: f, Key: Source, Set: of(setSenders, f), Do: Ask})
-		noPort := Rule{Family: f, Key: Service, Set: of(setPorts, f), Test: NoPort, Do: Goto, Chain: chainRefuseCapture}
+		noPort := Rule{Family: f, Key: Service, Set: of(setPorts, f), Test: NoPort, Do: Goto, Chain: PortNotAllocated.chain()}
 		own.add(noPort)
-		none.add(Rule{Family: f, Key: Service, Set: of(setPorts, f), Test: SomePort, Do: Goto, Chain: chainRefuseCapture})
-		checkService.add(noPort, Rule{Family: f, Key: Service, Set: of(setUnready, f), Do: Goto, Chain: chainRefuseCapture})
+		none.add(Rule{Family: f, Key: Service, Set: of(setPorts, f), Test: SomePort, Do: Goto, Chain: WaypointNotReady.chain()})
+		checkService.add(noPort, Rule{Family: f, Key: Service, Set: of(setUnready, f), Do: Goto, Chain: WaypointNotReady.chain()})
 		capture.add(Rule{Family: f, Key: Source, Set: of(setSources, f), Do: Ask})
 		toService.add(Rule{Family: f, Key: Service, Set: of(setServices, f), Do: Ask})
 		strict.add(
 			Rule{Family: f, Key: Source, Set: of(setWaypoints, f), Do: Accept},
 			Rule{Family: f, Key: Service, Set: of(setOpen, f), Do: Accept},
-			Rule{Family: f, Key: Destination, Set: of(setStrict, f), Do: Goto, Chain: chainRefuseStrict},
-			Rule{Family: f, Key: Service, Set: of(setClosed, f), Do: Goto, Chain: chainRefuseStrict},
+			Rule{Family: f, Key: Destination, Set: of(setStrict, f), Do: Goto, Chain: WaypointRequired.chain()},
+			Rule{Family: f, Key: Service, Set: of(setClosed, f), Do: Goto, Chain: WaypointRequired.chain()},
 		)
 	}
-	b.chain(chainRefuseCapture, "", Rule{Do: Log, Label: labelCapture}, Rule{Do: Reject})
-	b.chain(chainRefuseStrict, "", Rule{Do: Log, Label: labelStrict}, Rule{Do: Reject})
+	for _, why := range refusals {
+		b.chain(why.chain(), "", Rule{Do: Log, Label: why.label()}, Rule{Do: Reject})
+	}
 }
 
 func (c *Chain) add(rules ...Rule) { c.Rules = append(c.Rules, rules...) }

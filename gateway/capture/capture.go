@@ -32,7 +32,6 @@ package capture
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -83,7 +82,8 @@ func (s *State) Change(d *routing.Delta) {
 
 // gatewayOf returns the waypoint whose WaypointCluster has a name.
 func gatewayOf(cluster routing.ClusterName) (string, bool) {
-	return strings.CutPrefix(string(cluster), string(routing.WaypointCluster("")))
+	gateway, ok := strings.CutPrefix(string(cluster), string(routing.WaypointCluster("")))
+	return gateway, ok && gateway != ""
 }
 
 // local yields the workloads of the node in the order of their names, so that of
@@ -127,13 +127,14 @@ func (s *State) workload(addr netip.Addr) *routing.Workload {
 
 // capture returns what is done with connections to an address, or nil.
 func (s *State) capture(to netip.AddrPort) *routing.Capture {
-	for _, name := range slices.Sorted(maps.Keys(s.captures)) {
-		c := s.captures[name]
-		if c.Port == to.Port() && slices.ContainsFunc(c.Addresses, func(a netip.Addr) bool { return a.Unmap() == to.Addr() }) {
-			return c
+	var first *routing.Capture // by name, as in the table
+	for _, c := range s.captures {
+		if c.Port == to.Port() && (first == nil || c.Name < first.Name) &&
+			slices.ContainsFunc(c.Addresses, func(a netip.Addr) bool { return a.Unmap() == to.Addr() }) {
+			first = c
 		}
 	}
-	return nil
+	return first
 }
 
 // pods returns where connections for a waypoint go to, by addresses of a family:

@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -16,6 +17,8 @@ type Difference struct {
 	Rewrite    []*Chain // chains whose rules come, in place of those of Flush
 	GoneChains []string
 	GoneSets   []string
+	// Anew, if not nil, is why it took a new table although there was one.
+	Anew error
 }
 
 // Elements are some of a set's.
@@ -24,18 +27,18 @@ type Elements struct {
 	List map[Element]Value
 }
 
-// Between returns what makes have into want. It reports false where only a new
-// table will do, as a set or a base chain is of another kind.
-func Between(have, want *Ruleset) (*Difference, bool) {
+// Between returns what makes have into want. An error says that only a new table
+// will do, as a set or a base chain is of another kind.
+func Between(have, want *Ruleset) (*Difference, error) {
 	d := &Difference{}
 	for _, name := range slices.Sorted(maps.Keys(want.Sets)) {
 		if !d.set(have.Sets[name], want.Sets[name]) {
-			return nil, false
+			return nil, fmt.Errorf("set %s is of another kind", name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(want.Chains)) {
 		if !d.chain(have.Chains[name], want.Chains[name]) {
-			return nil, false
+			return nil, fmt.Errorf("chain %s is at another hook", name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.Chains)) {
@@ -51,7 +54,7 @@ func Between(have, want *Ruleset) (*Difference, bool) {
 			d.GoneSets = append(d.GoneSets, name)
 		}
 	}
-	return d, true
+	return d, nil
 }
 
 func (d *Difference) set(have, want *Set) bool {

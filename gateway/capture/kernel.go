@@ -36,7 +36,7 @@ const (
 )
 
 // ownPorts is how many of its own sockets a Kernel remembers.
-const ownPorts = 16
+const ownPorts = 64
 
 // connect returns a connection for one transaction or several questions.
 func (k *Kernel) connect() (*nftables.Conn, error) {
@@ -94,19 +94,31 @@ func (k *Kernel) Put(have, want *Ruleset) (*Difference, error) {
 	if have == nil {
 		var err error
 		if have, err = k.Read(want); err != nil {
+			have, err = k.Read(want) // somebody may have changed it meanwhile
+		}
+		if err != nil {
 			return nil, fmt.Errorf("read the table: %w", err)
 		}
 	}
+	var why error
 	if have != nil {
-		d, ok := Between(have, want)
-		if ok && (d.Empty() || k.change(d) == nil) {
+		d, err := Between(have, want)
+		if err == nil && !d.Empty() {
+			err = k.change(d)
+		}
+		if err == nil {
 			return d, nil
 		}
+		why = err
 	}
-	d, _ := Between(&Ruleset{}, want)
+	d, err := Between(&Ruleset{}, want)
+	if err != nil {
+		return nil, err
+	}
 	if err := k.replace(d); err != nil {
 		return nil, fmt.Errorf("make the table: %w", err)
 	}
+	d.Anew = why
 	return d, nil
 }
 
@@ -318,24 +330,23 @@ func readSets(c *nftables.Conn, want, have *Ruleset) error {
 	return nil
 }
 
-// Refused returns how many connections were refused since the table was made,
-// by the labels of their log lines.
-func (k *Kernel) Refused() (map[string]uint64, error) {
+// Refused returns how many connections were refused since the table was made.
+func (k *Kernel) Refused() (map[Refusal]uint64, error) {
 	c, err := k.connect()
 	if err != nil {
 		return nil, err
 	}
 	defer c.CloseLasting()
-	out := map[string]uint64{}
-	for chain, label := range map[string]string{chainRefuseCapture: labelCapture, chainRefuseStrict: labelStrict} {
-		rules, err := c.GetRules(table(), &nftables.Chain{Name: chain})
+	out := map[Refusal]uint64{}
+	for _, why := range refusals {
+		rules, err := c.GetRules(table(), &nftables.Chain{Name: why.chain()})
 		if err != nil {
-			return nil, fmt.Errorf("chain %s: %w", chain, err)
+			return nil, fmt.Errorf("chain %s: %w", why.chain(), err)
 		}
 		for _, r := range rules {
 			for _, e := range r.Exprs {
 				if counter, ok := e.(*expr.Counter); ok {
-					out[label] += counter.Packets
+					out[why] += counter.Packets
 				}
 			}
 		}

@@ -2,6 +2,8 @@ package capture
 
 import (
 	"fmt"
+	"maps"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
 	"golang.org/x/sys/unix"
 
 	"fairway.dev/routing"
@@ -174,26 +177,27 @@ func TestWithoutAWaypointConnectionsAreRefused(t *testing.T) {
 	removed.Removed.Clusters = []routing.ClusterName{"mesh/shop/waypoint"}
 	tests := []struct {
 		name   string
+		why    Refusal
 		change func(w *world) *routing.Delta
 	}{
-		{"no pod is ready", func(w *world) *routing.Delta { return none(waypoint("shop", "n1", "a", w.shop)) }},
-		{"there is no waypoint", func(*world) *routing.Delta { return removed }},
-		{"the Service names none", func(w *world) *routing.Delta {
+		{"no pod is ready", WaypointNotReady, func(w *world) *routing.Delta { return none(waypoint("shop", "n1", "a", w.shop)) }},
+		{"there is no waypoint", WaypointNotReady, func(*world) *routing.Delta { return removed }},
+		{"the Service names none", WaypointNotReady, func(w *world) *routing.Delta {
 			c := *w.cartCapture
 			c.Waypoint = ""
 			return &routing.Delta{Captures: []*routing.Capture{&c}}
 		}},
-		{"no port stands for the Service's yet", func(w *world) *routing.Delta {
+		{"no port stands for the Service's yet", PortNotAllocated, func(w *world) *routing.Delta {
 			c := *w.cartCapture
 			c.To = 0
 			return &routing.Delta{Captures: []*routing.Capture{&c}}
 		}},
-		{"the workload's own is not ready", func(w *world) *routing.Delta {
+		{"the workload's own is not ready", WaypointNotReady, func(w *world) *routing.Delta {
 			own := *w.clientWorkload
 			own.Gateways = []string{"elsewhere/waypoint"}
 			return &routing.Delta{Workloads: []*routing.Workload{&own}}
 		}},
-		{"the workload's own is ready, but no port stands for the Service's", func(w *world) *routing.Delta {
+		{"the workload's own is ready, but no port stands for the Service's", PortNotAllocated, func(w *world) *routing.Delta {
 			own, c := *w.clientWorkload, *w.cartCapture
 			own.Gateways, c.To = []string{"bank/waypoint"}, 0
 			return &routing.Delta{Workloads: []*routing.Workload{&own}, Captures: []*routing.Capture{&c}}
@@ -211,8 +215,8 @@ func TestWithoutAWaypointConnectionsAreRefused(t *testing.T) {
 			}
 			refused, err := w.kernel.Refused()
 			must(t, err)
-			if refused[labelCapture] != 2 || refused[labelStrict] != 0 {
-				t.Errorf("refused %v, want 2 for want of a waypoint", refused)
+			if want := map[Refusal]uint64{WaypointNotReady: 0, PortNotAllocated: 0, WaypointRequired: 0, tt.why: 2}; !maps.Equal(refused, want) {
+				t.Errorf("refused %v, want %v", refused, want)
 			}
 		})
 	}
@@ -236,8 +240,8 @@ func TestStrictPodsTakeConnectionsFromWaypointsOnly(t *testing.T) {
 	}
 	refused, err := w.kernel.Refused()
 	must(t, err)
-	if refused[labelStrict] != 4 {
-		t.Errorf("refused %v, want 4 of strict", refused)
+	if refused[WaypointRequired] != 4 {
+		t.Errorf("refused %v, want 4 that do not come from a waypoint", refused)
 	}
 }
 
@@ -345,4 +349,60 @@ func (w *world) kubeProxy(family nftables.TableFamily) {
 		}})
 	}
 	must(w.t, c.Flush())
+}
+
+// xtables adds what kube-proxy does for shop/cart in its mode iptables, as
+// iptables-nft writes it: a chain PREROUTING of the table nat with a target DNAT
+// of xtables.
+func (w *world) xtables(family nftables.TableFamily) {
+	w.t.Helper()
+	c, err := nftables.New(nftables.WithNetNSFd(int(w.ns)))
+	must(w.t, err)
+	t := c.AddTable(&nftables.Table{Name: "nat", Family: family})
+	chain := c.AddChain(&nftables.Chain{Name: "PREROUTING", Table: t, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
+	f, offset := IPv4, uint32(16)
+	if family == nftables.TableFamilyIPv6 {
+		f, offset = IPv6, 24
+	}
+	const addressAndPort = 1<<0 | 1<<1 // NF_NAT_RANGE_MAP_IPS, NF_NAT_RANGE_PROTO_SPECIFIED
+	to := net.IP(w.cart.addr(f).AsSlice())
+	c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(f.bytes())},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: w.cartVIP[f].AsSlice()},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		&expr.Target{Name: "DNAT", Rev: 2, Info: &xt.NatRange2{NatRange: xt.NatRange{Flags: addressAndPort, MinIP: to, MaxIP: to, MinPort: 8080, MaxPort: 8080}}},
+	}})
+	must(w.t, c.Flush())
+}
+
+// The first to translate a connection is the only one: kube-proxy has its rules
+// later in the same hook, whichever way it writes them, and whichever of the two
+// was there first.
+func TestBesideKubeProxy(t *testing.T) {
+	modes := map[string]func(*world, nftables.TableFamily){"nftables": (*world).kubeProxy, "iptables": (*world).xtables}
+	for name, rules := range modes {
+		for _, order := range []string{"before", "after"} {
+			t.Run(name+" "+order, func(t *testing.T) {
+				w := newWorld(t)
+				if order == "before" {
+					must(t, w.kernel.Remove())
+				}
+				rules(w, nftables.TableFamilyIPv4)
+				rules(w, nftables.TableFamilyIPv6)
+				_, err := w.kernel.Put(nil, w.have)
+				must(t, err)
+				for _, f := range families {
+					w.want(w.client, w.cartVIP[f], cartPort, from(w.shop, w.client, f))
+					w.want(w.plain, w.cartVIP[f], cartPort, from(w.cart, w.plain, f))
+				}
+				gone := &routing.Delta{}
+				gone.Removed.Clusters = []routing.ClusterName{"mesh/shop/waypoint"}
+				w.change(gone)
+				for _, f := range families {
+					w.want(w.client, w.cartVIP[f], cartPort, "refused")
+				}
+			})
+		}
+	}
 }
