@@ -40,6 +40,10 @@ type ClientOptions struct {
 	// too: for backends that are known to allow it.
 	PingAlways bool
 
+	// Connects says that the backend is known to take extended CONNECT: requests
+	// with an Upgrade need not wait for its SETTINGS to say so (RFC 8441 section 3).
+	Connects bool
+
 	// Limits bound what the backend may do. If nil, the zero Limits hold.
 	Limits *Limits
 }
@@ -64,7 +68,7 @@ var _ message.Client = (*Client)(nil)
 // NewClient speaks HTTP/2 on conn. The caller makes the Client the
 // connection's Handler. Requests may be opened at once.
 func NewClient(conn loop.Conn, opts ClientOptions) *Client {
-	c := &Client{opts: opts, next: 1}
+	c := &Client{opts: opts, next: 1, connects: opts.Connects}
 	c.client = true
 	c.allowed = orElse(opts.MaxStreams, 100)
 	c.begin(conn, c, opts.Limits)
