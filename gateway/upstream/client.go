@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"fairway.dev/gateway/hop"
 	"fairway.dev/gateway/http1"
 	"fairway.dev/gateway/http2"
 	"fairway.dev/gateway/message"
@@ -41,6 +42,11 @@ func (o *Options) newClient(conn Conn, proto message.Proto, ev ClientEvents) mes
 		}
 		if ping := ev.HTTP2.Ping; ping != nil {
 			options.PingAfter, options.PingTimeout, options.PingAlways = ping.Interval, ping.Timeout, true
+		}
+		if ev.Gateway {
+			c := hop.NewClient(conn, options)
+			conn.Handle(c)
+			return c
 		}
 		c := http2.NewClient(conn, options)
 		conn.Handle(c)

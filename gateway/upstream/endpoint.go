@@ -11,17 +11,18 @@ import (
 // An Endpoint is one address of a cluster, with its health, its load and the
 // connections to it. It is shared by all loops.
 type Endpoint struct {
-	cluster  *Cluster
-	addr     netip.AddrPort
-	waypoint bool        // of a cluster of a waypoint's pods
-	stranger atomic.Bool // a waypoint that takes tunnels only, as far as anybody knows
-	who      string      // has to answer, by HBONE; empty: nobody in particular, by TCP
-	identity uint64
-	pools    []*pool                // by loop and use: each is made and used on its loop alone
-	private  []privates             // by loop, the same
-	gone     atomic.Bool            // no longer an endpoint of its cluster
-	check    atomic.Pointer[check]  // nil: nobody asks how it is
-	checkErr atomic.Pointer[string] // of the last check, if it failed
+	cluster   *Cluster
+	addr      netip.AddrPort
+	waypoint  bool        // of a cluster of a waypoint's pods
+	who       string      // has to answer, by HBONE; empty: nobody in particular, by TCP
+	stranger  atomic.Bool // a waypoint that takes tunnels only, as far as anybody knows
+	suspected atomic.Bool // a probe is to tell whether it is there
+	identity  uint64
+	pools     []*pool                // by loop and use: each is made and used on its loop alone
+	private   []privates             // by loop, the same
+	gone      atomic.Bool            // no longer an endpoint of its cluster
+	check     atomic.Pointer[check]  // nil: nobody asks how it is
+	checkErr  atomic.Pointer[string] // of the last check, if it failed
 
 	health health
 	places places // of connections
@@ -44,6 +45,9 @@ func newEndpoint(c *Cluster, spec *routing.Endpoint) *Endpoint {
 
 // Addr returns the endpoint's address.
 func (ep *Endpoint) Addr() netip.AddrPort { return ep.addr }
+
+// Meshed reports whether ep is reached by HBONE only, which carries no datagrams.
+func (ep *Endpoint) Meshed() bool { return ep.who != "" || ep.waypoint }
 
 // Gone reports whether the endpoint is no longer one of its cluster.
 func (ep *Endpoint) Gone() bool { return ep.gone.Load() }

@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"math"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -236,6 +237,8 @@ func (ep *Endpoint) connectFailed(l *loop.Loop, err error, tries int) {
 	case errors.As(err, &refusal):
 		ep.turnedAway(l, refusal, tries)
 	case isOurs(err):
+	case ep.waypoint && errors.Is(err, os.ErrDeadlineExceeded):
+		ep.suspect(l)
 	case isRefused(err) && ep.cluster.view.Load().config.outliers == nil:
 		ep.refuse(l)
 	default:

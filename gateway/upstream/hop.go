@@ -33,7 +33,7 @@ var (
 // anything otherwise.
 func (ep *Endpoint) noTunnel(inside *tls.Config) error {
 	switch {
-	case ep.who == "" && !ep.waypoint:
+	case !ep.Meshed():
 		return nil
 	case ep.who == "":
 		return errNoIdentity
@@ -203,6 +203,22 @@ func (ep *Endpoint) turnedAway(l *loop.Loop, why *hop.Refusal, tries int) {
 	for range max(tries, 1) {
 		ep.failed(l)
 	}
+}
+
+// suspect finds out whether a waypoint is there that has not opened a tunnel in
+// time. It may have waited itself, for what is behind it.
+func (ep *Endpoint) suspect(l *loop.Loop) {
+	if !ep.suspected.CompareAndSwap(false, true) {
+		return
+	}
+	ep.cluster.set.o.Dial(l, ep.addr, loop.Opening{}, probeTimeout, func(conn Conn, _ string, err error) {
+		ep.suspected.Store(false)
+		if err != nil {
+			ep.refuse(l)
+			return
+		}
+		conn.Close()
+	})
 }
 
 // ofWaypoint is what an Outcome says about a waypoint: that it is there. Answers,

@@ -251,6 +251,44 @@ func TestWaypointIsNotEjectedForWhatIsBehindIt(t *testing.T) {
 	}
 }
 
+// The far end answers a CONNECT once it has reached what is behind it, which may
+// be slow: that is no reason to take the waypoint from all others.
+func TestWaypointThatIsLateIsOutWhereItIsNotThere(t *testing.T) {
+	for _, there := range []bool{true, false} {
+		s := newStage(t, 1)
+		s.hold = true
+		c := s.waypoints(1, 2)
+		var tries []*try
+		for range 2 * defaultConsecutive {
+			tries = append(tries, s.ask(c, Wait{Authority: cartAddress}))
+		}
+		s.settle()
+		s.answer[addr(1)] = errHang
+		s.dials[0].end()
+		s.settle()
+		probe := s.dials[1]
+		if len(s.dials) != 2 || probe.hop != nil || probe.timeout != probeTimeout {
+			t.Fatalf("%d dials, the last %+v; want the first and a probe by TCP", len(s.dials), probe)
+		}
+		if there {
+			delete(s.answer, addr(1))
+		}
+		probe.end()
+		s.settle()
+		if got, want := s.stat(1).Health, map[bool]Health{true: Healthy, false: Refusing}[there]; got != want {
+			t.Errorf("there %v: %s, want %s", there, got, want)
+		}
+		if there && !probe.conn.Closed() {
+			t.Error("the probe's connection stays open")
+		}
+		for _, x := range tries {
+			if !errors.Is(x.err, ErrTimeout) {
+				t.Errorf("who waited hears %v, want ErrTimeout", x.err)
+			}
+		}
+	}
+}
+
 func TestStreamsToAWaypointAreTunnelsOfTheirOwn(t *testing.T) {
 	s := newStage(t, 1)
 	s.native[addr(1)] = true

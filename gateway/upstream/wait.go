@@ -225,6 +225,8 @@ func (p *pool) losePatience() {
 	for p.first != nil && p.first.until <= p.now() {
 		if len(p.dials) < p.needed() {
 			p.endpoint.cluster.overflow(LimitWait)
+		} else if p.endpoint.waypoint {
+			p.endpoint.suspect(p.loop)
 		} else {
 			p.endpoint.failed(p.loop)
 		}
