@@ -20,7 +20,7 @@ const (
 	KindEnvoyFilter     = "EnvoyFilter"                 // *networkingv1alpha3.EnvoyFilter
 	KindSidecar         = "Sidecar"                     // *networkingv1.Sidecar
 	KindWasmPlugin      = "WasmPlugin"                  // *extensionsv1alpha1.WasmPlugin
-	KindPod             = "Pod"                         // *metav1.PartialObjectMetadata: its labels
+	KindPod             = "Pod"                         // *corev1.Pod
 )
 
 // The parts of the dialect have numbers of their own in each stage of the
@@ -45,6 +45,11 @@ type Options struct {
 	// ClusterDomain is the DNS domain of Services. If empty, "cluster.local".
 	ClusterDomain string
 
+	// TrustDomain is that of the mesh's identities. If empty, "cluster.local".
+	// Those of TrustDomainAliases are believed as well.
+	TrustDomain        string
+	TrustDomainAliases []string
+
 	// AnySelector serves every Gateway of the dialect on Fleet, whatever its
 	// selector: for a folder of manifests, which has no pods.
 	AnySelector bool
@@ -67,6 +72,9 @@ func Join(t *gatewayapi.Translator, opts Options) {
 	}
 	if opts.ClusterDomain == "" {
 		opts.ClusterDomain = "cluster.local"
+	}
+	if opts.TrustDomain == "" {
+		opts.TrustDomain = "cluster.local"
 	}
 	if opts.Fleet == "" {
 		opts.Fleet = "istio-system/istio-ingressgateway"

@@ -47,14 +47,13 @@ var honoured = []string{
 	"defaultHttpRetryPolicy", "connectTimeout", "tcpKeepalive", "localityLbSetting", "h2UpgradePolicy",
 	"defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
 	"extensionProviders", "defaultProviders",
-	"rootNamespace", // which is looked at, not honoured
+	"rootNamespace", "trustDomain", "trustDomainAliases", "pathNormalization", // which are looked at
 	"defaultConfig", // of Envoy's process, but for gatewayTopology
 }
 
 // missed are fields whose absence matters, and what is done in their place.
 var missed = map[string]string{
-	"pathNormalization": "paths are matched as they were sent",
-	"tlsDefaults":       "versions and suites are those of each server",
+	"tlsDefaults": "versions and suites are those of each server",
 }
 
 // harmless are fields of MeshConfig that say nothing to gateways: they are
@@ -99,6 +98,12 @@ func (j *joint) meshConfig(r *reading) dialect.Outcome {
 		state.found.wrong("data."+meshKey, reasonInvalidMeshConfig, "correct it: until then the defaults hold", "%v", err)
 		return dialect.Outcome{Value: state}
 	}
+	j.checkTrust(config, &state.found)
+	if p := config.GetPathNormalization().GetNormalization(); p == meshv1alpha1.MeshConfig_ProxyPathNormalization_MERGE_SLASHES ||
+		p == meshv1alpha1.MeshConfig_ProxyPathNormalization_DECODE_AND_MERGE_SLASHES {
+		state.found.wrong("data."+meshKey+".pathNormalization", reasonUnsupportedField, "have policies name what backends take for the same path, too",
+			"%s is not honoured: of paths dot segments are resolved, but slashes are neither decoded nor merged: a policy about /a does not hold for //a", p)
+	}
 	if root := config.GetRootNamespace(); root != "" && root != j.opts.RootNamespace {
 		state.found.warn("data."+meshKey+".rootNamespace", reasonIneffectiveField, "tell Fairway the same by its own option",
 			"rootNamespace %s: Fairway's is %s", root, j.opts.RootNamespace)
@@ -127,6 +132,19 @@ func (j *joint) meshConfig(r *reading) dialect.Outcome {
 			"gatewayTopology is not honoured: what clients say of themselves in X-Forwarded-For is not believed")
 	}
 	return dialect.Outcome{Value: state}
+}
+
+// checkTrust compares whom MeshConfig believes with whom Fairway does.
+func (j *joint) checkTrust(config *meshv1alpha1.MeshConfig, found *complaints) {
+	const fix = "tell Fairway the same by its own option"
+	if d := config.GetTrustDomain(); d != "" && d != j.opts.TrustDomain {
+		found.warn("data."+meshKey+".trustDomain", reasonIneffectiveField, fix, "trustDomain %s: Fairway's is %s", d, j.opts.TrustDomain)
+	}
+	for i, d := range config.GetTrustDomainAliases() {
+		if d != j.opts.TrustDomain && !slices.Contains(j.opts.TrustDomainAliases, d) {
+			found.warn(field("data."+meshKey+".trustDomainAliases", i), reasonIneffectiveField, fix, "alias %s: Fairway does not believe it", d)
+		}
+	}
 }
 
 // parseMesh parses the text of a MeshConfig, and tells of fields that it does
