@@ -32,11 +32,14 @@ func FuzzEditsComeToTheSameAsAFreshStart(f *testing.F) {
 
 func checkHistory(t *testing.T, seed uint64, steps int) {
 	c := chance{rand.New(rand.NewPCG(seed, 0))}
-	opts := Options{DefaultClass: "fairway", Isolated: c.IntN(2) == 0, Reserved: map[uint16]string{82: "a test"}}
+	opts := Options{DefaultClass: "fairway", Isolated: c.IntN(2) == 0, Reserved: map[uint16]string{82: "a test"}, MeshPorts: "a/ports"}
 	w, kept := world{}, dialecttest.NewResult()
 	tr := New(w, opts)
-	if seed%2 == 1 {
+	switch seed % 4 {
+	case 1:
 		kept.Apply(tr.Update(c.soundWorld(t, w)))
+	case 3:
+		kept.Apply(tr.Update(w.load(t, meshWorld)))
 	}
 	for step := range steps {
 		var keys []routing.ObjectKey

@@ -64,6 +64,9 @@ func (c chance) gateway() (string, metav1.Object) {
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"team": pick(c, "x", "y")}},
 		}}
 	}
+	if c.IntN(4) == 0 {
+		o.Labels = map[string]string{waypointForLabel: pick(c, "service", "workload", "all", "none", "odd")}
+	}
 	o.Spec.TLS = c.gatewayTLS()
 	o.Spec.Listeners = c.listeners()
 	return "Gateway", o
@@ -102,7 +105,7 @@ func (c chance) listeners() (list []gatewayv1.Listener) {
 		l := gatewayv1.Listener{
 			Name:     gatewayv1.SectionName(fmt.Sprintf("l%d", i)),
 			Port:     pick[gatewayv1.PortNumber](c, 80, 80, 81, 82, 443),
-			Protocol: pick[gatewayv1.ProtocolType](c, "HTTP", "HTTP", "HTTP", "HTTPS", "HTTPS", "TLS", "TLS", "TCP", "UDP", "odd"),
+			Protocol: pick[gatewayv1.ProtocolType](c, "HTTP", "HTTP", "HTTP", "HTTPS", "HTTPS", "TLS", "TLS", "TCP", "UDP", "HBONE", "HBONE", "odd"),
 			Hostname: some[gatewayv1.Hostname](c, "x.example.com", "y.example.com", "*.example.com", "*.com"),
 		}
 		if c.IntN(2) == 0 {
@@ -153,6 +156,14 @@ func (c chance) listenerSet() (string, metav1.Object) {
 func (c chance) parents() gatewayv1.CommonRouteSpec {
 	var refs []gatewayv1.ParentReference
 	for range 1 + c.IntN(2) {
+		if c.IntN(3) == 0 {
+			group, kind := gatewayv1.Group(""), gatewayv1.Kind("Service")
+			refs = append(refs, gatewayv1.ParentReference{
+				Group: &group, Kind: &kind, Namespace: some[gatewayv1.Namespace](c, "a", "b"), Name: pick[gatewayv1.ObjectName](c, "s1", "s2"),
+				SectionName: pick(c, nil, nil, some[gatewayv1.SectionName](c, "web")), Port: some[gatewayv1.PortNumber](c, 80, 81),
+			})
+			continue
+		}
 		refs = append(refs, gatewayv1.ParentReference{
 			Kind:        some[gatewayv1.Kind](c, "Gateway", "ListenerSet", "ListenerSet"),
 			Namespace:   some[gatewayv1.Namespace](c, "a", "b"),

@@ -41,7 +41,7 @@ func (c chance) edit(w world) routing.ObjectKey {
 		return k
 	}
 	draw := pick(c, c.class, c.crd, c.parameters, c.gateway, c.gateway, c.listenerSet, c.listenerSet, c.httpRoute, c.httpRoute, c.httpRoute, c.grpcRoute, c.grpcRoute, c.tlsRoute, c.tcpRoute, c.udpRoute,
-		c.service, c.service, c.slice, c.slice, c.grant, c.policy, c.trafficPolicy, c.secret, c.configMap, c.namespace)
+		c.service, c.service, c.slice, c.slice, c.grant, c.policy, c.trafficPolicy, c.secret, c.configMap, c.namespace, c.namespace, c.pod, c.meshPorts)
 	kind, o := draw()
 	return w.put(kind, o)
 }
@@ -145,7 +145,10 @@ func (c chance) streamBackends() []gatewayv1.BackendRef {
 }
 
 func (c chance) service() (string, metav1.Object) {
-	o := &corev1.Service{ObjectMeta: c.meta(c.ns(), "s1", "s2")}
+	o := &corev1.Service{ObjectMeta: c.meta(c.ns(), "s1", "s2", "s1", "s2", "g1")}
+	c.enrol(&o.ObjectMeta)
+	o.Spec.ClusterIPs = pick(c, nil, []string{"None"}, []string{"10.96.0.1"}, []string{"10.96.0.1"}, []string{"10.96.0.1", "fd00::1"}, []string{"10.96.0.3"})
+	o.Spec.Selector = pick(c, nil, map[string]string{"app": "x"})
 	o.Spec.Type = pick(c, "", "", "", corev1.ServiceTypeExternalName)
 	o.Spec.Ports = []corev1.ServicePort{{
 		Name: pick(c, "", "web", "grpc"), Port: pick[int32](c, 80, 80, 81), AppProtocol: some(c, "kubernetes.io/h2c", "https", "odd"),
@@ -166,7 +169,7 @@ func (c chance) service() (string, metav1.Object) {
 
 func (c chance) slice() (string, metav1.Object) {
 	o := &discoveryv1.EndpointSlice{ObjectMeta: c.meta(c.ns(), "e1", "e2", "e3")}
-	o.Labels = map[string]string{discoveryv1.LabelServiceName: pick(c, "s1", "s2", "")}
+	o.Labels = map[string]string{discoveryv1.LabelServiceName: pick(c, "s1", "s2", "g1", "")}
 	o.AddressType = pick(c, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeFQDN)
 	o.Ports = []discoveryv1.EndpointPort{
 		{Name: some(c, "", "web", "grpc"), Port: some[int32](c, 8080, 8081)},
@@ -252,10 +255,4 @@ func (c chance) configMap() (string, metav1.Object) {
 	o := &corev1.ConfigMap{ObjectMeta: c.meta(c.ns(), "m1")}
 	o.Data = map[string]string{"ca.crt": pick(c, string(pairs()[0].chain), string(pairs()[1].chain), "x")}
 	return "ConfigMap", o
-}
-
-func (c chance) namespace() (string, metav1.Object) {
-	o := &corev1.Namespace{ObjectMeta: c.meta("", "a", "b")}
-	o.Labels = map[string]string{"team": pick(c, "x", "y")}
-	return "Namespace", o
 }
