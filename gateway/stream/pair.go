@@ -58,12 +58,13 @@ func newPair(t *TCP, a Arrival) *pair {
 	l := a.Conn.Loop()
 	p := &pair{owner: t, on: &t.loops[l.Index()], peer: a.Peer, to: a.To}
 	p.rec = telemetry.StreamRecord{
-		Kind: a.Kind, Start: l.Now(), Name: a.Name, Remote: a.Peer.Remote, TLS: a.Peer.Secure(),
+		Kind: a.Kind, Start: l.Now(), Name: a.Name, Remote: a.Peer.Remote, TLS: a.Peer.Secure(), Source: a.Peer.Identity,
 	}
 	p.client = side{pair: p, other: &p.backend, conn: a.Conn}
 	p.backend = side{pair: p, other: &p.client}
 	p.wait.Stream, p.wait.Client = p, a.Peer
 	p.wait.Use = upstream.Streams
+	p.wait.Authority, p.wait.Source = a.To.Hop.Target, a.To.Hop.Source
 	p.want.Host, p.wait.Host = a.Name, a.Name
 	if d := a.To.Listener; d != nil && d.TLS != nil && d.TLS.Passthrough {
 		p.wait.Use = upstream.Opaque
@@ -195,6 +196,9 @@ func (p *pair) Opened(conn upstream.Conn) {
 	p.backend.conn = conn
 	conn.Handle(&p.backend)
 	p.rec.Connect = p.on.loop.Now().Sub(p.dialed)
+	if tunnel, ok := p.client.conn.(interface{ Accept() }); ok {
+		tunnel.Accept()
+	}
 	p.moved()
 	early := p.early
 	p.early = nil

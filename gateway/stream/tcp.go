@@ -19,6 +19,9 @@ import (
 // tried, up to 3 in all. A client that nobody takes is closed: with FIN, or
 // with a reset where its bytes were not read; never with an alert of TLS.
 //
+// A client that comes out of a tunnel hears that this is open once an endpoint
+// is connected (Accept), and else that nobody could be reached.
+//
 // A stream ends when both directions have ended, when one side is reset, when
 // nothing has moved for Idle, when it is as old as its cluster's ConnectionAge,
 // and a while after its listener has left. It lives through all other edits,

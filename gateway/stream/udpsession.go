@@ -127,6 +127,10 @@ func (s *udpSession) connect() error {
 	}
 	s.rec.Attempts++
 	s.rec.Endpoint = ep.Addr()
+	if ep.Meshed() {
+		ep.Done(t.loop, upstream.Abandoned)
+		return errMeshed
+	}
 	conn, err := t.owner.dial(t.loop, ep.Addr(), s)
 	if isExhausted(err) && t.evict(s) {
 		conn, err = t.owner.dial(t.loop, ep.Addr(), s)
@@ -146,6 +150,10 @@ func (s *udpSession) connect() error {
 	}
 	return nil
 }
+
+// errMeshed says that an endpoint has to prove who it is, which nobody can who is
+// sent datagrams.
+var errMeshed = errors.New("datagrams for an endpoint of the mesh, which takes connections only")
 
 // isExhausted reports whether the process, or the machine, has no descriptor
 // for one more socket.
