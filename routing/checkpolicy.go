@@ -288,6 +288,8 @@ const (
 	// minLimitPer and maxLimitPer bound what a rate is of.
 	minLimitPer = 100 * time.Millisecond
 	maxLimitPer = 24 * time.Hour
+	// minLimitGap is between two requests of a rate: no gateway has more.
+	minLimitGap = time.Microsecond
 )
 
 func (r *RateLimitRule) check() error {
@@ -296,6 +298,9 @@ func (r *RateLimitRule) check() error {
 	}
 	if r.Per < minLimitPer || r.Per > maxLimitPer {
 		return fmt.Errorf("requests per %v: want %v-%v", r.Per, minLimitPer, maxLimitPer)
+	}
+	if r.Per/time.Duration(r.Requests) < minLimitGap {
+		return fmt.Errorf("%d requests per %v: want at most one each %v", r.Requests, r.Per, minLimitGap)
 	}
 	for _, by := range r.By {
 		kind, name, named := strings.Cut(by, ":")

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/wire"
 )
 
 // A Verdict is what an authorization server answers: a CheckResponse.
@@ -78,10 +79,10 @@ func ParseVerdict(b []byte) (*Verdict, error) {
 	v := &Verdict{Status: defaultStatus}
 	var code uint64
 	var ok, denied []byte
-	err := eachField(b, func(number protowire.Number, n uint64, b []byte) (err error) {
+	err := wire.EachField(b, func(number protowire.Number, n uint64, b []byte) (err error) {
 		switch number {
 		case responseStatus:
-			return eachField(b, func(number protowire.Number, n uint64, _ []byte) error {
+			return wire.EachField(b, func(number protowire.Number, n uint64, _ []byte) error {
 				if number == statusCode {
 					code = n
 				}
@@ -104,7 +105,7 @@ func ParseVerdict(b []byte) (*Verdict, error) {
 }
 
 func (v *Verdict) readOK(b []byte) error {
-	return eachField(b, func(number protowire.Number, _ uint64, b []byte) error {
+	return wire.EachField(b, func(number protowire.Number, _ uint64, b []byte) error {
 		switch number {
 		case okHeaders:
 			return readEdit(b, &v.Edits)
@@ -124,10 +125,10 @@ func (v *Verdict) readOK(b []byte) error {
 }
 
 func (v *Verdict) readDenied(b []byte) error {
-	return eachField(b, func(number protowire.Number, _ uint64, b []byte) error {
+	return wire.EachField(b, func(number protowire.Number, _ uint64, b []byte) error {
 		switch number {
 		case deniedStatus:
-			return eachField(b, func(number protowire.Number, n uint64, _ []byte) error {
+			return wire.EachField(b, func(number protowire.Number, n uint64, _ []byte) error {
 				if number != statusCode || n == 0 {
 					return nil
 				}
@@ -151,13 +152,13 @@ func (v *Verdict) readDenied(b []byte) error {
 func readEdit(b []byte, to *[]Edit) error {
 	var e Edit
 	stated := false
-	err := eachField(b, func(number protowire.Number, n uint64, b []byte) error {
+	err := wire.EachField(b, func(number protowire.Number, n uint64, b []byte) error {
 		switch number {
 		case optionHeader:
 			return readHeader(b, &e)
 		case optionAppend:
 			stated, e.How = true, Set
-			return eachField(b, func(number protowire.Number, n uint64, _ []byte) error {
+			return wire.EachField(b, func(number protowire.Number, n uint64, _ []byte) error {
 				if number == boolValue && n != 0 {
 					e.How = Add
 				}
@@ -190,7 +191,7 @@ func readEdit(b []byte, to *[]Edit) error {
 }
 
 func readHeader(b []byte, e *Edit) error {
-	return eachField(b, func(number protowire.Number, _ uint64, b []byte) error {
+	return wire.EachField(b, func(number protowire.Number, _ uint64, b []byte) error {
 		switch number {
 		case headerKey:
 			e.Name = strings.ToLower(string(b))
@@ -201,36 +202,6 @@ func readHeader(b []byte, e *Edit) error {
 		}
 		return nil
 	})
-}
-
-// eachField calls visit with each field of a message: its number where it is
-// one, its bytes where it has some.
-func eachField(b []byte, visit func(number protowire.Number, n uint64, b []byte) error) error {
-	for len(b) > 0 {
-		number, kind, size := protowire.ConsumeTag(b)
-		if size < 0 {
-			return protowire.ParseError(size)
-		}
-		b = b[size:]
-		var n uint64
-		var content []byte
-		switch kind {
-		case protowire.VarintType:
-			n, size = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			content, size = protowire.ConsumeBytes(b)
-		default:
-			size = protowire.ConsumeFieldValue(number, kind, b)
-		}
-		if size < 0 {
-			return protowire.ParseError(size)
-		}
-		if err := visit(number, n, content); err != nil {
-			return err
-		}
-		b = b[size:]
-	}
-	return nil
 }
 
 // checkName wants a token (RFC 9110 section 5.6.2).

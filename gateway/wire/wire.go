@@ -1,5 +1,5 @@
-// Package wire writes fields of protobuf messages, for rooms that send a message
-// or two and need no generated types.
+// Package wire writes and reads fields of protobuf messages, for rooms that send a
+// message or two and need no generated types.
 package wire
 
 import (
@@ -56,4 +56,34 @@ func AppendNumber(b []byte, field protowire.Number, n uint64) []byte {
 	}
 	b = protowire.AppendTag(b, field, protowire.VarintType)
 	return protowire.AppendVarint(b, n)
+}
+
+// EachField calls visit with each field of a message: its number where it is
+// one, its bytes, which are b's, where it has some. An error of visit ends it.
+func EachField(b []byte, visit func(number protowire.Number, n uint64, b []byte) error) error {
+	for len(b) > 0 {
+		number, kind, size := protowire.ConsumeTag(b)
+		if size < 0 {
+			return protowire.ParseError(size)
+		}
+		b = b[size:]
+		var n uint64
+		var content []byte
+		switch kind {
+		case protowire.VarintType:
+			n, size = protowire.ConsumeVarint(b)
+		case protowire.BytesType:
+			content, size = protowire.ConsumeBytes(b)
+		default:
+			size = protowire.ConsumeFieldValue(number, kind, b)
+		}
+		if size < 0 {
+			return protowire.ParseError(size)
+		}
+		if err := visit(number, n, content); err != nil {
+			return err
+		}
+		b = b[size:]
+	}
+	return nil
 }

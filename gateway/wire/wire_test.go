@@ -54,3 +54,26 @@ func FuzzAppend(f *testing.F) {
 		}
 	})
 }
+
+// What is read is what protowire reads: all fields of a message that is one, and
+// an error of one that is not.
+func FuzzEachField(f *testing.F) {
+	f.Add(AppendText(AppendNumber(nil, 1, 300), 2, "text"))
+	f.Add([]byte{0x0a, 0x05, 'x'})
+	f.Add([]byte{0x0d, 1, 2, 3, 4, 0x08})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fields := 0
+		err := EachField(b, func(protowire.Number, uint64, []byte) error { fields++; return nil })
+		want, rest := 0, b
+		for len(rest) > 0 {
+			_, _, size := protowire.ConsumeField(rest)
+			if size < 0 {
+				break
+			}
+			want, rest = want+1, rest[size:]
+		}
+		if (err == nil) != (len(rest) == 0) || fields != want {
+			t.Errorf("%x: %d fields, %v; want %d, and %d bytes that are none", b, fields, err, want, len(rest))
+		}
+	})
+}

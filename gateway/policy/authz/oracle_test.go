@@ -256,7 +256,8 @@ func (o oracle) condition(w *routing.AuthorizationCondition, a *Attributes) tri 
 	if a.Peer.TLS != nil {
 		sni = a.Peer.TLS.ServerName
 	}
-	http, match := false, func(string) bool { return false }
+	http := false
+	var match func(string) bool
 	name := func() string { return w.Key[strings.Index(w.Key, "[")+1 : len(w.Key)-1] }
 	switch {
 	case w.Key == "source.ip":
