@@ -6,6 +6,7 @@ import (
 	"time"
 
 	networking "istio.io/api/networking/v1alpha3"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"fairway.dev/routing"
 	"fairway.dev/routing/istio"
@@ -15,11 +16,13 @@ import (
 // some would be without endpoints until then.
 const supplyTime = 2 * time.Second
 
-// A demand is for Pods: their labels are of use only to objects that select
-// some, and there may be a great many of them. It belongs to the goroutine that
-// owns the World.
+// A demand is for Pods: they are of use only to objects that select some, and
+// to waypoints, and there may be a great many of them. It belongs to the
+// goroutine that owns the World.
 type demand struct {
 	by      map[routing.ObjectKey]bool // the objects that can be read only with Pods
+	selects bool                       // there are some of these
+	mesh    bool                       // Options.WantsPods said so
 	held    difference                 // what waits for Pods
 	waiting bool
 	overdue bool // they were waited for long enough
@@ -43,15 +46,42 @@ func (d *demand) forget(k routing.ObjectKey) { delete(d.by, k) }
 // supply begins and ends the watch of Pods.
 func (s *Source) supply(ctx context.Context, d *difference) {
 	l := s.line(istio.KindPod)
-	switch wanted := len(s.demand.by) > 0; {
+	s.demand.mesh = s.opts.WantsPods != nil && s.opts.WantsPods()
+	before := s.demand.selects
+	s.demand.selects = len(s.demand.by) > 0
+	switch wanted := s.demand.selects || s.demand.mesh; {
 	case wanted && l.watcher == nil:
 		s.watch(ctx, l, l.kind.versions[0])
-		s.demand.waiting, s.demand.overdue = true, false
-		s.alarm(supplyTime, func(a *alarms) { a.supply = true })
 	case !wanted && l.watcher != nil:
 		s.drop(l, d)
-		s.demand.waiting = false
 	}
+	if s.demand.selects != before {
+		s.demand.waiting, s.demand.overdue = !before, false
+		s.alarm(supplyTime, func(a *alarms) { a.supply = true })
+	}
+}
+
+// podsDue reports whether Pods are still to be read: without them a waypoint
+// knows nobody, and what is made of the World would take away whom it knew. For
+// those that we may not list Patience is the bound, and ten times as long for
+// those that the API server fails to list.
+func (s *Source) podsDue() bool {
+	if !s.demand.mesh {
+		return false
+	}
+	l := s.line(istio.KindPod)
+	s.state.Lock()
+	came, err := l.synced, l.err
+	s.state.Unlock()
+	switch {
+	case came:
+		return false
+	case err == nil || isAway(err):
+		return true
+	case apierrors.IsForbidden(err):
+		return s.patience < 1
+	}
+	return s.patience < 2
 }
 
 // supplying reports whether d is to wait for Pods, and keeps it until they are

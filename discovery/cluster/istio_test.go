@@ -10,7 +10,7 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	networkingv1alpha3 "istio.io/client-go/pkg/apis/networking/v1alpha3"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1 "k8s.io/api/core/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairway.dev/routing/istio"
@@ -149,13 +149,13 @@ func TestPodsOnDemand(t *testing.T) {
 	if want := []string{"DestinationRule shop/reviews", "Pod shop/reviews-1", "Pod shop/reviews-2"}; !slices.Equal(keys, want) {
 		t.Errorf("keys %q, want %q in one Change", keys, want)
 	}
-	p := get[metav1.PartialObjectMetadata](t, o, key("Pod", "shop", "reviews-1"))
-	if p.Labels["version"] != "v1" || p.Annotations != nil {
-		t.Errorf("Pod %+v, want its labels", p.ObjectMeta)
+	p := get[corev1.Pod](t, o, key("Pod", "shop", "reviews-1"))
+	if p.Labels["version"] != "v1" || p.Annotations != nil || p.Spec.NodeName != "n1" {
+		t.Errorf("Pod %+v, want its labels and its node", p)
 	}
 
 	// What else becomes of a Pod is no Change.
-	a.apply(strings.Replace(pods, "nodeName: n1", "nodeName: n2", 1))
+	a.apply(strings.Replace(pods, "nodeName: n1", "nodeName: n1, priority: 7", 1))
 	a.apply(strings.Replace(pods, "version: v2", "version: v3", 1))
 	if keys := texts(o.next().Keys); !slices.Equal(keys, []string{"Pod shop/reviews-2"}) {
 		t.Errorf("keys %q, want the one with other labels", keys)

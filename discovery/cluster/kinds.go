@@ -65,13 +65,22 @@ type kind struct {
 const (
 	gatewayGroup = "gateway.networking.k8s.io"
 	istioGroup   = "networking.istio.io"
+
+	securityGroup = "security.istio.io"
 )
 
-// networkingVersions are those of Istio's networking API, which read alike.
-var networkingVersions = []string{"v1", "v1beta1", "v1alpha3"}
+// The versions of Istio's networking and security APIs, which read alike.
+var (
+	networkingVersions = []string{"v1", "v1beta1", "v1alpha3"}
+	securityVersions   = []string{"v1", "v1beta1"}
+)
 
 // kinds are in the order of their names.
 var kinds = []*kind{
+	{
+		name: istio.KindAuthorization, group: securityGroup, plural: "authorizationpolicies", versions: securityVersions,
+		empty: func() object { return new(securityv1.AuthorizationPolicy) }, trim: trimIstio, apart: true,
+	},
 	{
 		name: "BackendTLSPolicy", group: gatewayGroup, plural: "backendtlspolicies",
 		versions: []string{"v1", "v1alpha3"},
@@ -130,14 +139,18 @@ var kinds = []*kind{
 	{name: "Namespace", plural: "namespaces", versions: []string{"v1"}, trim: trimNamespace},
 	{name: "Node", plural: "nodes", versions: []string{"v1"}, metadata: true, spare: true, trim: trimNode},
 	{
-		name: istio.KindPod, plural: "pods", versions: []string{"v1"}, metadata: true, spare: true, onDemand: true, trim: trimPod,
+		name: istio.KindPeer, group: securityGroup, plural: "peerauthentications", versions: securityVersions,
+		empty: func() object { return new(securityv1.PeerAuthentication) }, trim: trimIstio, apart: true,
+	},
+	{
+		name: istio.KindPod, plural: "pods", versions: []string{"v1"}, spare: true, onDemand: true, trim: trimPod,
 	},
 	{
 		name: "ReferenceGrant", group: gatewayGroup, plural: "referencegrants", versions: []string{"v1", "v1beta1"},
 		empty: func() object { return new(gatewayv1.ReferenceGrant) }, trim: trimCustom,
 	},
 	{
-		name: istio.KindAuthentication, group: "security.istio.io", plural: "requestauthentications", versions: []string{"v1", "v1beta1"},
+		name: istio.KindAuthentication, group: securityGroup, plural: "requestauthentications", versions: securityVersions,
 		empty: func() object { return new(securityv1.RequestAuthentication) }, trim: trimIstio, apart: true,
 	},
 	{

@@ -60,7 +60,7 @@ type difference struct {
 // meanwhile.
 func (s *Source) report(ctx context.Context, d difference, apply func(Change)) {
 	for first := !s.begun; ; first = false {
-		more := first || s.contents.waiting > 0
+		more := first || s.contents.waiting > 0 || s.podsDue()
 		if !first && d.keys == nil && d.statuses == nil && (more || !s.owed) {
 			return
 		}
@@ -71,11 +71,12 @@ func (s *Source) report(ctx context.Context, d difference, apply func(Change)) {
 			s.beReady()
 		}
 		s.considerMissed(ctx)
-		if s.contents.waiting > 0 {
+		d = difference{}
+		s.supply(ctx, &d)
+		if d.keys == nil && (s.contents.waiting > 0 || s.podsDue()) {
 			s.owed = true
 			return
 		}
-		d = difference{}
 	}
 }
 

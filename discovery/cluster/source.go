@@ -16,8 +16,9 @@
 //
 // Of Secrets and ConfigMaps only those that somebody reads are fetched and
 // held; of all others it is known that there are such objects. Pods, of which
-// the labels are held, are watched only while there is an object that selects
-// some: a DestinationRule with subsets, a ServiceEntry with a workloadSelector.
+// it is held who and where they are, are watched only while there is an object
+// that selects some (a DestinationRule with subsets, a ServiceEntry with a
+// workloadSelector) or [Options.WantsPods] says so.
 //
 // The package decides nothing about routes, and writes nothing.
 package cluster
@@ -46,6 +47,11 @@ type Options struct {
 	// Pending. If nil, none is.
 	Wanted func(routing.ObjectKey) bool
 
+	// WantsPods says whether Pods are read, beside for objects that select some.
+	// It is asked after each call of apply, from the same goroutine. If nil, they
+	// are not.
+	WantsPods func() bool
+
 	// Version of the program, for the User-Agent: "fairway-control/VERSION".
 	Version string
 
@@ -72,8 +78,9 @@ type Change struct {
 	// or resourceVersion: no translation reads that, who writes statuses does.
 	Statuses []routing.ObjectKey
 
-	// More says that contents of Secrets and ConfigMaps that were asked for
-	// are still on their way: what is made of the World now may lack them. The
+	// More says that contents of Secrets and ConfigMaps that were asked for, or
+	// the Pods that are wanted, are still on their way: what is made of the World
+	// now may lack them. The
 	// first Change always has it. A Change without it follows, with or without
 	// keys.
 	More bool
@@ -137,7 +144,7 @@ func New(config *rest.Config, opts Options) (*Source, error) {
 }
 
 // Get returns the object, a pointer to its API type, or nil where there is
-// none; of a Node, a Pod and a CustomResourceDefinition it is a
+// none; of a Node and a CustomResourceDefinition it is a
 // *metav1.PartialObjectMetadata. Nobody changes it. Any goroutine may call Get.
 //
 // A Secret or ConfigMap that there is, but whose content is not held, is
@@ -148,9 +155,11 @@ func New(config *rest.Config, opts Options) (*Source, error) {
 //
 // Objects have no TypeMeta, and of their metadata what identifies and selects
 // them; annotations only of fairway.dev, gateway.networking.k8s.io,
-// service.kubernetes.io, istio.io, networking.istio.io and proxy.istio.io. Of
-// the status of Istio's objects only a WorkloadEntry's condition Healthy is
-// there: see Status.
+// service.kubernetes.io, istio.io, networking.istio.io, proxy.istio.io,
+// ambient.istio.io and topology.istio.io. Of a Pod there is besides its
+// controller's kind and name, its service account, its node, whether it has the
+// network of that, its addresses and its phase. Of the status of Istio's objects
+// only a WorkloadEntry's condition Healthy is there: see Status.
 func (s *Source) Get(k routing.ObjectKey) any {
 	s.mu.RLock()
 	o := s.world.Get(k)

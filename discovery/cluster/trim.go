@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unique"
 
 	"google.golang.org/protobuf/proto"
 	metav1alpha1 "istio.io/api/meta/v1alpha1"
@@ -14,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairway.dev/routing/gatewayapi"
 )
 
 // trimCustom leaves a custom resource its spec, its status, which who writes
@@ -61,7 +64,10 @@ func alikeHealth(a, b object) bool {
 	return !ok || !same || proto.Equal(&x.Status, &y.Status)
 }
 
-var domainsRead = []string{"fairway.dev", gatewayGroup, "service.kubernetes.io", "istio.io", istioGroup, "proxy.istio.io"}
+var domainsRead = []string{
+	"fairway.dev", gatewayGroup, "service.kubernetes.io",
+	"istio.io", istioGroup, "proxy.istio.io", "ambient.istio.io", "topology.istio.io",
+}
 
 // annotationsRead returns the annotations that anything here may read. Those
 // of other tools come and go without a meaning for us, and kubectl's hold the
@@ -87,7 +93,9 @@ func trimService(o object) {
 		Namespace: s.Namespace, Name: s.Name, CreationTimestamp: s.CreationTimestamp,
 		Labels: s.Labels, Annotations: annotationsRead(s),
 	}
-	s.Status = corev1.ServiceStatus{}
+	s.Status = corev1.ServiceStatus{Conditions: slices.DeleteFunc(s.Status.Conditions, func(c metav1.Condition) bool {
+		return c.Type != gatewayapi.ConditionWaypointBound // ours
+	})}
 }
 
 func trimEndpointSlice(o object) {
@@ -106,7 +114,7 @@ func trimEndpointSlice(o object) {
 
 func trimNamespace(o object) {
 	n := o.(*corev1.Namespace)
-	n.ObjectMeta = metav1.ObjectMeta{Name: n.Name, Labels: n.Labels}
+	n.ObjectMeta = metav1.ObjectMeta{Name: n.Name, Labels: n.Labels, Annotations: annotationsRead(n)}
 	n.Spec, n.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
 }
 
@@ -118,10 +126,38 @@ func trimNode(o object) {
 	}
 }
 
-// trimPod leaves the labels.
+// trimPod leaves who the pod is, where it is, and whether it lives. What many
+// pods say is held once.
 func trimPod(o object) {
-	p := o.(*metav1.PartialObjectMetadata)
-	p.ObjectMeta = metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, Labels: p.Labels}
+	p := o.(*corev1.Pod)
+	var owners []metav1.OwnerReference
+	if c := metav1.GetControllerOfNoCopy(p); c != nil {
+		owners = []metav1.OwnerReference{{Kind: once(c.Kind), Name: once(c.Name), Controller: &controls}}
+	}
+	*p = corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: once(p.Namespace), Name: p.Name, Labels: onceEach(p.Labels), Annotations: annotationsRead(p),
+			DeletionTimestamp: p.DeletionTimestamp, OwnerReferences: owners,
+		},
+		Spec:   corev1.PodSpec{ServiceAccountName: once(p.Spec.ServiceAccountName), NodeName: once(p.Spec.NodeName), HostNetwork: p.Spec.HostNetwork},
+		Status: corev1.PodStatus{Phase: corev1.PodPhase(once(string(p.Status.Phase))), PodIPs: p.Status.PodIPs},
+	}
+}
+
+var controls = true
+
+// once returns s as all who have the same text hold it.
+func once(s string) string { return unique.Make(s).Value() }
+
+func onceEach(labels map[string]string) map[string]string {
+	if len(labels) == 0 {
+		return nil
+	}
+	held := make(map[string]string, len(labels))
+	for name, value := range labels {
+		held[once(name)] = once(value)
+	}
+	return held
 }
 
 // What follows is refused whatever it says: how much it says is not held.

@@ -3,6 +3,8 @@ package manifest
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -108,7 +110,7 @@ func (d *document) object(t tree) *entry {
 	}
 	t["apiVersion"] = k.apiVersion()
 	_, version := splitVersion(apiVersion)
-	o, faults := k.read(t, version)
+	o, faults := k.make(t, version)
 	e := &entry{key: k.key(t), faults: faults}
 	if len(faults) == 0 {
 		e.object = o
@@ -138,9 +140,9 @@ func names(t tree) (namespace, name string) {
 	return namespace, name
 }
 
-// read makes an object of t, which is written in a version of the kind, as the
+// make makes an object of t, which is written in a version of the kind, as the
 // API server would store it, or says why it would not.
-func (k *kind) read(t tree, version string) (object, []fault) {
+func (k *kind) make(t tree, version string) (object, []fault) {
 	o := k.empty()
 	if k.schemas != nil {
 		if faults := k.admit(t, version); len(faults) > 0 {
@@ -152,9 +154,13 @@ func (k *kind) read(t tree, version string) (object, []fault) {
 		k.complete(o)
 		return o, nil
 	}
-	delete(t, "status") // nobody's to give but ours
-	if k.metadata {
-		delete(t, "spec")
+	if k.read == nil {
+		delete(t, "status") // nobody's to give but ours
+	}
+	for part, fields := range k.read {
+		if of, ok := t[part].(tree); ok {
+			maps.DeleteFunc(of, func(name string, _ any) bool { return !slices.Contains(fields, name) })
+		}
 	}
 	if faults := strict(t, o); len(faults) > 0 {
 		return nil, faults

@@ -38,7 +38,6 @@ type kind struct {
 	group    string
 	versions []string // that the API serves; all are read into the types of the first
 	cluster  bool     // its objects have no namespace
-	metadata bool     // nothing else of its objects is read
 	empty    func() object
 
 	// Of a kind that is defined by a CustomResourceDefinition.
@@ -46,6 +45,7 @@ type kind struct {
 	schemas map[string]*schema // by version
 
 	// Of a kind that the API server has built in.
+	read     map[string][]string // the fields of spec and status that are read; nil: all of spec
 	nameOf   apivalidation.ValidateNameFunc
 	defaults func(object)
 	validate func(object) field.ErrorList
@@ -55,13 +55,22 @@ const (
 	gatewayGroup      = "gateway.networking.k8s.io"
 	experimentalGroup = "gateway.networking.x-k8s.io"
 	istioGroup        = "networking.istio.io"
+	securityGroup     = "security.istio.io"
 )
 
-// networkingVersions are those of Istio's networking API, which read alike.
-var networkingVersions = []string{"v1", "v1beta1", "v1alpha3"}
+// The versions of Istio's networking and security APIs, which read alike.
+var (
+	networkingVersions = []string{"v1", "v1beta1", "v1alpha3"}
+	securityVersions   = []string{"v1", "v1beta1"}
+)
 
 // kinds are in the order of their names.
 var kinds = withSchemas([]*kind{
+	{
+		name: istio.KindAuthorization, group: securityGroup, versions: securityVersions,
+		empty:  func() object { return new(securityv1.AuthorizationPolicy) },
+		plural: "authorizationpolicies",
+	},
 	{
 		name: "BackendTLSPolicy", group: gatewayGroup, versions: []string{"v1", "v1alpha3"},
 		empty:  func() object { return new(gatewayv1.BackendTLSPolicy) },
@@ -132,9 +141,17 @@ var kinds = withSchemas([]*kind{
 		defaults: defaultNamespace,
 	},
 	{
-		name: istio.KindPod, versions: []string{"v1"}, metadata: true,
-		empty:  func() object { return new(metav1.PartialObjectMetadata) },
-		nameOf: apivalidation.NameIsDNSSubdomain,
+		name: istio.KindPeer, group: securityGroup, versions: securityVersions,
+		empty:  func() object { return new(securityv1.PeerAuthentication) },
+		plural: "peerauthentications",
+	},
+	{
+		name: istio.KindPod, versions: []string{"v1"},
+		empty:    func() object { return new(corev1.Pod) },
+		read:     map[string][]string{"spec": {"serviceAccountName", "nodeName", "hostNetwork"}, "status": {"podIP", "podIPs", "phase"}},
+		nameOf:   apivalidation.NameIsDNSSubdomain,
+		defaults: defaultPod,
+		validate: validatePod,
 	},
 	{
 		name: "ReferenceGrant", group: gatewayGroup, versions: []string{"v1", "v1beta1"},
@@ -142,7 +159,7 @@ var kinds = withSchemas([]*kind{
 		plural: "referencegrants",
 	},
 	{
-		name: istio.KindAuthentication, group: "security.istio.io", versions: []string{"v1", "v1beta1"},
+		name: istio.KindAuthentication, group: securityGroup, versions: securityVersions,
 		empty:  func() object { return new(securityv1.RequestAuthentication) },
 		plural: "requestauthentications",
 	},

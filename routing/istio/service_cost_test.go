@@ -50,8 +50,8 @@ func sliceOf(name, addr string) *discoveryv1.EndpointSlice {
 	return s
 }
 
-func podOf(name, version, resource string) *metav1.PartialObjectMetadata {
-	p := &metav1.PartialObjectMetadata{}
+func podOf(name, version, resource string) *corev1.Pod {
+	p := &corev1.Pod{}
 	p.Namespace, p.Name, p.ResourceVersion = "shop", name+"-pod", resource
 	p.Labels = map[string]string{"version": version}
 	return p
@@ -82,10 +82,10 @@ func TestEditsTouchTheirOwnClusters(t *testing.T) {
 		clusters []routing.ClusterName // with a new part
 		most     int                   // formulas
 	}{
-		{"what is not a label of a pod", KindPod, podOf("s7", "v1", "2"), nil, 2},
-		{"a label of a pod", KindPod, podOf("s7", "v2", "3"), []routing.ClusterName{"shop/s7:80|v1"}, 4},
-		{"a slice", "EndpointSlice", sliceOf("s7", "10.0.0.2"), nil, 3}, // its pod is in no subset now
-		{"a pod in a subset again", KindPod, podOf("s7", "v1", "4"), []routing.ClusterName{"shop/s7:80|v1"}, 4},
+		{"what is not a label of a pod", KindPod, podOf("s7", "v1", "2"), nil, 3},
+		{"a label of a pod", KindPod, podOf("s7", "v2", "3"), []routing.ClusterName{"shop/s7:80|v1"}, 5}, // and who the pod is, for the mesh
+		{"a slice", "EndpointSlice", sliceOf("s7", "10.0.0.2"), nil, 3},                                  // its pod is in no subset now
+		{"a pod in a subset again", KindPod, podOf("s7", "v1", "4"), []routing.ClusterName{"shop/s7:80|v1"}, 5},
 		{"an address", "EndpointSlice", sliceOf("s7", "10.0.0.3"), []routing.ClusterName{"shop/s7:80|v1"}, 3},
 		{"a trafficPolicy", KindDestinationRule, ruleOf("s7", 20), []routing.ClusterName{"shop/s7:80|v1"}, 10},
 	}

@@ -10,7 +10,7 @@ import (
 	meta "istio.io/api/meta/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"fairway.dev/routing"
 	"fairway.dev/routing/dialect"
@@ -147,7 +147,7 @@ func (w *workload) endpoint(port uint32, places places, node spot) routing.Endpo
 // pod tells which labels a pod has: all that is read of one, so that what else
 // changes about it touches nothing.
 func (j *joint) pod(r *reading) dialect.Outcome {
-	o := object[metav1.PartialObjectMetadata](r, KindPod, r.ID.NS, r.ID.Name)
+	o := object[corev1.Pod](r, KindPod, r.ID.NS, r.ID.Name)
 	if o == nil {
 		return dialect.Outcome{Value: map[string]string(nil)}
 	}

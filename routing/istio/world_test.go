@@ -69,7 +69,7 @@ var kinds = map[string]func() metav1.Object{
 	KindEnvoyFilter:     func() metav1.Object { return &networkingv1alpha3.EnvoyFilter{} },
 	KindSidecar:         func() metav1.Object { return &networkingv1.Sidecar{} },
 	KindWasmPlugin:      func() metav1.Object { return &extensionsv1alpha1.WasmPlugin{} },
-	KindPod:             func() metav1.Object { return &metav1.PartialObjectMetadata{} },
+	KindPod:             func() metav1.Object { return &corev1.Pod{} },
 	"Gateway":           func() metav1.Object { return &gatewayv1.Gateway{} },
 	"ListenerSet":       func() metav1.Object { return &gatewayv1.ListenerSet{} },
 	"GatewayParameters": func() metav1.Object { return &v1alpha1.GatewayParameters{} },

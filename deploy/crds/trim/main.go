@@ -17,9 +17,11 @@ import (
 
 // kept are the names of the definitions that are written.
 var kept = []string{
+	"authorizationpolicies.security.istio.io",
 	"destinationrules.networking.istio.io",
 	"envoyfilters.networking.istio.io",
 	"gateways.networking.istio.io",
+	"peerauthentications.security.istio.io",
 	"requestauthentications.security.istio.io",
 	"serviceentries.networking.istio.io",
 	"sidecars.networking.istio.io",
