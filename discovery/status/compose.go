@@ -60,6 +60,8 @@ func compose(r *gatewayapi.Report, f *facts, k *known, controller gatewayv1.Gate
 		n = d.gateway(r, f)
 	case meshShape:
 		n = d.mesh(r, f.crews)
+	case serviceShape:
+		n.stale = d.conditions(r.Conditions, kindService)
 	}
 	if d.err != nil || n.stale {
 		return n, d.err
@@ -79,6 +81,7 @@ const (
 	routeShape  // parents
 	policyShape // ancestors
 	meshShape   // conditions and validationMessages: Istio's
+	serviceShape
 )
 
 func shapeOf(kind string) shape {
@@ -89,6 +92,8 @@ func shapeOf(kind string) shape {
 		return classShape
 	case "BackendTLSPolicy", "XBackendTrafficPolicy":
 		return policyShape
+	case kindService:
+		return serviceShape
 	}
 	if _, ok := meshKinds[kind]; ok {
 		return meshShape

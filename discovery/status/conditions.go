@@ -9,6 +9,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairway.dev/routing/gatewayapi"
 )
 
 // reason is what metav1.Condition.reason may be, up to maxReason bytes.
@@ -23,6 +25,8 @@ const maxMessage = 32768
 // Others' stay as they are, ours that do not hold any longer go.
 func ours(kind string) []string {
 	switch kind {
+	case kindService:
+		return []string{gatewayapi.ConditionWaypointBound}
 	case "GatewayClass":
 		return []string{string(gatewayv1.GatewayClassConditionStatusAccepted), string(gatewayv1.GatewayClassConditionStatusSupportedVersion)}
 	case "Gateway":

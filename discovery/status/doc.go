@@ -50,6 +50,16 @@
 // ("fairway.dev/HostNotFound"). status.observedGeneration is written where nobody
 // else has conditions there.
 //
+// AuthorizationPolicies, PeerAuthentications and our RateLimitPolicies are written
+// like Istio's objects.
+//
+// # Services
+//
+// A Service that is enrolled with a waypoint has the condition
+// fairway.dev/WaypointBound, which says where policy is enforced, or why nowhere.
+// It is one of the conditions of its status, of which the others and the load
+// balancer's part stay as they are. With the enrolment it goes.
+//
 // # Pace
 //
 // An object is written 20 ms after it changes. While it changes on, its writes

@@ -21,6 +21,9 @@ import (
 // istiod and others write, too.
 const domain = "fairway.dev/"
 
+// kindRateLimit is a policy of ours that has a status as Istio's have.
+const kindRateLimit = "RateLimitPolicy"
+
 // meshKinds are Istio's, and whether pods have anything of their objects in
 // force.
 var meshKinds = map[string]bool{
@@ -31,6 +34,9 @@ var meshKinds = map[string]bool{
 	istio.KindWorkloadEntry:   true,
 	istio.KindTelemetry:       true,
 	istio.KindAuthentication:  true,
+	istio.KindAuthorization:   true,
+	istio.KindPeer:            true,
+	kindRateLimit:             true,
 	istio.KindEnvoyFilter:     false,
 	istio.KindSidecar:         false,
 	istio.KindWasmPlugin:      false,
@@ -140,7 +146,7 @@ func wasIn(list []metav1.Condition, kind string, generation int64) bool {
 	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == generation
 }
 
-// meshConditions are those of a Report, with our domain in front. What is
+// meshConditions are those of a Report, each with our domain in front. What is
 // accepted is Programmed once pods have it, where the Report says nothing else.
 func meshConditions(r *gatewayapi.Report) []metav1.Condition {
 	list := slices.Clone(r.Conditions)
@@ -154,7 +160,7 @@ func meshConditions(r *gatewayapi.Report) []metav1.Condition {
 		}
 	}
 	for i := range list {
-		list[i].Type = domain + list[i].Type
+		list[i].Type = domain + strings.TrimPrefix(list[i].Type, domain)
 	}
 	return list
 }

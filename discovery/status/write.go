@@ -45,6 +45,9 @@ type target struct {
 // path is that of the object, or of its subresource.
 func (t target) path(subresource ...string) []string {
 	p := []string{"/apis", t.resource.Group, t.resource.Version}
+	if t.resource.Group == "" {
+		p = []string{"/api", t.resource.Version}
+	}
 	if t.key.Namespace != "" {
 		p = append(p, "namespaces", t.key.Namespace)
 	}
@@ -160,8 +163,8 @@ func (w *Writer) write(ctx context.Context, o *object, r *gatewayapi.Report, f *
 		return d, nil // what we said of it is for who has it now
 	}
 	resource, ok := w.o.Resource(o.key.Kind)
-	if !ok || !w.refresh(o) {
-		return d, nil // it is gone, or its kind is
+	if !ok || !w.refresh(o) || !w.concerns(o, r) {
+		return d, nil // it is gone, or its kind is, or there is nothing to say of it
 	}
 	for i := range f.crews {
 		c := &f.crews[i]
@@ -250,6 +253,9 @@ func (w *Writer) refresh(o *object) bool {
 	v, object := w.watched(o.key)
 	if object == nil {
 		return false
+	}
+	if shapeOf(o.key.Kind) == serviceShape {
+		return true // of Services' status the watch keeps too little
 	}
 	if o.known.loaded && v.uid == o.known.version.uid {
 		order, err := resourceversion.CompareResourceVersion(v.number, o.known.version.number)

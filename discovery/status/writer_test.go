@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -101,8 +103,10 @@ func (r *rig) watched(key routing.ObjectKey) any {
 		out = &gatewayv1.GatewayClass{}
 	case "BackendTLSPolicy":
 		out = &gatewayv1.BackendTLSPolicy{}
-	case "VirtualService":
+	case "VirtualService", "AuthorizationPolicy":
 		out = &metav1.PartialObjectMetadata{}
+	case "Service":
+		out = &corev1.Service{}
 	default:
 		out = &gatewayv1.HTTPRoute{}
 	}
@@ -112,6 +116,10 @@ func (r *rig) watched(key routing.ObjectKey) any {
 	}
 	if err != nil {
 		r.Error(err)
+	}
+	if s, ok := out.(*corev1.Service); ok { // the watch keeps but what is ours
+		s.ObjectMeta = metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}
+		s.Status = corev1.ServiceStatus{Conditions: slices.DeleteFunc(s.Status.Conditions, func(c metav1.Condition) bool { return !strings.HasPrefix(c.Type, domain) })}
 	}
 	return out
 }
