@@ -11,9 +11,11 @@ import (
 	"strings"
 
 	"fairway.dev/discovery/manifest"
+	"fairway.dev/gateway/server"
 	"fairway.dev/routing"
 	"fairway.dev/routing/gatewayapi"
 	"fairway.dev/routing/istio"
+	"fairway.dev/tlsmgr/identity"
 )
 
 // A config is a folder of manifests on its way to the data plane: files, then
@@ -23,13 +25,15 @@ type config struct {
 	translator *gatewayapi.Translator
 	reports    map[routing.ObjectKey]gatewayapi.Report
 	troubled   map[routing.ObjectKey]bool // those of reports that have Problems
-	files      []*routing.Problem         // of the folder
+	unread     []*routing.Problem         // files of the folder that are not
 	// places remembers where Problems stand: finding out reads a file. A
 	// Problem that stays keeps its line, though the file may have grown above it.
 	places map[*routing.Problem]*routing.Problem
 	// exact is for how many Problems at once the line of their field is found
 	// out; others have that of their object. 0 means all.
 	exact int
+	only  *only           // nil: all Gateways are served
+	files *identity.Files // of who the gateway is in the mesh; nil: nobody
 }
 
 func newConfig(paths []string, o gatewayapi.Options, log *slog.Logger) *config {
@@ -52,14 +56,22 @@ func (c *config) run(ctx context.Context, g *gateway) {
 	c.folder.Watch(ctx, put)
 }
 
-func (c *config) logged() []*routing.Problem { return c.files }
+func (c *config) logged() []*routing.Problem { return c.unread }
+
+// mesh is who the gateway is by the files that it was given.
+func (c *config) mesh() *server.Mesh {
+	if c.files == nil {
+		return nil
+	}
+	return &server.Mesh{Own: c.files.Certificate, Roots: c.files.Bundle}
+}
 
 // stand does nothing: nobody but the gateway asks a folder for its Problems.
 func (c *config) stand([]*routing.Problem) {}
 
 // apply takes what changed in the folder and returns what changes in the Spec.
 func (c *config) apply(change manifest.Change) *routing.Delta {
-	c.files = change.Problems
+	c.unread = change.Problems
 	delta, reports := c.translator.Update(change.Keys)
 	for _, r := range reports {
 		delete(c.reports, r.Object)
@@ -71,6 +83,9 @@ func (c *config) apply(change manifest.Change) *routing.Delta {
 			c.troubled[r.Object] = true
 		}
 	}
+	if c.only != nil {
+		delta = c.only.of(delta)
+	}
 	return delta
 }
 
@@ -78,7 +93,7 @@ func (c *config) apply(change manifest.Change) *routing.Delta {
 // compiling, each with the place in a file that its author has to look at.
 func (c *config) problems(compiled []*routing.Problem) []*routing.Problem {
 	var all []*routing.Problem
-	all = append(all, c.files...)
+	all = append(all, c.unread...)
 	for _, key := range slices.SortedFunc(maps.Keys(c.troubled), compareKeys) {
 		all = append(all, c.reports[key].Problems...)
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"fairway.dev/discovery/feed"
+	"fairway.dev/gateway/server"
 	"fairway.dev/gateway/upstream"
 	"fairway.dev/routing"
 	"fairway.dev/tlsmgr/identity"
@@ -32,7 +33,7 @@ type fleetFlags struct {
 func (o *fleetFlags) register(f *flag.FlagSet) {
 	f.StringVar(&o.control, "control", "", "the `address` of the control plane, instead of a folder of manifests")
 	f.StringVar(&o.controlID, "control-id", "", "with -control: the SPIFFE `identity` that the control plane has to prove")
-	f.StringVar(&o.gateway, "gateway", "", "with -control: the Gateway to serve, as `namespace/name`")
+	f.StringVar(&o.gateway, "gateway", "", "the Gateway to serve, as `namespace/name`; with -manifests all of the folder where it is left out")
 	f.StringVar(&o.token, "token", "/var/run/secrets/fairway/token", "with -control: the `file` with the token of the pod's service account")
 	f.StringVar(&o.roots, "roots", "/var/run/secrets/fairway/root-cert.pem", "with -control: the `file` with the roots that the control plane is verified with")
 }
@@ -43,6 +44,7 @@ type member struct {
 	state     string
 	control   identity.Known
 	roots     *identity.BundleFile
+	keeper    *identity.Keeper
 	log       *slog.Logger
 	client    atomic.Pointer[feed.Client]
 	pod, node string
@@ -67,18 +69,23 @@ func newMember(o *fleetFlags, state string, log *slog.Logger) (*member, error) {
 		m.pod = os.Getenv("POD_NAMESPACE") + "/" + name
 	}
 	m.roots = identity.NewBundleFile(o.roots, log)
+	issuer := &identity.Client{Address: o.control, TokenFile: o.token, Roots: m.roots.Bundle, Server: m.control}
+	m.keeper = identity.NewKeeper(issuer.Issue, log)
+	m.keeper.Roots = m.roots.Bundle
 	return m, nil
+}
+
+// mesh is who the pod is to other gateways: who it is to the control plane.
+func (m *member) mesh() *server.Mesh {
+	return &server.Mesh{Own: m.keeper.Certificate, Roots: m.roots.Bundle}
 }
 
 // run serves the last good configuration, and what the control plane sends.
 // That knows where the pod is, too.
 func (m *member) run(ctx context.Context, g *gateway) {
-	issuer := &identity.Client{Address: m.options.control, TokenFile: m.options.token, Roots: m.roots.Bundle, Server: m.control}
-	keeper := identity.NewKeeper(issuer.Issue, m.log)
-	keeper.Roots = m.roots.Bundle
 	client := feed.NewClient(feed.ClientOptions{
 		Control:     m.options.control,
-		Credentials: credentials.NewTLS(identity.ClientConfig(keeper.Certificate, m.roots.Bundle, m.control)),
+		Credentials: credentials.NewTLS(identity.ClientConfig(m.keeper.Certificate, m.roots.Bundle, m.control)),
 		Gateway:     m.options.gateway, Pod: m.pod, Node: m.node,
 		Apply:   func(d *routing.Delta) []*routing.Problem { return g.apply(change{d, describe(d)}) },
 		Program: version,
@@ -91,7 +98,7 @@ func (m *member) run(ctx context.Context, g *gateway) {
 	m.client.Store(client)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
-	tasks.Go(func() { keeper.Run(ctx) })
+	tasks.Go(func() { m.keeper.Run(ctx) })
 	client.Run(ctx)
 }
 

@@ -31,6 +31,8 @@ type source interface {
 	// run hands changes to g.apply, one after the other, until ctx ends. What
 	// that returns is not in force then.
 	run(ctx context.Context, g *gateway)
+	// mesh is who the gateway is to others of the mesh; nil: nobody.
+	mesh() *server.Mesh
 	// problems returns all that stand where compiling found these: the
 	// source's own, too.
 	problems(compiled []*routing.Problem) []*routing.Problem
@@ -63,7 +65,7 @@ type gateway struct {
 	adminAt   net.Listener
 }
 
-func newGateway(o *serveFlags, log *slog.Logger) (*gateway, error) {
+func newGateway(o *serveFlags, mesh *server.Mesh, log *slog.Logger) (*gateway, error) {
 	g := &gateway{options: o, log: log}
 	g.problems.Store(new([]*routing.Problem))
 	loops := runtime.GOMAXPROCS(0)
@@ -88,7 +90,7 @@ func newGateway(o *serveFlags, log *slog.Logger) (*gateway, error) {
 	}
 	if g.server, err = server.New(server.Options{
 		Loops: loops, Bind: bind, Node: os.Getenv("NODE_NAME"), Zone: o.zone, Metrics: g.metrics, AccessLog: g.accessLog, LocalCA: ca,
-		MaxConnections: g.maxConnections(), MaxExchanges: o.maxRequests, TrustedHops: o.trustedHops, Rebound: g.rebound, Version: version, Log: log,
+		MaxConnections: g.maxConnections(), MaxExchanges: o.maxRequests, TrustedHops: o.trustedHops, Mesh: mesh, Rebound: g.rebound, Version: version, Log: log,
 	}); err != nil {
 		return nil, err
 	}

@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"fairway.dev/routing"
 	"fairway.dev/routing/gatewayapi"
+	"fairway.dev/tlsmgr/identity"
 )
 
 // serveFlags are what `fairway serve` can be told.
@@ -24,6 +26,7 @@ type serveFlags struct {
 	accessLog   string
 	logFormat   string
 	logLevel    slog.Level
+	identity    string
 	drain       time.Duration
 	drainDelay  time.Duration
 	maxConns    int
@@ -37,6 +40,7 @@ func parseServe(args []string) (*serveFlags, error) {
 	f.StringVar(&o.manifests, "manifests", "", "the `folder` of manifests to serve")
 	o.fleet.register(f)
 	f.StringVar(&o.bind, "bind", "", "the `address` of Gateways that have none in spec.addresses (default: all addresses)")
+	f.StringVar(&o.identity, "identity", "", "with -manifests: the `folder` of who the gateway is in the mesh: cert-chain.pem, key.pem and root-cert.pem, or tls.crt, tls.key and ca.crt")
 	f.StringVar(&o.zone, "zone", "", "the `zone` that the gateway is in, for Services that prefer endpoints of the same; with -control, the control plane knows")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:9090", "the `address` of the admin port: health, metrics, debug pages")
 	f.StringVar(&o.state, "state", defaultState(), "the `folder` for what must outlive a restart: the local CA, or the last good configuration")
@@ -81,7 +85,7 @@ func serve(ctx context.Context, args []string, _ io.Writer) error {
 	if err != nil {
 		return err
 	}
-	g, err := newGateway(o, log)
+	g, err := newGateway(o, src.mesh(), log)
 	if err != nil {
 		return err
 	}
@@ -99,6 +103,15 @@ func (o *serveFlags) source(log *slog.Logger) (source, error) {
 		return nil, fmt.Errorf("manifests %s: want a folder", o.manifests)
 	}
 	c := newConfig([]string{o.manifests}, gatewayapi.Options{}, log)
+	if o.fleet.gateway != "" {
+		c.only = &only{gateway: o.fleet.gateway, foreign: map[routing.ListenerName]bool{}}
+	}
+	if o.identity != "" {
+		var err error
+		if c.files, err = identity.NewFiles(o.identity, log); err != nil {
+			return nil, err
+		}
+	}
 	c.exact = 100 // no edit waits long for what is wrong with thousands of objects
 	return c, nil
 }

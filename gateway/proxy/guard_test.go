@@ -174,14 +174,14 @@ func TestRequestsGoByTheWaypoint(t *testing.T) {
 		door    bool
 		inside  bool // Hop.Inside
 		peer    message.Peer
-		port    uint16 // that is dialled; 0: none
+		hops    bool
 		source  string
 	}{
-		{"an edge", "ns/edge", false, false, cart, 11, ""},
-		{"an edge that is to go straight", "ns/edge", false, true, cart, 1, ""},
-		{"another waypoint", "web/waypoint", true, false, cart, 11, cart.Identity},
-		{"another waypoint that does not know its client", "web/waypoint", true, true, message.Peer{}, 11, message.Nobody},
-		{"the waypoint", "shop/waypoint", true, false, cart, 1, ""},
+		{"an edge", "ns/edge", false, false, cart, true, ""},
+		{"an edge that is to go straight", "ns/edge", false, true, cart, false, ""},
+		{"another waypoint", "web/waypoint", true, false, cart, true, cart.Identity},
+		{"another waypoint that does not know its client", "web/waypoint", true, true, message.Peer{}, true, message.Nobody},
+		{"the waypoint", "shop/waypoint", true, false, cart, false, ""},
 	} {
 		s := newStage(t, to("a"))
 		l := listener
@@ -197,8 +197,8 @@ func TestRequestsGoByTheWaypoint(t *testing.T) {
 		s.put(spec)
 		c := s.getAs(tt.peer, "/")
 		call := s.only()
-		if call.port != tt.port || call.req.Hop.Source != tt.source || (call.req.Hop.Target == "") != (tt.port == 1) {
-			t.Errorf("%s: port %d, told %+v; want port %d, source %q", tt.name, call.port, call.req.Hop, tt.port, tt.source)
+		if (call.port == 11) != tt.hops || call.req.Hop.Source != tt.source || (call.req.Hop.Target != "") != tt.hops {
+			t.Errorf("%s: port %d, told %+v; want a hop: %v, source %q", tt.name, call.port, call.req.Hop, tt.hops, tt.source)
 		}
 		call.reply(200, "ok")
 		if c.resp.Status != 200 {

@@ -30,6 +30,15 @@ func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *messa
 	return l.waypoint(hop.Cluster), told
 }
 
+// fill says in w what a waypoint is to know; inside is what the backends speak
+// that are behind it.
+func fill(w *upstream.Wait, hop *message.Hop, inside *upstream.Cluster) {
+	w.Authority, w.Source = hop.Target, hop.Source
+	if hop.Target != "" {
+		w.Inside = inside.Spec().Protocol
+	}
+}
+
 // hops are the clusters of waypoints, as of a Snapshot: Set.Cluster is for
 // those who are not on a loop.
 type hops struct {

@@ -162,6 +162,7 @@ func (q *inquiry) try() {
 	q.ep, q.up = ep, nil
 	q.status, q.fields, q.verdict = 0, q.fields[:0], q.verdict[:0]
 	q.wait.Proto, q.wait.Host = q.req.Proto, q.req.Authority
+	fill(&q.wait, &q.hop, q.to.cluster)
 	q.cluster.Connect(l.loop, ep, &q.wait)
 }
 

@@ -74,12 +74,12 @@ func (e *exchange) startMirrors() {
 			continue
 		}
 		if c, hop := l.towards(to.cluster, e.listener, e.peer); c != nil && c.Begin() {
-			e.mirrors = append(e.mirrors, l.startMirror(c, hop, e))
+			e.mirrors = append(e.mirrors, l.startMirror(c, to.cluster, hop, e))
 		}
 	}
 }
 
-func (l *local) startMirror(c *upstream.Cluster, hop message.Hop, e *exchange) *mirror {
+func (l *local) startMirror(c, inside *upstream.Cluster, hop message.Hop, e *exchange) *mirror {
 	m := l.takeMirror()
 	m.cluster = c
 	m.whole = e.requestEnded
@@ -97,6 +97,7 @@ func (l *local) startMirror(c *upstream.Cluster, hop message.Hop, e *exchange) *
 	}
 	m.ep = ep
 	m.wait.Client, m.wait.Proto, m.wait.Host = e.peer, m.req.Proto, m.req.Authority
+	fill(&m.wait, &hop, inside)
 	c.Connect(l.loop, ep, &m.wait)
 	return m
 }

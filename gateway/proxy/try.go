@@ -64,6 +64,7 @@ func (e *exchange) startTry() {
 	if e.req.Upgrade != "" {
 		t.wait.Use = upstream.Upgrades
 	}
+	fill(&t.wait, &e.req.Hop, e.share.cluster)
 	e.cluster.Connect(l.loop, ep, &t.wait)
 }
 

@@ -52,6 +52,7 @@ func (s *Server) keepPorts(before, after *routing.Snapshot) {
 			bind.Keep(before)
 		}
 	}
+	s.keepDoors(before, after)
 }
 
 // publish swaps the one pointer that exchanges load.

@@ -72,7 +72,7 @@ func (s *Server) newClusters() *upstream.Set {
 		upstream.CheckFailed:  telemetry.CheckFailed,
 		upstream.CheckTimeout: telemetry.CheckTimeout,
 	}
-	return upstream.NewSet(upstream.Options{
+	o := upstream.Options{
 		Loops: s.loops, Place: upstream.Place{Node: s.options.Node, Zone: s.options.Zone}, Log: s.options.Log, HTTP1: s.http1Limits("backend_http1"), HTTP2: s.http2Limits("backend_http2"),
 		Watch:       s.names.Watch,
 		Certificate: func(name routing.CertificateName) *tls.Certificate { return s.certs.pair(name) },
@@ -83,7 +83,11 @@ func (s *Server) newClusters() *upstream.Set {
 		OnCheck: func(_ *upstream.Cluster, _ *upstream.Endpoint, o upstream.CheckOutcome) {
 			m.Upstream.Checks.Count(0, checks[o])
 		},
-	})
+	}
+	if s.options.Mesh != nil {
+		o.Hop = s.newDialer()
+	}
+	return upstream.NewSet(o)
 }
 
 // upstreamState sums the clusters up for the metrics page.

@@ -52,13 +52,17 @@ func (s *Server) applyConnections(snap *routing.Snapshot) []*routing.Problem {
 	var ports []listen.Port
 	var sources []*routing.Port
 	for _, p := range snap.Ports() {
-		if p.Protocol == routing.UDP {
+		if p.Protocol == routing.UDP || p.Protocol == routing.HBONE && s.options.Mesh == nil {
 			continue
 		}
 		ports = append(ports, s.connectionPort(p))
 		sources = append(sources, p)
 	}
-	return unavailable(sources, s.ports.Apply(ports))
+	for number, c := range captures(snap) {
+		ports = append(ports, s.capturePort(number, c))
+		sources = append(sources, c.port)
+	}
+	return append(unavailable(sources, s.ports.Apply(ports)), s.unknownToMesh(snap)...)
 }
 
 // connectionPort says what is done with the connections of a port.
@@ -69,10 +73,13 @@ func (s *Server) connectionPort(p *routing.Port) listen.Port {
 	switch {
 	case p.Protocol == routing.TCP:
 		protocol = "tcp"
-		port.Choose = s.chooseAtOnce(bind)
+		port.Choose = s.chooseAtOnce()
+	case p.Protocol == routing.HBONE:
+		protocol = "hbone"
+		s.hopPort(bind, &port)
 	case p.Protocol == routing.HTTPS && speaksTLS(p):
 		protocol = "tls"
-		port.Choose, port.Peek = s.chooseByName(bind), true
+		port.Choose, port.Peek = s.chooseByName(p.Key), true
 	case p.Protocol == routing.HTTPS:
 		protocol = "https"
 		port.TLS = s.certs.port(p.Key).Config()

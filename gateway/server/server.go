@@ -59,6 +59,10 @@ type Options struct {
 	// TrustedHops is proxy.Options.TrustedHops.
 	TrustedHops int
 
+	// Mesh is who the gateway is to other gateways. Without it HBONE listeners are
+	// not served, and nobody is reached that has to be reached by a waypoint.
+	Mesh *Mesh
+
 	// Rebound, if set, is called when the ports that an Update could not bind
 	// were tried again, and Unbound may have changed.
 	Rebound func()
@@ -81,6 +85,7 @@ type Server struct {
 	proxy    *proxy.Proxy
 	handlers []message.Handler // by loop
 	certs    *certificates
+	doors    sync.Map // of routing.PortKey: its *door, once somebody came
 
 	inForce    atomic.Pointer[generation]
 	applied    atomic.Bool // the first Update has ended

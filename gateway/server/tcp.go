@@ -20,8 +20,9 @@ func speaksTLS(p *routing.Port) bool {
 }
 
 // chooseAtOnce hands a TCP port's connections on.
-func (s *Server) chooseAtOnce(bind *proxy.Bind) listen.Choose {
+func (s *Server) chooseAtOnce() listen.Choose {
 	return func(l *loop.Loop, peer *message.Peer, _ string) listen.Choice {
+		bind := peer.Listener.(*proxy.Bind)
 		return listen.Choice{Codecs: s.streams(telemetry.StreamTCP, s.proxy.Stream(l, bind, arrivalOf(peer, "")), "")}
 	}
 }
@@ -30,9 +31,10 @@ func (s *Server) chooseAtOnce(bind *proxy.Bind) listen.Choose {
 // TLS. Which of them goes nowhere is known before it is answered, so that it
 // ends with FIN and not with an alert: a client that is told of a mistake in
 // TLS looks for it there.
-func (s *Server) chooseByName(bind *proxy.Bind) listen.Choose {
-	https, terminate := s.certs.port(bind.Key), s.certs.stream(bind.Key)
+func (s *Server) chooseByName(key routing.PortKey) listen.Choose {
+	https, terminate := s.certs.port(key), s.certs.stream(key)
 	return func(l *loop.Loop, peer *message.Peer, name string) listen.Choice {
+		bind := peer.Listener.(*proxy.Bind)
 		to := s.proxy.Stream(l, bind, arrivalOf(peer, name))
 		if to.Listener != nil && to.Listener.Protocol == routing.HTTPS {
 			return listen.Choice{TLS: https.Config()}
@@ -47,7 +49,7 @@ func (s *Server) chooseByName(bind *proxy.Bind) listen.Choose {
 
 // arrivalOf is what decides where a connection goes.
 func arrivalOf(peer *message.Peer, name string) proxy.Arrival {
-	return proxy.Arrival{Name: name, Source: peer.Remote.Addr(), Destination: peer.Local.Addr()}
+	return proxy.Arrival{Name: name, Source: peer.Remote.Addr(), Destination: peer.Local.Addr(), Peer: peer}
 }
 
 // streams makes who takes the bytes of a connection that goes there.
@@ -67,5 +69,11 @@ func (s *Server) retainStreams(snap *routing.Snapshot) {
 			}
 		}
 	}
-	s.tcp.Retain(func(name routing.ListenerName) bool { return inForce[name] })
+	s.tcp.Retain(func(name routing.ListenerName) bool {
+		if inForce[name] {
+			return true
+		}
+		l := snap.Listener(name)
+		return l != nil && l.Inside
+	})
 }

@@ -1,0 +1,63 @@
+package admin
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/policy/authz"
+	"fairway.dev/routing"
+)
+
+// doorFor returns the door that clients of a namespace dial, by its address or
+// its name; nil where there is none.
+func doorFor(snap *routing.Snapshot, host, number, namespace string) *routing.Port {
+	port, err := strconv.ParseUint(number, 10, 16)
+	if err != nil {
+		return nil
+	}
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return snap.Door(netip.AddrPortFrom(addr, uint16(port)), namespace)
+	}
+	return snap.DoorNamed(strings.ToLower(host), uint16(port), namespace)
+}
+
+// namespaceOf returns the namespace in an identity; empty without one.
+func namespaceOf(identity string) string {
+	_, rest, _ := strings.Cut(identity, "/ns/")
+	namespace, _, _ := strings.Cut(rest, "/")
+	return namespace
+}
+
+// writePolicies prints the policies of a listener, and what they come to for a
+// request.
+func writePolicies(w io.Writer, snap *routing.Snapshot, l *routing.Listener, p *routing.Port, r *routing.Request, q *Question) {
+	var there []*routing.Policy
+	var missing []routing.PolicyName
+	for _, name := range l.Policies {
+		policy := snap.Policy(name)
+		if policy == nil {
+			missing = append(missing, name)
+			fmt.Fprintf(w, "policy %s: not there, so that nobody passes\n", name)
+			continue
+		}
+		there = append(there, policy)
+		fmt.Fprintf(w, "policy %s\n", policy)
+	}
+	set := authz.New(there, missing, snap.TrustDomains())
+	fields, _ := r.Header.(*message.Fields)
+	a := &authz.Attributes{
+		Peer:     &message.Peer{Identity: q.Source, Remote: netip.AddrPortFrom(q.Address, 0)},
+		RemoteIP: q.Address, Destination: p.Key.Addr, Port: p.Key.Port,
+		Request: &message.Request{Method: r.Method, Scheme: r.Scheme, Authority: r.Authority, Path: r.Path, Fields: *fields},
+		Host:    r.Authority, Path: r.Path,
+	}
+	for _, question := range set.Custom(nil, a) {
+		fmt.Fprintf(w, "asked: %s by %s\n", question.Ask.Cluster, question.Policy)
+	}
+	d := set.Check(a)
+	fmt.Fprintf(w, "without a token: %s\n", d.String())
+}

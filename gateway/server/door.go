@@ -1,0 +1,166 @@
+package server
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+
+	"fairway.dev/gateway/listen"
+	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/proxy"
+	"fairway.dev/routing"
+)
+
+// A door is a routing.Port that is not bound: its connections come out of
+// tunnels, or by the port on which node agents put what they have captured.
+type door struct {
+	bind     *proxy.Bind
+	port     *listen.Port
+	protocol routing.Protocol
+}
+
+// door returns what is done with the connections of a door. Doors are many, and
+// one is made when somebody comes to it.
+func (s *Server) door(p *routing.Port) *door {
+	if d, ok := s.doors.Load(p.Key); ok && d.(*door).protocol == p.Protocol {
+		return d.(*door)
+	}
+	d := &door{bind: &proxy.Bind{Key: p.Key}, protocol: p.Protocol}
+	d.port = s.doorPort(p, d.bind, "tunnel")
+	s.doors.Store(p.Key, d)
+	return d
+}
+
+// doorPort says what is done with connections that somebody opens to a door.
+// What way they come by is a label of metrics.
+func (s *Server) doorPort(p *routing.Port, bind *proxy.Bind, way string) *listen.Port {
+	port := &listen.Port{Mark: bind}
+	protocol := "http"
+	switch {
+	case p.Protocol == routing.TCP:
+		protocol = "tcp"
+		port.Choose = s.chooseAtOnce()
+	case p.Protocol == routing.HTTPS: // which stands for TLS, and a door passes that through
+		protocol = "tls"
+		port.Choose, port.Peek = s.chooseByName(p.Key), true
+	case slices.ContainsFunc(p.Listeners(), func(l *routing.Listener) bool { return l.Detect }):
+		port.Choose, port.Detect = s.chooseAtOnce(), true
+	}
+	connections := s.options.Metrics.Connections(way, protocol)
+	port.Opened, port.Closed = connections.Open, connections.Close
+	return port
+}
+
+// errNotProved is why a client is turned away that nobody knows.
+var errNotProved = errors.New("mTLS is STRICT, and the client has not proved who it is")
+
+// admit says why a client is not let in at its door. Policies come later, when it
+// is known what it wants.
+func (s *Server) admit(peer *message.Peer) error {
+	port := s.Snapshot().Port(peer.Listener.(*proxy.Bind).Key)
+	if port == nil {
+		return nil // it goes nowhere
+	}
+	for _, door := range port.Listeners() {
+		if door.Strict && peer.Identity == "" {
+			return errNotProved
+		}
+	}
+	return nil
+}
+
+// A capture is a port on which node agents put connections: the doors that it
+// stands for, by the namespace that they are for.
+type capture struct {
+	port  *routing.Port // of all namespaces, or of one of them
+	doors map[string][]routing.PortKey
+}
+
+// captures finds the ports on which node agents put connections, in the
+// Snapshot that is to be applied.
+func captures(snap *routing.Snapshot) map[uint16]*capture {
+	found := map[uint16]*capture{}
+	for p := range snap.Doors() {
+		for _, l := range p.Listeners() {
+			if l.Capture == 0 {
+				continue
+			}
+			c := found[l.Capture]
+			if c == nil {
+				c = &capture{doors: map[string][]routing.PortKey{}}
+				found[l.Capture] = c
+			}
+			if c.port == nil || p.Key.From == "" {
+				c.port = p
+			}
+			c.doors[p.Key.From] = append(c.doors[p.Key.From], p.Key)
+			break
+		}
+	}
+	return found
+}
+
+// key is the door of a client of a namespace, at an address of the family that
+// it dialled.
+func (c *capture) key(namespace string, remote netip.Addr) (key routing.PortKey, ok bool) {
+	keys := c.doors[namespace]
+	if keys == nil {
+		keys = c.doors[""]
+	}
+	for _, k := range keys {
+		if key = k; k.Addr.Is4() == remote.Unmap().Is4() {
+			return k, true
+		}
+	}
+	return key, len(keys) > 0
+}
+
+// capturePort says what is done with the connections that are captured for the
+// doors of c. Who the client is, its address tells: that of a workload of whom
+// the gateway may vouch.
+func (s *Server) capturePort(number uint16, c *capture) listen.Port {
+	port := *s.doorPort(c.port, nil, "capture")
+	port.Addr = s.bindAddr(routing.PortKey{Port: number})
+	gateway := c.port.Listeners()[0].Gateway
+	port.Peer = func(peer *message.Peer) {
+		namespace := ""
+		if w := s.Snapshot().Workload(peer.Remote.Addr()); w != nil && slices.Contains(w.Gateways, gateway) {
+			peer.Identity, peer.Vouch = w.Identity, true
+			namespace = w.Name.Namespace()
+		}
+		key, ok := c.key(namespace, peer.Remote.Addr())
+		if !ok { // there are doors of other namespaces only
+			key = c.port.Key
+			key.From = "-"
+		}
+		peer.Local = netip.AddrPortFrom(key.Addr, key.Port)
+		peer.Listener = s.bindOf(key)
+	}
+	port.Refuse = s.admit
+	return port
+}
+
+// bindOf returns the mark of a door's connections.
+func (s *Server) bindOf(key routing.PortKey) *proxy.Bind {
+	if p := s.Snapshot().Port(key); p != nil {
+		return s.door(p).bind
+	}
+	return &proxy.Bind{Key: key}
+}
+
+// keepDoors lets the connections of doors that leave keep their rules, and
+// forgets the doors.
+func (s *Server) keepDoors(before, after *routing.Snapshot) {
+	left := false
+	s.doors.Range(func(key, d any) bool {
+		if after.Port(key.(routing.PortKey)) == nil {
+			left = true
+			d.(*door).bind.Keep(before)
+			s.doors.Delete(key)
+		}
+		return true
+	})
+	if left {
+		s.ports.Retain(func(mark any) bool { return after.Port(mark.(*proxy.Bind).Key) != nil })
+	}
+}

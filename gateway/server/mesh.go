@@ -1,0 +1,203 @@
+package server
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"fairway.dev/gateway/hop"
+	"fairway.dev/gateway/listen"
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/proxy"
+	"fairway.dev/routing"
+	"fairway.dev/tlsmgr/identity"
+)
+
+// Mesh is who the gateway is to its peers in the mesh, and who they may be.
+type Mesh struct {
+	Own   identity.Own
+	Roots identity.Roots
+}
+
+// NoMeshIdentity is the Problem's reason for an HBONE listener of a gateway that
+// nobody in the mesh knows.
+const NoMeshIdentity routing.Reason = "NoMeshIdentity"
+
+// newDialer makes what opens connections to other gateways.
+func (s *Server) newDialer() *hop.Dialer {
+	m := s.options.Mesh
+	return hop.NewDialer(hop.DialerOptions{
+		TLS:    func(who string) *tls.Config { return identity.HopClient(m.Own, m.Roots, who) },
+		Limits: s.http2Limits("hop_client"),
+	})
+}
+
+// A host is what is behind the tunnels of an HBONE port.
+type host struct {
+	s    *Server
+	bind *proxy.Bind // of the HBONE port
+}
+
+// hopPort says what is done with the connections of an HBONE port.
+func (s *Server) hopPort(bind *proxy.Bind, port *listen.Port) {
+	m := s.options.Mesh
+	h := &host{s, bind}
+	config := identity.HopServer(m.Own, m.Roots, h.trustDomains)
+	config.NextProtos = []string{hop.Native, "h2"}
+	limits := s.http2Limits("hop")
+	port.TLS = config
+	port.Codecs = func(c loop.Conn, peer *message.Peer) listen.Codec {
+		return hop.NewServer(c, peer, hop.ServerOptions{Host: h, Limits: limits[c.Loop().Index()], Refused: s.hopRefused})
+	}
+}
+
+// unknownToMesh are the Problems of HBONE listeners where the gateway has no
+// identity to show.
+func (s *Server) unknownToMesh(snap *routing.Snapshot) []*routing.Problem {
+	var problems []*routing.Problem
+	for _, p := range snap.Ports() {
+		if p.Protocol != routing.HBONE || s.options.Mesh != nil {
+			continue
+		}
+		for _, l := range p.Listeners() {
+			problems = append(problems, &routing.Problem{
+				Origin: l.Origin, Reason: NoMeshIdentity, Err: errors.New("the gateway has no identity of the mesh: want -identity, or a control plane"),
+			})
+		}
+	}
+	return problems
+}
+
+// hopRefused logs what a peer was not given.
+func (s *Server) hopRefused(a *hop.Arrival, why *hop.Refusal) {
+	s.options.Log.Info("hop refused", "peer", a.Peer.Remote, "identity", a.Peer.Identity, "target", a.Authority, "source", a.Source,
+		"status", why.Status, "reason", why.Reason)
+}
+
+// mesh is whom the port believes now, nil where it has left.
+func (h *host) mesh() *routing.Mesh {
+	port := h.s.Snapshot().Port(h.bind.Key)
+	if port == nil {
+		return nil
+	}
+	for _, l := range port.Listeners() {
+		if l.Mesh != nil {
+			return l.Mesh
+		}
+	}
+	return nil
+}
+
+// trustDomains are those of who may connect.
+func (h *host) trustDomains() []string {
+	if mesh := h.mesh(); mesh != nil {
+		return mesh.TrustDomains
+	}
+	return nil
+}
+
+// Tunnel has a tunnel's bytes be a connection of the door that it leads to.
+func (h *host) Tunnel(l *loop.Loop, a *hop.Arrival) (func(*hop.Conn), error) {
+	d, peer, err := h.enter(a)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.s.admit(peer); err != nil {
+		return nil, &hop.Refusal{Status: 401, Reason: err.Error()}
+	}
+	return func(c *hop.Conn) { h.s.ports.Adopt(c, d.port, *peer) }, nil
+}
+
+// Exchange has a request be one of the door that it is for.
+func (h *host) Exchange(l *loop.Loop, a *hop.Arrival) (*message.Peer, message.Handler, error) {
+	d, peer, err := h.enter(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	if d.protocol != routing.HTTP {
+		return nil, nil, &hop.Refusal{Status: 400, Reason: fmt.Sprintf("%s takes %s, and no requests", a.Authority, d.protocol)}
+	}
+	if err := h.s.admit(peer); err != nil {
+		return nil, nil, &hop.Refusal{Status: 401, Reason: err.Error()}
+	}
+	return peer, h.s.handlers[l.Index()], nil
+}
+
+// Generation tells apart what was in force when a peer was answered.
+func (h *host) Generation() uint64 { return h.s.Generation() }
+
+// enter finds the door that a peer asks for, and who the client is.
+func (h *host) enter(a *hop.Arrival) (*door, *message.Peer, error) {
+	peer, namespace, err := h.client(a)
+	if err != nil {
+		return nil, nil, &hop.Refusal{Status: 401, Reason: err.Error()}
+	}
+	port, err := h.s.doorAt(a.Authority, namespace)
+	if err != nil {
+		return nil, nil, &hop.Refusal{Status: 400, Reason: err.Error()}
+	}
+	if port == nil {
+		return nil, nil, &hop.Refusal{Status: 404, Reason: fmt.Sprintf("nothing is served at %s", a.Authority)}
+	}
+	d := h.s.door(port)
+	peer.Listener = d.bind
+	peer.Local = netip.AddrPortFrom(port.Key.Addr, port.Key.Port)
+	return d, peer, nil
+}
+
+// client says whom a peer speaks for, and of which namespace that is. A gateway
+// may speak for the workloads of its own namespaces (law 14); everybody else
+// for himself.
+func (h *host) client(a *hop.Arrival) (peer *message.Peer, namespace string, err error) {
+	mesh := h.mesh()
+	if mesh == nil {
+		return nil, "", errors.New("the listener has left")
+	}
+	i := slices.IndexFunc(mesh.Vouchers, func(v routing.Voucher) bool { return v.Identity == a.Peer.Identity })
+	peer = &message.Peer{Remote: a.Peer.Remote, Identity: a.Peer.Identity}
+	if i >= 0 {
+		peer.Gateway = a.Peer.Identity
+		if a.Client.IsValid() {
+			peer.Remote = a.Client
+		}
+	}
+	peer.RemoteIP = peer.Remote.Addr().String()
+	switch {
+	case a.Source == "":
+	case i < 0:
+		return nil, "", fmt.Errorf("%s is no gateway that may vouch for others", a.Peer.Identity)
+	case a.Source == message.Nobody:
+		peer.Identity = ""
+		return peer, "", nil
+	default:
+		peer.Identity = a.Source
+	}
+	id, err := identity.Parse(peer.Identity)
+	if err != nil {
+		return nil, "", err
+	}
+	if a.Source != "" && (!slices.Contains(mesh.TrustDomains, id.TrustDomain) || !slices.Contains(mesh.Vouchers[i].Namespaces, id.Namespace)) {
+		return nil, "", fmt.Errorf("%s may not vouch for %s", a.Peer.Identity, a.Source)
+	}
+	return peer, id.Namespace, nil
+}
+
+// doorAt returns the door of an authority as tunnels name it, nil where there is
+// none.
+func (s *Server) doorAt(authority, namespace string) (*routing.Port, error) {
+	snap := s.Snapshot()
+	if addr, err := netip.ParseAddrPort(authority); err == nil {
+		return snap.Door(addr, namespace), nil
+	}
+	name, number, ok := strings.Cut(authority, ":")
+	port, err := strconv.ParseUint(number, 10, 16)
+	if !ok || name == "" || err != nil || port == 0 {
+		return nil, fmt.Errorf("authority %q: want ADDRESS:PORT or HOST:PORT", authority)
+	}
+	return snap.DoorNamed(strings.ToLower(name), uint16(port), namespace), nil
+}
