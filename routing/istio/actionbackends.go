@@ -89,6 +89,7 @@ func (a *actionTranslation) backend(field string, d *networking.Destination, wei
 		b.Status, b.Reason = http.StatusServiceUnavailable, to.reason
 		a.lacks(field, to.reason, fixDestination(to.reason), errors.New(to.message))
 	}
+	a.t.b.checkSubset(b.Origin, d, a.s.at.Namespace, a.t.door)
 	b.Cluster = to.cluster
 	return b
 }

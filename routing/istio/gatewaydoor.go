@@ -7,6 +7,7 @@ import (
 
 	"fairway.dev/routing"
 	"fairway.dev/routing/dialect"
+	"fairway.dev/routing/gatewayapi"
 )
 
 // A door is a listener that a VirtualService may be attached to, by way of a
@@ -19,6 +20,7 @@ type door struct {
 	protocol routing.Protocol
 	// passthrough says that TLS is not ended here: tls routes apply, and no others.
 	passthrough bool
+	inside      *gatewayapi.Door // a waypoint's; nil: a listener that is bound
 	// hosts are those of the VirtualService that the server lets in here, wider
 	// or narrower: the intersection, in lower case. "*" for any.
 	hosts []string

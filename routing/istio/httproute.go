@@ -3,7 +3,6 @@ package istio
 import (
 	"net/http"
 	"slices"
-	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 
@@ -201,15 +200,21 @@ func (t *httpTranslation) match(m *matchSource) (routing.Match, bool) {
 		found.note(m.at.At(m.at.Field+".statPrefix"), analysis.UnsupportedField, "use the rule's name, which metrics and logs have",
 			"statistics have the names of routes and clusters, and no prefix")
 	}
-	if len(m.sourceLabels) > 0 || m.sourceNamespace != "" {
-		found.sourceUnknown(m.at)
+	if len(m.sourceLabels) > 0 {
+		found.labelsUnknown(m.at)
 		return routing.Match{}, false
 	}
 	if o := elsewhere(m.gateways, m.port, t.door); o != (obstacle{}) {
 		t.b.reached.note(m.at, o)
 		return routing.Match{}, false
 	}
+	namespaces, applies := sourceOf(m.sourceNamespace, t.door)
+	if !applies {
+		t.b.reached.note(m.at, unknownSource(t.door))
+		return routing.Match{}, false
+	}
 	out, flaw := m.translate()
+	out.Namespaces = namespaces
 	if flaw != nil {
 		found.wrong(m.at.At(m.at.Field+"."+flaw.field), flaw.reason, flaw.fix, "%w", flaw.err)
 		return routing.Match{}, false
@@ -224,11 +229,25 @@ func (t *httpTranslation) match(m *matchSource) (routing.Match, bool) {
 // provesTokens reports whether a RequestAuthentication is about the pods that
 // serve a door.
 func (r *reading) provesTokens(d door) bool {
-	ns, name, _ := strings.Cut(d.fleet, "/")
-	at := fleetName{ns, name}
-	f := r.fleet(at)
-	return f != nil && slices.ContainsFunc(policiesOn[*authentication](r, authenticationsIn, authenticationCell, post{at: at, ns: ns, labels: f.labels}),
+	p := postOf(d, nil)
+	if d.inside != nil && !d.inside.Own {
+		return false
+	}
+	f := r.fleet(p.at)
+	if f != nil && d.inside == nil {
+		p.labels = f.labels
+	}
+	return f != nil && slices.ContainsFunc(policiesOn[*authentication](r, authenticationsIn, authenticationCell, p),
 		func(a *authentication) bool { return len(a.rules) > 0 })
+}
+
+// unknownSource is why a match of who sends does not apply at a door.
+func unknownSource(d door) obstacle {
+	if d.inside != nil {
+		return obstacle{reasonNeverMatches, "name the namespace in exportTo", "it is not for workloads of that namespace"}
+	}
+	return obstacle{reasonSourceUnknown, "take sourceNamespace out, or match what the request says",
+		"who sends is not known at a gateway that is not a waypoint: the match holds for nobody"}
 }
 
 // elsewhere is why a match with those gateways and that port does not apply at

@@ -76,13 +76,14 @@ func unreachable(by routing.Origin) obstacle {
 // known by their text, as Istio knows them.
 func takesAll(m *routing.Match) bool {
 	anyPath := m.Path == routing.PathMatch{} || m.Path == routing.PathMatch{Kind: routing.PathRegex, Value: ".*"}
-	return anyPath && m.Method == "" && len(m.Headers)+len(m.Query)+len(m.Claims)+len(m.Sources)+len(m.Destinations) == 0
+	return anyPath && m.Method == "" && len(m.Headers)+len(m.Query)+len(m.Claims)+len(m.Sources)+len(m.Destinations)+len(m.Namespaces) == 0
 }
 
 // conditionsCover reports whether what a asks for besides its path, b does too.
 func conditionsCover(a, b *routing.Match) bool {
 	return (a.Method == "" || a.Method == b.Method) &&
 		valuesWithin(a.Headers, b.Headers) && valuesWithin(a.Query, b.Query) && claimsWithin(a.Claims, b.Claims) &&
+		(len(a.Namespaces) == 0 || slices.Equal(a.Namespaces, b.Namespaces)) &&
 		(len(a.Sources) == 0 || slices.Equal(a.Sources, b.Sources)) &&
 		(len(a.Destinations) == 0 || slices.Equal(a.Destinations, b.Destinations))
 }

@@ -92,6 +92,9 @@ const (
 	destinationCell                                             // what a destination comes to
 )
 
+// entryDoorsCell is of a ServiceEntry: its doors.
+const entryDoorsCell = dialect.Listeners + serviceKinds
+
 // What is reported of what came of them.
 const (
 	ruleStateCell     = dialect.Verdicts + serviceKinds + iota // DestinationRule
@@ -112,6 +115,7 @@ func (j *joint) joinServices(s *dialect.Sheet) {
 		selectionCell:      j.selection,
 		entryEndpointsCell: j.entryEndpoints,
 		entryClusterCell:   j.entryCluster,
+		entryDoorsCell:     j.entryDoors,
 		destinationCell:    j.destination,
 		ruleStateCell:      j.ruleState,
 		entryStateCell:     j.entryState,
@@ -121,7 +125,7 @@ func (j *joint) joinServices(s *dialect.Sheet) {
 	}
 	for kind, cells := range map[string][]dialect.Kind{
 		KindDestinationRule: {ruleCell, ruleStateCell},
-		KindServiceEntry:    {entryCell, entryStateCell},
+		KindServiceEntry:    {entryCell, entryDoorsCell, entryStateCell},
 		KindWorkloadEntry:   {workloadCell, workloadStateCell},
 		"Gateway":           {fleetLabelsCell},
 	} {

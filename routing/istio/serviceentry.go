@@ -6,12 +6,14 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"fairway.dev/routing"
 	"fairway.dev/routing/dialect"
+	"fairway.dev/routing/gatewayapi"
 )
 
 // Reasons for what is odd about a ServiceEntry or a WorkloadEntry.
@@ -30,6 +32,11 @@ type entry struct {
 	selector   map[string]string // nil: no workloadSelector
 	sans       []string
 	found      complaints
+
+	// What waypoints need to know.
+	labels    map[string]string
+	created   time.Time
+	addresses []string // those that clients dial
 }
 
 // An entryPort is a port of a ServiceEntry.
@@ -47,7 +54,10 @@ func (j *joint) entry(r *reading) dialect.Outcome {
 	}
 	spec := &o.Spec
 	p := &specParser{}
-	v := &entry{name: o.Name, resolution: spec.Resolution, sans: slices.Clone(spec.SubjectAltNames)}
+	v := &entry{
+		name: o.Name, resolution: spec.Resolution, sans: slices.Clone(spec.SubjectAltNames),
+		labels: o.Labels, created: o.CreationTimestamp.Time, addresses: addressesOf(o),
+	}
 	out := dialect.Outcome{Value: v}
 	exportTo := exportList(spec.ExportTo, r.mesh().exportServices)
 	for i, host := range spec.Hosts {
@@ -62,13 +72,15 @@ func (j *joint) entry(r *reading) dialect.Outcome {
 			Item: claim{created: birth(o), ns: o.Namespace, name: o.Name, host: host, exportTo: exportTo},
 		})
 	}
+	for i, a := range spec.Addresses {
+		if strings.Contains(a, "/") {
+			p.find(routing.Info, field("spec.addresses", i), reasonIneffectiveField, "write single addresses", "%s: clients reach waypoints by single addresses alone", a)
+		}
+	}
 	p.entryPorts(v, spec.Ports)
 	p.entryEndpoints(v, spec)
 	if spec.Location == networking.ServiceEntry_MESH_INTERNAL {
-		p.find(routing.Info, "spec.location", reasonMeshTLS, "", "MESH_INTERNAL: mTLS of the mesh comes with waypoints, gateways send as they do to others")
-	}
-	if len(spec.Addresses) > 0 {
-		p.find(routing.Info, "spec.addresses", reasonIneffectiveField, "", "gateways choose by host and by listener: addresses are of clients that are captured")
+		p.find(routing.Info, "spec.location", reasonMeshTLS, "enrol it by the label istio.io/use-waypoint", "MESH_INTERNAL: mTLS of the mesh is up to the waypoint: gateways send as they do to others")
 	}
 	v.found = p.found
 	return out
@@ -266,6 +278,7 @@ func (j *joint) entryCluster(r *reading) dialect.Outcome {
 		Service:   host,
 		Namespace: ns,
 		Port:      uint16(port.number),
+		Hop:       gatewayapi.HopOf(r.Reading, e.enrolled(ns), uint16(port.number)),
 	}
 	if t.use != uses[useHTTP] {
 		c.Protocol = routing.UpstreamTCP

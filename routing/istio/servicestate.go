@@ -231,6 +231,7 @@ func (j *joint) entryState(r *reading) dialect.Outcome {
 	for i, host := range v.hosts {
 		r.checkEntryHost(p, fmt.Sprintf("spec.hosts[%d]", i), v, host)
 	}
+	r.checkDoors(p, v)
 	if v.selector != nil && len(r.members(r.ID.NS, v)) == 0 {
 		p.find(routing.Warning, "spec.workloadSelector", reasonNoEndpoints, "check the labels; a pod is found by a Service that picks it",
 			"picks no WorkloadEntry and no pod of namespace %s", r.ID.NS)

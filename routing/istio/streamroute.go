@@ -150,12 +150,17 @@ func (b *virtualServiceBuilder) streamRules(sources []streamSource, d door, as u
 // streamMatch translates a match for a door. It reports false where it does not
 // apply there, or to nothing at all.
 func (b *virtualServiceBuilder) streamMatch(s *streamSource, d door) (routing.Match, bool) {
-	if len(s.sourceLabels) > 0 || s.sourceNamespace != "" {
-		b.remarks.sourceUnknown(s.at)
+	if len(s.sourceLabels) > 0 {
+		b.remarks.labelsUnknown(s.at)
 		return routing.Match{}, false
 	}
 	if o := elsewhere(s.gateways, s.port, d); o != (obstacle{}) {
 		b.reached.note(s.at, o)
+		return routing.Match{}, false
+	}
+	namespaces, applies := sourceOf(s.sourceNamespace, d)
+	if !applies {
+		b.reached.note(s.at, unknownSource(d))
 		return routing.Match{}, false
 	}
 	from, err := subnets(s.sources)
@@ -168,7 +173,7 @@ func (b *virtualServiceBuilder) streamMatch(s *streamSource, d door) (routing.Ma
 		b.remarks.wrong(s.at.At(s.at.Field+".destinationSubnets"), analysis.InvalidAddress, fixSubnet, "%w", err)
 		return routing.Match{}, false
 	}
-	return routing.Match{Sources: from, Destinations: to}, true
+	return routing.Match{Sources: from, Destinations: to, Namespaces: namespaces}, true
 }
 
 const fixSubnet = "write an address, or a prefix like 10.0.0.0/8"
@@ -206,6 +211,7 @@ func (b *virtualServiceBuilder) streamAction(s *streamSource, d door, as use) ro
 		if r.GetWeight() < 0 {
 			b.remarks.wrong(field, analysis.InvalidWeight, "write 0 or more", "weight %d: want 0 or more", r.GetWeight())
 		}
+		b.checkSubset(field, r.GetDestination(), b.key.Namespace, d)
 		total += int64(out.Weight)
 		a.Backends = append(a.Backends, out)
 	}

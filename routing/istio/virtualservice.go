@@ -30,8 +30,9 @@ const (
 func (j *joint) joinRoutes(s *dialect.Sheet) {
 	j.gateway.TellRoutes()
 	s.Plant(KindVirtualService, func(k routing.ObjectKey) []dialect.ID {
-		return []dialect.ID{serviceID(virtualServiceCell, k), serviceID(virtualServiceStateCell, k)}
+		return []dialect.ID{serviceID(consumersCell, k), serviceID(virtualServiceCell, k), serviceID(virtualServiceStateCell, k)}
 	})
+	j.define(s, consumersCell, j.consumers)
 	j.define(s, virtualServiceCell, j.virtualService)
 	j.define(s, precedenceCell, j.precedence)
 	j.define(s, virtualServiceStateCell, j.virtualServiceState)

@@ -71,16 +71,16 @@ func TestAnEditOfOneVirtualServiceRunsOnlyItsOwn(t *testing.T) {
 	edits := []struct {
 		name string
 		edit func(dialecttest.World) routing.ObjectKey
-		want int // formulas that run
+		want int // formulas that run: one of them looks whether it is for the mesh
 	}{
-		{"a weight", put(splitRoute("own1", "own1.example.com", "/", 80)), 1},
-		{"a weight on the shared host", put(splitRoute("shared1", "shared.example.com", "/p1", 80)), 1},
-		{"a path", put(splitRoute("own1", "own1.example.com", "/x", 80)), 3},
-		{"a host", put(splitRoute("own1", "new1.example.com", "/x", 80)), 3},
-		{"an added one", put(splitRoute("more", "more.example.com", "/", 90)), 3},
-		{"an added one on the shared host", put(splitRoute("more2", "shared.example.com", "/more", 90)), 2},
-		{"a removed one", remove("more"), 3},
-		{"a removed one on the shared host", remove("more2"), 2},
+		{"a weight", put(splitRoute("own1", "own1.example.com", "/", 80)), 2},
+		{"a weight on the shared host", put(splitRoute("shared1", "shared.example.com", "/p1", 80)), 2},
+		{"a path", put(splitRoute("own1", "own1.example.com", "/x", 80)), 4},
+		{"a host", put(splitRoute("own1", "new1.example.com", "/x", 80)), 4},
+		{"an added one", put(splitRoute("more", "more.example.com", "/", 90)), 4},
+		{"an added one on the shared host", put(splitRoute("more2", "shared.example.com", "/more", 90)), 3},
+		{"a removed one", remove("more"), 4},
+		{"a removed one on the shared host", remove("more2"), 3},
 	}
 	for _, size := range []int{3, 300} {
 		w := manyRoutes(size)

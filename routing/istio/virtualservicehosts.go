@@ -49,9 +49,7 @@ func (b *virtualServiceBuilder) findDoors() refusal {
 // findDoorsOf finds those of one Gateway.
 func (b *virtualServiceBuilder) findDoorsOf(at routing.Origin, name string, hosts []string) refusal {
 	if name == meshGateway {
-		b.remarks.note(at, reasonMeshOnly, "name the Gateways that it is for",
-			"the mesh: it is in force at Gateways that it names alone, and not between pods")
-		return refusal{reasonMeshOnly, "it names no Gateway"}
+		return b.meshDoors(at)
 	}
 	found, problem := b.r.doors(gatewayRef(name, b.key.Namespace), b.key.Namespace, hosts)
 	if problem != nil {
@@ -172,8 +170,12 @@ func gatewayRef(name, namespace string) string {
 	return namespace + "/" + name
 }
 
-// clientOf is the namespace of the pods that serve a door.
+// clientOf is the namespace whose rules count for what is sent from a door: of
+// the workloads that it is for, or of the pods that serve it.
 func clientOf(d door) string {
+	if d.inside != nil && d.inside.From != "" {
+		return d.inside.From
+	}
 	ns, _, _ := strings.Cut(d.fleet, "/")
 	return ns
 }

@@ -9,6 +9,7 @@ import (
 
 // Reasons of VirtualServices. Those of single fields are package analysis's.
 const (
+	reasonConsumersOnly       = "ConsumersOnly"       // it is for workloads of its own namespace alone
 	reasonClaimsUnproved      = "ClaimsUnproved"      // claims are matched where no RequestAuthentication is in force
 	reasonDelegateConflict    = "DelegateConflict"    // a delegate's match takes what its root's does not
 	reasonDelegateNotExported = "DelegateNotExported" // exportTo of the delegate leaves the root's namespace out
@@ -16,13 +17,14 @@ const (
 	reasonDelegateUnused      = "DelegateUnused"   // no other names it
 	reasonGatewayAPIFirst     = "GatewayAPIFirst"  // routes of Gateway API have the host too
 	reasonInvalidDelegate     = "InvalidDelegate"  // it has hosts, or a delegate of its own
-	reasonMeshOnly            = "MeshOnly"         // it names no Gateway
+	reasonMeshOnly            = "MeshOnly"         // no waypoint has its hosts for the workloads that it is for
 	reasonNeverMatches        = "NeverMatches"     // a match that no request can meet
 	reasonNoMatchingServer    = "NoMatchingServer" // no server of the Gateway has what the rules need
 	reasonNoRule              = "NoRule"           // it has no rule that can be attached
 	reasonNotExported         = "NotExported"      // exportTo leaves the gateway's namespace out
 	reasonShadowed            = "Shadowed"         // others take every request before it
 	reasonSourceUnknown       = "SourceUnknown"    // sourceLabels and sourceNamespace at a gateway
+	reasonSubsetNotKept       = "SubsetNotKept"    // a waypoint chooses among the endpoints
 	reasonUnreachable         = "UnreachableRule"  // an earlier rule of its own takes the requests
 )
 
@@ -54,10 +56,10 @@ func (r *remarks) note(at routing.Origin, reason routing.Reason, fix, format str
 	r.add(routing.Info, at, reason, fix, format, args...)
 }
 
-// sourceUnknown notes a match of who sends, which is not known at a gateway.
-func (r *remarks) sourceUnknown(at routing.Origin) {
-	r.note(at, reasonSourceUnknown, "take sourceLabels and sourceNamespace out, or match what the request says",
-		"who sends is not known at a gateway: the match holds for nobody")
+// labelsUnknown notes a match of the labels of who sends, which no gateway knows.
+func (r *remarks) labelsUnknown(at routing.Origin) {
+	r.note(at, reasonSourceUnknown, "take sourceLabels out, or match what the request says",
+		"the labels of who sends are not known at a gateway: the match holds for nobody")
 }
 
 // reached knows of each match whether any request can get to it at any door,
