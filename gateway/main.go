@@ -26,6 +26,7 @@ type command struct {
 var commands = []command{
 	{"serve", "-manifests DIR", "serve the Gateways of a folder of manifests (or, as a pod of a fleet, with -control)", serve},
 	{"control", "-image IMAGE", "run the control plane in a cluster", control},
+	{"capture", "-control ADDRESS", "send the connections of a node's pods to waypoints (an agent for each node)", captureTraffic},
 	{"status", "[NAMESPACE/GATEWAY...]", "say what the fleet has in force, and what it has not and why", fleetStatus},
 	{"check", "PATH... | -live", "say what is wrong with manifests, or with what a cluster has", check},
 	{"convert", "[PATH...]", "write Istio's objects and Ingresses anew in Gateway API, and say what does not translate", convertManifests},

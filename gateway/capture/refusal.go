@@ -13,7 +13,7 @@ import (
 
 // Of the protocol of nfnetlink_log: include/uapi/linux/netfilter/nfnetlink_log.h of Linux.
 const (
-	logPacket = unix.NFNL_SUBSYS_ULOG<<8 | 0 // NFULNL_MSG_PACKET
+	logPacket = unix.NFNL_SUBSYS_ULOG << 8   // NFULNL_MSG_PACKET
 	logConfig = unix.NFNL_SUBSYS_ULOG<<8 | 1 // NFULNL_MSG_CONFIG
 
 	logPayload = 9  // NFULA_PAYLOAD
