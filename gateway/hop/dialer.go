@@ -29,6 +29,10 @@ type Dialer struct {
 	loops []*links
 }
 
+// ErrNoCertificate is wrapped by errors that mean that DialerOptions.TLS has
+// nothing to show to peers.
+var ErrNoCertificate = errors.New("no certificate of the mesh")
+
 var errDialerClosed = errors.New("the dialer is closed")
 
 // NewDialer returns a Dialer without connections.
@@ -241,7 +245,7 @@ func (o *opening) end(c Conner, native bool, err error) {
 func (d *Dialer) opened(identity string) (loop.Opening, error) {
 	config := d.opt.TLS(identity)
 	if config == nil {
-		return loop.Opening{}, fmt.Errorf("no TLS for %s: want a certificate of the mesh", identity)
+		return loop.Opening{}, fmt.Errorf("TLS to %s: %w", identity, ErrNoCertificate)
 	}
 	config = config.Clone()
 	config.NextProtos = []string{Native, "h2"}

@@ -192,7 +192,7 @@ func TestHowDialsFail(t *testing.T) {
 		{"the peer agrees on nothing", func(r *rig) { r.alpn = "" },
 			func(err error) bool { return strings.Contains(err.Error(), "want fairway-hop/1 or h2") }},
 		{"no certificate of our own", func(r *rig) { r.dialer.opt.TLS = func(string) *tls.Config { return nil } },
-			func(err error) bool { return strings.Contains(err.Error(), "want a certificate") }},
+			func(err error) bool { return errors.Is(err, ErrNoCertificate) }},
 		{"closed", func(r *rig) { r.dialer.Close() },
 			func(err error) bool { return errors.Is(err, errDialerClosed) }},
 		{"the tunnel is reset instead of opened", func(r *rig) {

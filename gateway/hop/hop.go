@@ -91,8 +91,9 @@ type Target struct {
 
 // DialerOptions are what a Dialer needs.
 type DialerOptions struct {
-	// TLS returns how to speak to whoever has an identity; it is called for each
-	// connection. NextProtos are set by the Dialer.
+	// TLS returns how to speak to whoever has an identity, nil while there is no
+	// certificate to show; it is called for each connection. NextProtos are set by
+	// the Dialer.
 	TLS func(identity string) *tls.Config
 	// Streams bounds the tunnels of one connection. If zero, 100.
 	Streams int

@@ -58,7 +58,6 @@ type rig struct {
 
 type pipeDial struct {
 	addr      netip.AddrPort
-	identity  string
 	how       loop.Opening
 	timeout   time.Duration
 	near      *loop.PipeConn
