@@ -21,6 +21,7 @@ import (
 // goroutines need them.
 type fleets struct {
 	trustDomain string
+	agents      account // of node agents; zero: there are none
 	// owner returns the UID of the Gateway that a service account was made for,
 	// by the API server.
 	owner func(account) (types.UID, error)
@@ -177,10 +178,19 @@ func (f *fleets) names() []string {
 	return names
 }
 
-// known returns an error unless some Gateway's pods have that identity.
+// isAgent reports whether a peer is one of the node agents.
+func (f *fleets) isAgent(peer identity.ID) bool {
+	return f.agents != (account{}) && peer == identity.ID{TrustDomain: f.trustDomain, Namespace: f.agents.namespace, ServiceAccount: f.agents.name}
+}
+
+// known returns an error unless some Gateway's pods have that identity, or node
+// agents.
 func (f *fleets) known(peer identity.ID) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.isAgent(peer) {
+		return nil
+	}
 	if peer.TrustDomain != f.trustDomain || f.accounts[account{peer.Namespace, peer.ServiceAccount}] == 0 {
 		return fmt.Errorf("%s: want a service account of a Gateway's pods", peer)
 	}
@@ -188,8 +198,14 @@ func (f *fleets) known(peer identity.ID) error {
 }
 
 // authorize lets a peer have what a Gateway serves if it runs as the service
-// account that the Gateway's pods have.
+// account that the Gateway's pods have. What node agents need is for these.
 func (f *fleets) authorize(peer identity.ID, gateway string) error {
+	if gateway == feed.CaptureGateway {
+		if !f.isAgent(peer) {
+			return fmt.Errorf("%s asks for what node agents need: want service account %q of namespace %q", peer, f.agents.name, f.agents.namespace)
+		}
+		return nil
+	}
 	key := gatewayKey(gateway)
 	if peer.TrustDomain != f.trustDomain || peer.Namespace != key.Namespace {
 		return fmt.Errorf("%s asks for Gateway %s: want an identity of trust domain %q and namespace %q",

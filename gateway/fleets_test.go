@@ -89,6 +89,50 @@ func TestOnlyAGatewaysOwnPodsMayHaveIt(t *testing.T) {
 	}
 }
 
+// Node agents have the view that is theirs, and nothing else; nobody has it who
+// is none.
+func TestOnlyNodeAgentsHaveTheirView(t *testing.T) {
+	f := edgeFleet()
+	agent := identity.ID{TrustDomain: "cluster.local", Namespace: "fairway-system", ServiceAccount: captureAccount}
+	if f.known(agent) == nil || f.authorize(agent, feed.CaptureGateway) == nil || f.authorize(identity.ID{}, feed.CaptureGateway) == nil {
+		t.Error("without agents somebody is one")
+	}
+	f.agents = account{"fairway-system", captureAccount}
+	elsewhere, pods := agent, shop(provision.Name("edge", "fairway"))
+	elsewhere.Namespace = "shop"
+	for _, tt := range []struct {
+		peer    identity.ID
+		gateway string
+		ok      bool
+	}{
+		{agent, feed.CaptureGateway, true},
+		{agent, "shop/edge", false},
+		{elsewhere, feed.CaptureGateway, false},
+		{identity.ID{TrustDomain: "elsewhere", Namespace: agent.Namespace, ServiceAccount: agent.ServiceAccount}, feed.CaptureGateway, false},
+		{pods, feed.CaptureGateway, false},
+	} {
+		if err := f.authorize(tt.peer, tt.gateway); (err == nil) != tt.ok {
+			t.Errorf("%s asks for %s: %v, want ok %t", tt.peer, tt.gateway, err, tt.ok)
+		}
+	}
+	if err := f.known(agent); err != nil {
+		t.Errorf("an agent gets no certificate: %v", err)
+	}
+}
+
+// A door is on no Service, and moves none.
+func TestDoorsAreNoPortsOfAGateway(t *testing.T) {
+	f := edgeFleet()
+	touched := map[routing.ObjectKey]bool{}
+	f.listeners(&routing.Delta{Listeners: []*routing.Listener{
+		{Name: "shop/edge/door", Gateway: "shop/edge", Port: 8080, Protocol: routing.HTTP, Inside: true, Capture: 20001},
+	}}, touched)
+	_, ports, _ := f.of(edgeKey)
+	if w := (provision.Port{}); len(touched) > 0 || !slices.Equal(ports, []provision.Port{w}) {
+		t.Errorf("touched %v, ports %v, want nothing to be done about a door", touched, ports)
+	}
+}
+
 // GEP-1762 lets two Gateways come to one name. The service account is made for
 // one of them, and only that one's view is for it.
 func TestTwoGatewaysOfOneAccount(t *testing.T) {

@@ -28,6 +28,9 @@ import (
 	"fairway.dev/tlsmgr/identity"
 )
 
+// captureAccount is the service account of node agents, in control's namespace.
+const captureAccount = "fairway-capture"
+
 // ownerTimeout bounds how long a pod waits for whose service account it has.
 const ownerTimeout = 5 * time.Second
 
@@ -73,7 +76,7 @@ func newReplica(o *controlFlags, config *rest.Config, log *slog.Logger) (*replic
 	if err := r.vouch(config); err != nil {
 		return nil, err
 	}
-	r.fleets.trustDomain = o.trustDomain
+	r.fleets.trustDomain, r.fleets.agents = o.trustDomain, account{o.namespace, captureAccount}
 	r.feed = feed.NewServer(feed.Options{
 		Replica: r.name, Control: o.id(), Authorize: r.fleets.authorize, Place: r.whereabouts,
 		PeerCredentials: credentials.NewTLS(identity.ClientConfig(r.keeper.Certificate, r.trust.Bundle, identity.Only(o.id()))),
