@@ -50,6 +50,9 @@ func (t *Translator) facade(r *reading) outcome {
 	var out outcome
 	f.doors, out.Parts = t.doorsOf(r, &e, b)
 	out.Value = f
+	if b.works() && b.ours { // policies about TLS to the Service are the waypoint's to keep
+		out.Gifts = []gift{{To: cellID{Kind: usersOf, NS: r.ID.NS, Name: r.ID.Name}, Item: b.waypoint}}
+	}
 	return out
 }
 
@@ -76,6 +79,9 @@ func (t *Translator) enrolled(r *reading, svc *corev1.Service) Enrolled {
 		if res := r.Value(cellID{Kind: backendCell, NS: svc.Namespace, Name: svc.Name, Part: to.part()}).(resolution); res.reason == "" {
 			r.Value(res.cluster)
 			out.To = clusterName(res.cluster)
+			if res.secure {
+				out.secure = res.cluster
+			}
 		}
 		e.Ports = append(e.Ports, out)
 	}
@@ -189,6 +195,9 @@ func (t *Translator) doorsOf(r *reading, e *Enrolled, b *binding) (doors []Door,
 		for i := range e.Ports {
 			l := at.listener(e, &e.Ports[i], addresses)
 			l.Capture = captures[i]
+			if at.own {
+				l.To = r.shownTo(at.waypoint, &e.Ports[i])
+			}
 			d := Door{
 				Listener: l.Name, Gateway: l.Gateway, Own: at.own, From: at.from,
 				Port: l.Port, PortName: e.Ports[i].Name, Protocol: l.Protocol,
@@ -197,6 +206,7 @@ func (t *Translator) doorsOf(r *reading, e *Enrolled, b *binding) (doors []Door,
 			if t.shaper.Door != nil {
 				t.shaper.Door(r.Reading, d, f.labels, l)
 			}
+			r.limitDoor(l, &d, at.waypoint)
 			doors, parts = append(doors, d), append(parts, l)
 		}
 	}
@@ -211,6 +221,22 @@ func (t *Translator) doorsOf(r *reading, e *Enrolled, b *binding) (doors []Door,
 		parts = append(parts, c)
 	}
 	return doors, parts
+}
+
+// shownTo is the cluster of a port as a waypoint has it that shows a certificate
+// to backends (spec.tls.backend): see variant.
+func (r *reading) shownTo(waypoint parentName, p *EnrolledPort) routing.ClusterName {
+	if p.secure == (cellID{}) {
+		return p.To
+	}
+	cell := p.secure
+	to := parseTarget(cell.Part)
+	if to.client = r.Value(waypoint.cell(identityCell, "")).(identity).certificate; to.client == "" {
+		return p.To
+	}
+	cell.Part = to.part()
+	r.Value(cell)
+	return clusterName(cell)
 }
 
 // listener is the door of a port: "shop/waypoint/cart.shop:80", and with

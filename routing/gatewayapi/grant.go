@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairway.dev/routing/v1alpha1"
 )
 
 // grant puts a ReferenceGrant among those of its namespace.
@@ -18,8 +20,8 @@ func (t *Translator) grant(r *reading) outcome {
 	}
 }
 
-// permitted reports whether an object of a Gateway API kind in one namespace
-// may name a core object. It may name all in its own namespace.
+// permitted reports whether an object of a Gateway API kind, or of ours, in one
+// namespace may name a core object. It may name all in its own namespace.
 func (r *reading) permitted(fromKind, fromNS, toKind, toNS, toName string) bool {
 	if fromNS == toNS {
 		return true
@@ -42,9 +44,12 @@ func (t *Translator) permit(r *reading) outcome {
 }
 
 func grants(g *gatewayv1.ReferenceGrantSpec, fromKind, fromNS, toKind, toName string) bool {
-	from := false
+	group, from := gatewayv1.Group(gatewayv1.GroupName), false
+	if fromKind == kindRateLimit {
+		group = gatewayv1.Group(v1alpha1.GroupVersion.Group)
+	}
 	for _, f := range g.From {
-		from = from || f.Group == gatewayv1.GroupName && string(f.Kind) == fromKind && string(f.Namespace) == fromNS
+		from = from || f.Group == group && string(f.Kind) == fromKind && string(f.Namespace) == fromNS
 	}
 	to := false
 	for _, o := range g.To {

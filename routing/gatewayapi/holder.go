@@ -158,6 +158,11 @@ func (t *Translator) listeners(r *reading) outcome {
 			} else if t.shaper.Listener != nil { // what goes through HBONE is for doors
 				t.shaper.Listener(r.Reading, f.gateway.ns, f.gateway.name, f.labels, part)
 			}
+			section := ""
+			if h.kind == "Gateway" {
+				section = string(l.name)
+			}
+			r.limitListener(part, f.gateway, section)
 			out.Parts = append(out.Parts, part)
 		}
 	}

@@ -44,4 +44,6 @@ type EnrolledPort struct {
 	Protocol routing.Protocol // HTTP, TLS or TCP
 	Detect   bool             // nobody said which: HTTP if it looks like it
 	To       routing.ClusterName
+
+	secure cellID // the cell of To, where it speaks TLS
 }

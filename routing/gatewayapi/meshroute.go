@@ -91,7 +91,7 @@ func (h holder) facade() cellID { return cellID{Kind: facadeCell, NS: h.ns, Name
 // failed.
 func (r *reading) enterDoors(o *routeObject, ref *gatewayv1.ParentReference, h holder, f *facade) (verdict, []entry) {
 	names := func(number uint16, name string) bool {
-		return (ref.Port == nil || *ref.Port == int32(number)) && (ref.SectionName == nil || string(*ref.SectionName) == name)
+		return (ref.Port == nil || *ref.Port == int32(number)) && (or(ref.SectionName, "") == "" || string(*ref.SectionName) == name)
 	}
 	if !slices.ContainsFunc(f.ports, func(p facadePort) bool { return names(p.number, p.name) }) {
 		return no(string(gatewayv1.RouteReasonNoMatchingParent), "%s: no port %s: want one of %s", h, printSection(ref), f.printPorts()), nil

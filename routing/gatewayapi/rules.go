@@ -127,6 +127,7 @@ func (b *ruleBuilder) rule(i int, src *ruleSource) {
 		action = routing.Action{Status: b.failure}
 	}
 	rule.Action = action
+	rule.Action.Policies = b.r.limitsOn(b.kind, b.r.ID.NS, b.r.ID.Name, rule.Name)
 	rule.Action.Session = b.sessionFor(&rule, src.session)
 	b.set.rules = append(b.set.rules, rule)
 	if ok {

@@ -17,7 +17,7 @@ type Objects interface {
 	// Get returns the object: a *gatewayv1.GatewayClass, Gateway, ListenerSet,
 	// HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute, ReferenceGrant or
 	// BackendTLSPolicy, a *gatewayxv1alpha1.XBackendTrafficPolicy,
-	// a *v1alpha1.GatewayParameters, a *corev1.Namespace, Service, Secret or
+	// a *v1alpha1.GatewayParameters or RateLimitPolicy, a *corev1.Namespace, Service, Secret or
 	// ConfigMap or Pod, a *discoveryv1.EndpointSlice, and of
 	// a CustomResourceDefinition a *metav1.PartialObjectMetadata; nil where
 	// there is none. What it returns never changes: an edit is another object.
@@ -140,6 +140,7 @@ var plants = map[string][]cellKind{
 	"UDPRoute":              {attachCell, routeCell},
 	"BackendTLSPolicy":      {policyCell, policyStateCell},
 	"XBackendTrafficPolicy": {trafficPolicyCell, trafficPolicyStateCell},
+	kindRateLimit:           {rateLimitCell, rateLimitPartCell, rateLimitStateCell},
 	"EndpointSlice":         {sliceCell},
 	"ReferenceGrant":        {grantCell},
 	"Namespace":             {consumesCell},
@@ -238,6 +239,9 @@ func (t *Translator) formulas() map[cellKind]func(*reading) outcome {
 		gatewayStateCell:       t.gatewayState,
 		policyStateCell:        t.policyState,
 		trafficPolicyStateCell: t.trafficPolicyState,
+		rateLimitCell:          t.rateLimit,
+		rateLimitPartCell:      t.rateLimitPart,
+		rateLimitStateCell:     t.rateLimitState,
 	}
 }
 

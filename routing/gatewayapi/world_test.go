@@ -22,6 +22,7 @@ var kinds = map[string]func() metav1.Object{
 	"HTTPRoute":                func() metav1.Object { return &gatewayv1.HTTPRoute{} },
 	"ListenerSet":              func() metav1.Object { return &gatewayv1.ListenerSet{} },
 	"GatewayParameters":        func() metav1.Object { return &v1alpha1.GatewayParameters{} },
+	"RateLimitPolicy":          func() metav1.Object { return &v1alpha1.RateLimitPolicy{} },
 	"GRPCRoute":                func() metav1.Object { return &gatewayv1.GRPCRoute{} },
 	"ReferenceGrant":           func() metav1.Object { return &gatewayv1.ReferenceGrant{} },
 	"TLSRoute":                 func() metav1.Object { return &gatewayv1.TLSRoute{} },

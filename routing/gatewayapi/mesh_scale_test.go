@@ -1,0 +1,185 @@
+package gatewayapi
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairway.dev/routing"
+)
+
+// meshOfServices has namespaces with a waypoint each, and n Services over them,
+// each with a slice of three endpoints and a producer route.
+func meshOfServices(n, namespaces int) world {
+	w := world{}
+	for i := range namespaces {
+		ns := largeNamespace(i)
+		w.put("Namespace", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns, Labels: map[string]string{waypointLabel: "waypoint"}}})
+		gw := &gatewayv1.Gateway{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "waypoint", CreationTimestamp: day(1)}}
+		gw.Spec.GatewayClassName = "fairway"
+		gw.Spec.Listeners = []gatewayv1.Listener{{Name: "mesh", Port: 15008, Protocol: hboneProtocol}}
+		w.put("Gateway", gw)
+		w.put("EndpointSlice", waypointSlice(ns, true))
+	}
+	ports := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "fairway-system", Name: "fairway-mesh-ports"}, Data: map[string]string{}}
+	for i := range n {
+		ns := largeNamespace(i % namespaces)
+		w.put("Service", meshService(ns, i))
+		slice := largeSlice(i, 3)
+		slice.Namespace = ns
+		w.put("EndpointSlice", slice)
+		w.put("HTTPRoute", meshRoute(ns, ns, i, 1))
+		ports.Data[fmt.Sprintf("s%d.%s.80", i, ns)] = fmt.Sprint(FirstMeshPort + i)
+	}
+	w.put("ConfigMap", ports)
+	return w
+}
+
+func waypointSlice(ns string, ready bool) metav1.Object {
+	o := largeSlice(0, 1)
+	o.Namespace, o.Name, o.Labels = ns, "waypoint", map[string]string{"kubernetes.io/service-name": "waypoint"}
+	o.Endpoints[0].Conditions.Ready = &ready
+	return o
+}
+
+func meshService(ns string, i int) *corev1.Service {
+	o := largeService(fmt.Sprintf("s%d", i))
+	o.Namespace = ns
+	o.Spec.ClusterIPs = []string{fmt.Sprintf("10.96.%d.%d", i/256, i%256)}
+	return o
+}
+
+// meshRoute is a route of a namespace whose parent is a Service.
+func meshRoute(from, ns string, i int, weight int32) *gatewayv1.HTTPRoute {
+	o := largeRoute(i, weight, "ignored")
+	group, kind, of := gatewayv1.Group(""), gatewayv1.Kind("Service"), gatewayv1.Namespace(ns)
+	name := gatewayv1.ObjectName(fmt.Sprintf("s%d", i))
+	o.Namespace, o.Spec.Hostnames = from, nil
+	o.Spec.ParentRefs = []gatewayv1.ParentReference{{Group: &group, Kind: &kind, Namespace: &of, Name: name}}
+	o.Spec.Rules[0].BackendRefs[0].Namespace = &of
+	return o
+}
+
+// portMoved gives the port of a Service another number.
+func portMoved(w world) routing.ObjectKey {
+	k := routing.ObjectKey{Kind: "ConfigMap", Namespace: "fairway-system", Name: "fairway-mesh-ports"}
+	o := w[k].(*corev1.ConfigMap).DeepCopy()
+	o.Data["s1.ns1.80"] = "50000"
+	return w.put("ConfigMap", o)
+}
+
+// TestAnEditInTheMeshRunsOnlyWhatReadsIt counts formulas: the number must not
+// depend on how many other Services there are.
+func TestAnEditInTheMeshRunsOnlyWhatReadsIt(t *testing.T) {
+	edits := []struct {
+		name string
+		edit func(world) routing.ObjectKey
+		want int
+	}{
+		{"a producer route", func(w world) routing.ObjectKey { return w.put("HTTPRoute", meshRoute("ns1", "ns1", 1, 2)) }, 3}, // attach, rules, route
+		{"a consumer route", func(w world) routing.ObjectKey { return w.put("HTTPRoute", meshRoute("ns2", "ns1", 1, 2)) }, 7}, // those, permit, mentions, facade, and the producer's attach
+		{"endpoints", func(w world) routing.ObjectKey {
+			o := largeSlice(1, 5)
+			o.Namespace = "ns1"
+			return w.put("EndpointSlice", o)
+		}, 2},
+		{"a pod of a waypoint more", func(w world) routing.ObjectKey {
+			o := largeSlice(0, 2)
+			o.Namespace, o.Name, o.Labels = "ns1", "waypoint", map[string]string{"kubernetes.io/service-name": "waypoint"}
+			return w.put("EndpointSlice", o)
+		}, 3}, // slice, ready, waypoint
+		{"a Service's address", func(w world) routing.ObjectKey {
+			o := meshService("ns1", 1)
+			o.Spec.ClusterIPs = []string{"10.96.255.1"}
+			return w.put("Service", o)
+		}, 7},
+	}
+	for _, size := range []int{6, 600} {
+		w := meshOfServices(size, 3)
+		tr := New(w, Options{DefaultClass: "fairway", Isolated: true})
+		tr.Update(w.keys())
+		ran := 0
+		var list []cellID
+		tr.sheet.Trace(func(id cellID) { ran++; list = append(list, id) })
+		for _, e := range edits {
+			ran, list = 0, nil
+			tr.Update([]routing.ObjectKey{e.edit(w)})
+			if ran != e.want {
+				t.Errorf("with %d Services an edit of %s runs %d formulas, want %d: %v", size, e.name, ran, e.want, list)
+			}
+		}
+	}
+}
+
+// A port that gets its number costs the Services whose numbers are kept beside
+// it: one in 256.
+func TestAPortOfTheMeshCostsItsShard(t *testing.T) {
+	w := meshOfServices(600, 3)
+	tr := New(w, Options{DefaultClass: "fairway", Isolated: true})
+	tr.Update(w.keys())
+	services := 0
+	tr.sheet.Trace(func(id cellID) {
+		if id.Kind == facadeCell {
+			services++
+		}
+	})
+	d, _ := tr.Update([]routing.ObjectKey{portMoved(w)})
+	if len(d.Captures) != 1 || d.Captures[0].To != 50000 || len(d.Listeners) != 3 {
+		t.Errorf("a port moved: %d captures, %d listeners, want 1 and its 3 doors", len(d.Captures), len(d.Listeners))
+	}
+	if services > 12 {
+		t.Errorf("%d of 600 Services ran again, want those of a shard", services)
+	}
+}
+
+// BenchmarkMesh is 5,000 Services at three waypoints: 15,000 doors.
+func BenchmarkMesh(b *testing.B) {
+	w := meshOfServices(5000, 3)
+	keys := w.keys()
+	opts := Options{DefaultClass: "fairway", Isolated: true}
+	b.Run("first", func(b *testing.B) {
+		for b.Loop() {
+			before := heapBytes()
+			tr := New(w, opts)
+			held, _ := tr.Update(keys)
+			b.ReportMetric(float64(heapBytes()-before)/(1<<20), "MiB")
+			runtime.KeepAlive(tr)
+			runtime.KeepAlive(held)
+		}
+	})
+	tr := New(w, opts)
+	tr.Update(keys)
+	run := func(name string, edit func(n int) routing.ObjectKey) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				n++
+				tr.Update([]routing.ObjectKey{edit(n)})
+			}
+		})
+	}
+	run("weight", func(n int) routing.ObjectKey { return w.put("HTTPRoute", meshRoute("ns1", "ns1", 7, int32(1+n%100))) })
+	run("Service", func(n int) routing.ObjectKey {
+		o := meshService("ns1", 7)
+		o.Spec.Ports[0].Port = int32(80 + n%2)
+		return w.put("Service", o)
+	})
+	run("port", func(n int) routing.ObjectKey {
+		k := portMoved(w)
+		w[k].(*corev1.ConfigMap).Data["s1.ns1.80"] = fmt.Sprint(50000 + n%2)
+		return k
+	})
+	run("waypoint ready", func(n int) routing.ObjectKey { return w.put("EndpointSlice", waypointSlice("ns1", n%2 == 0)) })
+	run("Namespace enrolled", func(n int) routing.ObjectKey {
+		o := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns1", Labels: map[string]string{}}}
+		if n%2 == 0 {
+			o.Labels[waypointLabel] = "waypoint"
+		}
+		return w.put("Namespace", o)
+	})
+}
