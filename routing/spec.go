@@ -367,6 +367,9 @@ type Action struct {
 	Mirrors  []Mirror
 	CORS     *CORS
 	Auth     *ExternalAuth // asked before all but CORS preflights; nil: nobody
+	// Policies have their say about what the rule takes, besides those of the
+	// listener: rate limits.
+	Policies []PolicyName
 	Timeouts Timeouts
 	Retry    *Retry // nil: the default (see proxy)
 	Session  *Session

@@ -18,6 +18,7 @@ func TestDefinitions(t *testing.T) {
 	}
 	want := []string{
 		"fairway.dev_gatewayparameters.yaml",
+		"fairway.dev_ratelimitpolicies.yaml",
 		"gateway.networking.k8s.io_backendtlspolicies.yaml",
 		"gateway.networking.k8s.io_gatewayclasses.yaml",
 		"gateway.networking.k8s.io_gateways.yaml",

@@ -12,7 +12,7 @@ var GroupVersion = schema.GroupVersion{Group: "fairway.dev", Version: "v1alpha1"
 // AddToScheme adds the package's kinds to s. It returns no error that any
 // scheme could cause.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &GatewayParameters{}, &GatewayParametersList{})
+	s.AddKnownTypes(GroupVersion, &GatewayParameters{}, &GatewayParametersList{}, &RateLimitPolicy{}, &RateLimitPolicyList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }
