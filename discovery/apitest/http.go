@@ -120,6 +120,8 @@ func (s *Server) answer(r *http.Request, c call) (any, error) {
 		}, nil
 	case r.Method == http.MethodPatch:
 		return s.patch(r, c)
+	case r.Method == http.MethodPost:
+		return s.create(c)
 	}
 	o := s.objects[id(c.kind, c.ns, c.name)]
 	if o == nil {
@@ -132,6 +134,22 @@ func (s *Server) answer(r *http.Request, c call) (any, error) {
 		return s.delete(c, o)
 	}
 	return nil, apierrors.NewMethodNotSupported(c.groupResource(), r.Method)
+}
+
+// create makes an object, unless there is one of its name.
+func (s *Server) create(c call) (any, error) {
+	var o Object
+	if err := json.Unmarshal(c.body, &o); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	name, _ := child(o, "metadata")["name"].(string)
+	switch {
+	case name == "":
+		return nil, apierrors.NewBadRequest("no name")
+	case s.objects[id(c.kind, c.ns, name)] != nil:
+		return nil, apierrors.NewAlreadyExists(c.groupResource(), name)
+	}
+	return s.put(c.kind, c.ns, name, nil, o), nil
 }
 
 func (s *Server) delete(c call, o Object) (any, error) {

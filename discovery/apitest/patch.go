@@ -10,23 +10,25 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
+	patchtypes "k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/applyconfigurations"
 	"k8s.io/client-go/kubernetes/scheme"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	gatewayconfigurations "sigs.k8s.io/gateway-api/applyconfiguration"
 )
 
 // patch changes an object as the type of the request's content says.
 func (s *Server) patch(r *http.Request, c call) (any, error) {
 	old := s.objects[id(c.kind, c.ns, c.name)]
-	kind := types.PatchType(r.Header.Get("Content-Type"))
-	if old == nil && kind != types.ApplyPatchType {
+	kind := patchtypes.PatchType(r.Header.Get("Content-Type"))
+	if old == nil && kind != patchtypes.ApplyPatchType {
 		return nil, apierrors.NewNotFound(c.groupResource(), c.name)
 	}
 	var o Object
 	var err error
-	if kind == types.ApplyPatchType {
+	if kind == patchtypes.ApplyPatchType {
 		o, err = s.apply(r, c, old)
 	} else {
 		o, err = edited(kind, c, old)
@@ -79,16 +81,16 @@ func (c call) part(old, o Object) Object {
 }
 
 // edited is old after a merge patch (RFC 7386) or a JSON patch (RFC 6902).
-func edited(kind types.PatchType, c call, old Object) (Object, error) {
+func edited(kind patchtypes.PatchType, c call, old Object) (Object, error) {
 	before, err := json.Marshal(old)
 	if err != nil {
 		return nil, err
 	}
 	var after []byte
 	switch kind {
-	case types.MergePatchType:
+	case patchtypes.MergePatchType:
 		after, err = jsonpatch.MergePatch(before, c.body)
-	case types.JSONPatchType:
+	case patchtypes.JSONPatchType:
 		var p jsonpatch.Patch
 		if p, err = jsonpatch.DecodePatch(c.body); err == nil {
 			after, err = p.Apply(before)
@@ -143,7 +145,7 @@ func (s *Server) apply(r *http.Request, c call, old Object) (Object, error) {
 
 // typed is o as Kubernetes' own type; without o an empty one.
 func typed(k kind, o Object) (runtime.Object, error) {
-	out, err := scheme.Scheme.New(k.GroupVersionKind)
+	out, err := types.New(k.GroupVersionKind)
 	if err != nil {
 		return nil, err
 	}
@@ -173,9 +175,12 @@ func object(typed runtime.Object) (out Object, err error) {
 // managed is o, after another manager changed old to it, with what that means
 // for whose fields are whose. Kinds of custom resources have no such record.
 func managed(k kind, old, o Object, by string) (Object, error) {
+	if !scheme.Scheme.Recognizes(k.GroupVersionKind) {
+		return o, nil
+	}
 	m, err := manager(k)
 	if err != nil {
-		return o, nil
+		return nil, err
 	}
 	before, err := typed(k, old)
 	if err != nil {
@@ -199,9 +204,23 @@ func (nothing) Default(runtime.Object) {}
 
 // manager is the API server's own keeper of whose fields are whose.
 func manager(k kind) (*managedfields.FieldManager, error) {
-	if !scheme.Scheme.Recognizes(k.GroupVersionKind) {
-		return nil, fmt.Errorf("%v: server-side apply is for kinds of Kubernetes itself", k.GroupVersionKind)
+	if !types.Recognizes(k.GroupVersionKind) {
+		return nil, fmt.Errorf("%v: server-side apply is for kinds of Kubernetes and Gateway API", k.GroupVersionKind)
 	}
-	return managedfields.NewDefaultFieldManager(applyconfigurations.NewTypeConverter(scheme.Scheme),
-		scheme.Scheme, nothing{}, scheme.Scheme, k.GroupVersionKind, k.GroupVersion(), "", nil)
+	converter := applyconfigurations.NewTypeConverter(types)
+	if k.Group == gatewayv1.GroupName {
+		converter = gatewayconfigurations.NewTypeConverter(types)
+	}
+	return managedfields.NewDefaultFieldManager(converter, types, nothing{}, types, k.GroupVersionKind, k.GroupVersion(), "", nil)
 }
+
+// types are those whose fields the server knows.
+var types = func() *runtime.Scheme {
+	all := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, gatewayv1.Install} {
+		if err := add(all); err != nil {
+			panic("bug: " + err.Error()) // two types of one name
+		}
+	}
+	return all
+}()

@@ -42,6 +42,7 @@ type kind struct {
 
 // kinds are those that the server has.
 var kinds = []kind{
+	of("", "v1", "Namespace", "namespaces").withStatus().ofCluster(),
 	of("", "v1", "ServiceAccount", "serviceaccounts"),
 	of("", "v1", "ConfigMap", "configmaps"),
 	of("", "v1", "Service", "services").withStatus(),
