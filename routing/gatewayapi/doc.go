@@ -93,9 +93,69 @@
 //     their length decides, and they come before a service or a method alone.
 //   - A Service whose author says https, in appProtocol or in the port's name,
 //     without a BackendTLSPolicy, is spoken to by TLS and not verified.
+//   - An HTTPRoute and a GRPCRoute to the same port of a Service are rivals as on
+//     a listener: the younger is turned away.
 //   - An HTTPS or TLS listener asks with the option "fairway.dev/certificate: local-ca"
 //     in its tls.options, without certificateRefs, for a certificate of the
 //     gateway's local CA.
+//
+// # The mesh
+//
+// A Gateway with a listener of protocol HBONE is a waypoint, whatever its class
+// is. The labels by which Services and namespaces are enrolled are Istio's, and
+// mean the same:
+//
+//	istio.io/use-waypoint, istio.io/use-waypoint-namespace   Service, Namespace; "none" opts out
+//	istio.io/waypoint-for                                    Gateway, else its GatewayClass: service (default), workload, all, none
+//	istio.io/ingress-use-waypoint                            Service, else Namespace: "false" has ingress gateways go straight
+//	istio.io/dataplane-mode                                  Pod, else Namespace: "ambient" has its connections captured; "none" not
+//
+// For each port of TCP of a Service that is enrolled there are doors
+// ([routing.Listener].Inside): at its own waypoint, at each waypoint that is the
+// one of some namespace's workloads, as those call by way of it, and besides for
+// each namespace that has routes to the Service of its own. A cluster of the
+// Service has a Hop, by which everybody but its waypoint goes. What is decided:
+//
+//   - The waypoint of a namespace's workloads is that of the Namespace's labels:
+//     Services' own labels say where those are enforced, and no more. It has to
+//     be one for Services.
+//   - Who is enrolled and has no waypoint that is there, allows it and has a pod
+//     that is ready is reached by nobody (Cluster.Hop leads nowhere). With the
+//     annotation "fairway.dev/waypoint-missing: allow" of the Namespace it is
+//     reached straight. What the object says is not mended by its namespace.
+//   - Who may use a waypoint of another namespace is said by allowedRoutes of its
+//     HBONE listener. No route is attached to that listener, it has neither
+//     hostname nor tls, and ListenerSets have none. A PROXY protocol header is
+//     expected on it only where the parameters name its port.
+//   - A waypoint that is not for Services enforces nothing for them, nor does
+//     one for a Service without a cluster IP, which nobody dials: the Service's
+//     report says so. There are no doors for addresses of pods.
+//   - Services of gateways, by their labels, are never enrolled, and their pods
+//     are no workloads: they speak for themselves.
+//   - Ingress gateways go by the waypoint unless they are told not to.
+//   - A waypoint of another controller is gone by as well, with the Gateway's
+//     name as that of its Service and ServiceAccount. It has no doors of ours,
+//     and routes to its Services are its own matter.
+//   - What clients speak to a port is what its author says in appProtocol, or in
+//     its name up to a dash. An appProtocol that is not known is TCP. Where
+//     nobody says, it is found out, and requests go on in the version of HTTP that
+//     the client speaks; a TCPRoute has to have its port say tcp.
+//   - A consumer route takes the place of the producer's where one waypoint is
+//     that of both namespaces: a request is routed once. Where the namespace of
+//     a consumer route has no waypoint, the route is not accepted (NotEnrolled).
+//   - A parentRef to a Service names its ports by port, and by sectionName as
+//     their names. Without a waypoint of ours in the cluster, and at Services of
+//     others' waypoints, such parents are left alone.
+//   - Hostnames of a TLSRoute count at a Service too: they are those in the
+//     ClientHello. Those of HTTPRoutes and GRPCRoutes do not (GEP-1426).
+//   - A gateway is believed for workloads of the namespaces whose waypoint it is,
+//     and for no others ([routing.Voucher]).
+//   - A Service that is enrolled with us has the condition
+//     fairway.dev/WaypointBound in its report.
+//
+// The ports that stand for those of Services are read from a ConfigMap
+// (Options.MeshPorts); until a port has its number, what node agents capture of
+// it is refused.
 //
 // # Annotations of a Service
 //
