@@ -16,19 +16,20 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"fairway.dev/gateway/hop"
 	"fairway.dev/tlsmgr/identity"
 )
 
-// hbone opens a connection of HBONE to a waypoint as who a folder says, as
-// strangers do: by x/net/http2.
-func (m *mesh) hbone(waypoint int, dir string) (*http2.ClientConn, error) {
+// hbone opens a connection of HBONE to a waypoint as who a folder says: as
+// strangers do, or with more protocols as others of the fleet.
+func (m *mesh) hbone(waypoint int, dir string, protocols ...string) (*http2.ClientConn, error) {
 	m.t.Helper()
 	own, err := tls.LoadX509KeyPair(filepath.Join(dir, "cert-chain.pem"), filepath.Join(dir, "key.pem"))
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	conn, err := tls.Dial("tcp", m.addr(waypoint)+":15008", &tls.Config{
-		InsecureSkipVerify: true, Certificates: []tls.Certificate{own}, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"},
+		InsecureSkipVerify: true, Certificates: []tls.Certificate{own}, MinVersion: tls.VersionTLS13, NextProtos: append(protocols, "h2"),
 	})
 	if err != nil {
 		return nil, err
@@ -85,7 +86,8 @@ func TestTunnelsOfStrangers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, authority := range []string{"10.96.0.5:80", "cart.shop.svc.cluster.local:80"} {
-		status, w, r, err := m.tunnel(c, authority, "forwarded: for=10.9.9.9", "baggage: k8s.namespace.name=shop")
+		status, w, r, err := m.tunnel(c, authority, "forwarded: for=10.9.9.9", "baggage: k8s.namespace.name=shop",
+			"x-fairway-source: spiffe://cluster.local/ns/web/sa/admin")
 		if err != nil || status != 200 {
 			t.Fatalf("%s: status %d, error %v; want 200", authority, status, err)
 		}
@@ -118,7 +120,7 @@ func TestHopsThatAreRefused(t *testing.T) {
 		{"a port without a door", front, "10.96.0.5:81", "", 404, "nothing is served at 10.96.0.5:81"},
 		{"an authority that is none", front, "10.96.0.5", "", 400, "authority"},
 	} {
-		c, err := m.hbone(shopWaypoint, tt.as)
+		c, err := m.hbone(shopWaypoint, tt.as, hop.Native)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -102,7 +102,11 @@ func (o *serveFlags) source(log *slog.Logger) (source, error) {
 	} else if !info.IsDir() {
 		return nil, fmt.Errorf("manifests %s: want a folder", o.manifests)
 	}
-	c := newConfig([]string{o.manifests}, gatewayapi.Options{}, log)
+	var options gatewayapi.Options
+	if o.fleet.gateway != "" { // the others are other processes' matter, with addresses of their own
+		options.Isolated, options.Reserved = true, map[uint16]string{}
+	}
+	c := newConfig([]string{o.manifests}, options, log)
 	if o.fleet.gateway != "" {
 		c.only = &only{gateway: o.fleet.gateway, foreign: map[routing.ListenerName]bool{}}
 	}

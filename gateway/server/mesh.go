@@ -49,10 +49,9 @@ func (s *Server) hopPort(bind *proxy.Bind, port *listen.Port) {
 	h := &host{s, bind}
 	config := identity.HopServer(m.Own, m.Roots, h.trustDomains)
 	config.NextProtos = []string{hop.Native, "h2"}
-	limits := s.http2Limits("hop")
 	port.TLS = config
 	port.Codecs = func(c loop.Conn, peer *message.Peer) listen.Codec {
-		return hop.NewServer(c, peer, hop.ServerOptions{Host: h, Limits: limits[c.Loop().Index()], Refused: s.hopRefused})
+		return hop.NewServer(c, peer, hop.ServerOptions{Host: h, Limits: s.hopLimits[c.Loop().Index()], Refused: s.hopRefused})
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fairway.dev/gateway/http2"
 	"fairway.dev/gateway/listen"
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
@@ -75,17 +76,18 @@ type Options struct {
 
 // A Server is a data plane.
 type Server struct {
-	options  Options
-	loops    []*loop.Loop
-	ports    *listen.Set
-	tcp      *stream.TCP
-	udp      *stream.UDP
-	clusters *upstream.Set
-	names    *resolve.Resolver
-	proxy    *proxy.Proxy
-	handlers []message.Handler // by loop
-	certs    *certificates
-	doors    sync.Map // of routing.PortKey: its *door, once somebody came
+	options   Options
+	loops     []*loop.Loop
+	ports     *listen.Set
+	tcp       *stream.TCP
+	udp       *stream.UDP
+	clusters  *upstream.Set
+	names     *resolve.Resolver
+	proxy     *proxy.Proxy
+	handlers  []message.Handler // by loop
+	certs     *certificates
+	hopLimits []*http2.Limits // by loop
+	doors     sync.Map        // of routing.PortKey: its *door, once somebody came
 
 	inForce    atomic.Pointer[generation]
 	applied    atomic.Bool // the first Update has ended
@@ -120,6 +122,7 @@ func New(o Options) (*Server, error) {
 		s.loops = append(s.loops, l)
 	}
 	s.certs = newCertificates(o.LocalCA)
+	s.hopLimits = s.http2Limits("hop")
 	s.names = resolve.New(resolve.Options{Log: o.Log})
 	s.clusters = s.newClusters()
 	o.Metrics.Upstream.Watch(s.upstreamState)

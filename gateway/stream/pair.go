@@ -58,7 +58,7 @@ func newPair(t *TCP, a Arrival) *pair {
 	l := a.Conn.Loop()
 	p := &pair{owner: t, on: &t.loops[l.Index()], peer: a.Peer, to: a.To}
 	p.rec = telemetry.StreamRecord{
-		Kind: a.Kind, Start: l.Now(), Name: a.Name, Remote: a.Peer.Remote, TLS: a.Peer.Secure(), Source: a.Peer.Identity,
+		Kind: a.Kind, Start: l.Now(), Name: a.Name, Remote: a.Peer.Remote, TLS: a.Peer.Secure(), Source: a.Peer.Identity, Policy: a.To.Policy,
 	}
 	p.client = side{pair: p, other: &p.backend, conn: a.Conn}
 	p.backend = side{pair: p, other: &p.client}
