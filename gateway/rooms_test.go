@@ -44,6 +44,7 @@ var rooms = []room{
 	{"discovery/feed/...", []string{module + "/discovery/feed", module + "/routing", module + "/tlsmgr/identity", "google.golang.org/grpc", "google.golang.org/protobuf/",
 		"google.golang.org/genproto/googleapis/rpc/status", "github.com/envoyproxy/go-control-plane/envoy/"}, "the Spec on the wire: neither Kubernetes nor the data plane"},
 	{"discovery/trust", []string{module + "/tlsmgr/identity", "google.golang.org/grpc/codes", "google.golang.org/grpc/status", "k8s.io/"}, "the CA and tokens, in Kubernetes"},
+	{"discovery/meshports", []string{module + "/routing", "k8s.io/"}, "it writes one ConfigMap"},
 	{"discovery/apitest", []string{"k8s.io/", "sigs.k8s.io/gateway-api/", "gopkg.in/evanphx/json-patch.v4"}, "an API server for tests: it knows no room"},
 	{"discovery/...", []string{module + "/discovery", module + "/routing", module + "/deploy/crds", "k8s.io/", "sigs.k8s.io/", "istio.io/api/", "istio.io/client-go/pkg/apis/", "google.golang.org/protobuf/proto",
 		"go.yaml.in/yaml/v3", "github.com/google/cel-go/", "golang.org/x/sys/unix"}, "what there is, for the dialects: it never sees the data plane"},
