@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
@@ -90,9 +91,12 @@ func (m *Mesh) Dialer(id string) *hop.Dialer {
 	return hop.NewDialer(hop.DialerOptions{TLS: func(peer string) *tls.Config { return m.Client(own, peer) }})
 }
 
-// Loop returns a loop that runs as long as the test.
+// Loop returns a loop that runs as long as the test, and holds a processor.
 func Loop(t testing.TB) *loop.Loop {
 	t.Helper()
+	procs := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(procs + 1)
+	t.Cleanup(func() { runtime.GOMAXPROCS(procs) })
 	l, err := loop.New(0)
 	if err != nil {
 		t.Fatal(err)
