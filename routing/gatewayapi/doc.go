@@ -73,6 +73,13 @@
 //     gateway pod. A session that a policy asks for on any Service of a rule
 //     holds for all backends of the rule, unless the rule has one of its own;
 //     its cookie's name gets a mark of the rule, as no two rules may share one.
+//   - A RateLimitPolicy on a Gateway is for all its listeners of requests, those of
+//     its ListenerSets too; with sectionName for one of its own. On a waypoint it is
+//     for the doors of the Services that have it, as one on a Service is for those
+//     of the Service: what goes out by a waypoint is not counted there. A Service
+//     without a waypoint of ours has nobody to count (NotEnrolled). One that is not
+//     valid, or whose store is not to be had, stays where it is and counts nothing:
+//     all pass, or none with failClosed.
 //   - An ExternalName Service is no backend (UnsupportedExternalName).
 //   - Another dialect that has joined shapes clusters too (Shaper). What
 //     annotations and policies say of a Service comes before it.

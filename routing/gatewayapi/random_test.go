@@ -41,7 +41,7 @@ func (c chance) edit(w world) routing.ObjectKey {
 		return k
 	}
 	draw := pick(c, c.class, c.crd, c.parameters, c.gateway, c.gateway, c.listenerSet, c.listenerSet, c.httpRoute, c.httpRoute, c.httpRoute, c.grpcRoute, c.grpcRoute, c.tlsRoute, c.tcpRoute, c.udpRoute,
-		c.service, c.service, c.slice, c.slice, c.grant, c.policy, c.trafficPolicy, c.secret, c.configMap, c.namespace, c.namespace, c.pod, c.meshPorts)
+		c.service, c.service, c.slice, c.slice, c.grant, c.policy, c.trafficPolicy, c.rateLimitPolicy, c.secret, c.configMap, c.namespace, c.namespace, c.pod, c.meshPorts)
 	kind, o := draw()
 	return w.put(kind, o)
 }
@@ -193,6 +193,8 @@ func (c chance) grant() (string, metav1.Object) {
 	o := &gatewayv1.ReferenceGrant{ObjectMeta: c.meta(c.ns(), "t1", "t2")}
 	o.Spec.From = []gatewayv1.ReferenceGrantFrom{{
 		Group: gatewayv1.GroupName, Kind: pick[gatewayv1.Kind](c, "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "Gateway"), Namespace: gatewayv1.Namespace(c.ns()),
+	}, {
+		Group: "fairway.dev", Kind: kindRateLimit, Namespace: gatewayv1.Namespace(c.ns()),
 	}}
 	o.Spec.To = []gatewayv1.ReferenceGrantTo{{
 		Kind: pick[gatewayv1.Kind](c, "Service", "Secret"), Name: some[gatewayv1.ObjectName](c, "s1", "c1"),

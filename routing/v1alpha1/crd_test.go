@@ -22,10 +22,19 @@ import (
 	"fairway.dev/deploy/crds"
 )
 
-// definition is the CustomResourceDefinition, as the API server reads it.
-func definition(t *testing.T) (*apiextensionsv1.CustomResourceDefinition, *apiextensions.CustomResourceDefinition) {
+// kinds are those of the package: the files of their definitions, and their specs.
+var kinds = map[string]struct {
+	file string
+	spec reflect.Type
+}{
+	"GatewayParameters": {"fairway.dev_gatewayparameters.yaml", reflect.TypeFor[GatewayParametersSpec]()},
+	"RateLimitPolicy":   {"fairway.dev_ratelimitpolicies.yaml", reflect.TypeFor[RateLimitPolicySpec]()},
+}
+
+// definition is the CustomResourceDefinition of a kind, as the API server reads it.
+func definition(t *testing.T, kind string) (*apiextensionsv1.CustomResourceDefinition, *apiextensions.CustomResourceDefinition) {
 	t.Helper()
-	data, err := crds.Files.ReadFile("fairway.dev_gatewayparameters.yaml")
+	data, err := crds.Files.ReadFile(kinds[kind].file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,33 +51,41 @@ func definition(t *testing.T) (*apiextensionsv1.CustomResourceDefinition, *apiex
 }
 
 func TestDefinitionIsStructural(t *testing.T) {
-	_, crd := definition(t)
-	shape, err := structural.NewStructural(crd.Spec.Validation.OpenAPIV3Schema)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, err := range structural.ValidateStructural(nil, shape) {
-		t.Error(err)
+	for kind := range kinds {
+		_, crd := definition(t, kind)
+		shape, err := structural.NewStructural(crd.Spec.Validation.OpenAPIV3Schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range structural.ValidateStructural(nil, shape) {
+			t.Errorf("%s: %v", kind, err)
+		}
 	}
 }
 
 func TestTypesAndDefinitionAgree(t *testing.T) {
-	crd, _ := definition(t)
-	if crd.Spec.Group != GroupVersion.Group || crd.Spec.Versions[0].Name != GroupVersion.Version {
-		t.Errorf("the definition is of %s/%s, want %s", crd.Spec.Group, crd.Spec.Versions[0].Name, GroupVersion)
+	for kind, of := range kinds {
+		crd, _ := definition(t, kind)
+		if crd.Spec.Group != GroupVersion.Group || crd.Spec.Versions[0].Name != GroupVersion.Version || crd.Spec.Names.Kind != kind {
+			t.Errorf("the definition is of %s %s/%s, want %s %s", crd.Spec.Names.Kind, crd.Spec.Group, crd.Spec.Versions[0].Name, kind, GroupVersion)
+		}
+		schema := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
+		agree(t, kind+".spec", of.spec, &schema, true)
 	}
-	schema := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
-	agree(t, "spec", reflect.TypeFor[GatewayParametersSpec](), &schema, true)
 }
 
 // agree compares a Go type with its schema. Ours, unlike those that we use, are
-// documented and have no defaults in the schema (outside lists, see Merge).
+// documented and have no defaults in the schema (outside lists, see Merge). Gateway
+// API's own are as its definitions have them.
 func agree(t *testing.T, path string, typ reflect.Type, s *apiextensionsv1.JSONSchemaProps, ours bool) {
 	for typ.Kind() == reflect.Pointer {
 		typ = typ.Elem()
 	}
 	if want := kindOf(typ); s.Type != want && !(want == "int-or-string" && s.XIntOrString) {
 		t.Errorf("%s: the schema's type is %q, the Go type %v wants %q", path, s.Type, typ, want)
+		return
+	}
+	if strings.HasPrefix(typ.PkgPath(), "sigs.k8s.io/gateway-api/") {
 		return
 	}
 	if ours && s.Description == "" {
@@ -150,9 +167,9 @@ func kindOf(typ reflect.Type) string {
 }
 
 // refusals are what the API server says to a spec.
-func refusals(t *testing.T, spec string) []string {
+func refusals(t *testing.T, kind, spec string) []string {
 	t.Helper()
-	_, crd := definition(t)
+	_, crd := definition(t, kind)
 	// Of one version the conversion puts the schema at the top.
 	props := crd.Spec.Validation.OpenAPIV3Schema
 	shape, err := structural.NewStructural(props)
@@ -163,7 +180,7 @@ func refusals(t *testing.T, spec string) []string {
 	if err := yaml.Unmarshal([]byte(spec), &object); err != nil {
 		t.Fatal(err)
 	}
-	object = map[string]any{"apiVersion": GroupVersion.String(), "kind": "GatewayParameters", "spec": object}
+	object = map[string]any{"apiVersion": GroupVersion.String(), "kind": kind, "spec": object}
 	values, _, err := validation.NewSchemaValidator(props)
 	if err != nil {
 		t.Fatal(err)
@@ -206,7 +223,7 @@ func TestDefinitionRefuses(t *testing.T) {
 		{"delegated: [Everything]", "spec.delegated[0]"},
 	}
 	for _, tt := range tests {
-		got := strings.Join(refusals(t, tt.spec), "; ")
+		got := strings.Join(refusals(t, "GatewayParameters", tt.spec), "; ")
 		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: refused with %q, want %q", tt.spec, got, tt.want)
 		}
@@ -218,9 +235,11 @@ func TestScheme(t *testing.T) {
 	if err := AddToScheme(s); err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []string{"GatewayParameters", "GatewayParametersList"} {
-		if _, err := s.New(GroupVersion.WithKind(kind)); err != nil {
-			t.Error(err)
+	for kind := range kinds {
+		for _, name := range []string{kind, kind + "List"} {
+			if _, err := s.New(GroupVersion.WithKind(name)); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }

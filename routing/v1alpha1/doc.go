@@ -11,11 +11,15 @@
 // The CustomResourceDefinition holds none of them on purpose: a default that the
 // API server writes into a Gateway's parameters would hide what the class says.
 //
-// deploy/crds/fairway.dev_gatewayparameters.yaml is the definition; a test
-// holds the types and the definition together. Both it and the DeepCopy methods
-// come from "controller-gen object crd paths=./routing/v1alpha1"; of the
-// definition the descriptions of Kubernetes' own types are left out. The package
-// imports API types and nothing else.
+// [RateLimitPolicy] bounds how often something is asked for. It is of Gateway API's
+// inherited policies (GEP-713): what is above adds to what is below.
+//
+// deploy/crds/fairway.dev_gatewayparameters.yaml and fairway.dev_ratelimitpolicies.yaml
+// are the definitions; a test holds the types and the definitions together. Both
+// they and the DeepCopy methods come from "controller-gen object crd
+// paths=./routing/v1alpha1"; of the definitions the descriptions of Kubernetes' own
+// types, and of Gateway API's, are left out. The package imports API types and
+// nothing else.
 //
 // +kubebuilder:object:generate=true
 // +groupName=fairway.dev
