@@ -63,13 +63,14 @@ type Receiver interface {
 // When the user ends or aborts the response, the exchange is over for the
 // codec: it recycles the Request, and its Receiver hears nothing more; what
 // the client still sends of the request is discarded, within limits. After a
-// 101 the exchange is over when both directions have ended, or one was aborted.
+// 101, and a 2xx to CONNECT, the exchange is over when both directions have
+// ended, or one was aborted.
 type ServerStream interface {
 	Stream
 	// Head sends a response head; last says that neither body nor trailers
 	// follow and stands for End. Any number of 1xx heads may come first,
-	// except 101, which is final: after it Data carries raw bytes both ways,
-	// and End closes one direction.
+	// except 101, which is final: after it, and after a 2xx to CONNECT, Data
+	// carries raw bytes both ways, and End closes one direction.
 	Head(resp *Response, last bool)
 	// Peer describes the connection. It does not change.
 	Peer() *Peer
