@@ -31,7 +31,7 @@ func (r *reading) resolve(kind string, as use, ref *gatewayv1.BackendObjectRefer
 	if group, refKind := or(ref.Group, ""), or(ref.Kind, "Service"); group != "" || refKind != "Service" {
 		return unresolved(gatewayv1.RouteReasonInvalidKind, "%s %s: want a Service", printKind(group, refKind), name)
 	}
-	if !r.permitted(kind, r.ID.NS, "Service", ns, name) {
+	if !r.permitted(kind, r.ID.NS, "Service", ns, name) && !r.isOnlyFor(kind, ns, name) {
 		return unresolved(gatewayv1.RouteReasonRefNotPermitted,
 			"Service %s/%s: no ReferenceGrant allows %ss of namespace %s", ns, name, kind, r.ID.NS)
 	}

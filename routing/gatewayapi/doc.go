@@ -150,6 +150,8 @@
 //   - A consumer route takes the place of the producer's where one waypoint is
 //     that of both namespaces: a request is routed once. Where the namespace of
 //     a consumer route has no waypoint, the route is not accepted (NotEnrolled).
+//   - A route that has Services alone as its parents may send to these without
+//     a ReferenceGrant: who calls them calls them anyway.
 //   - A parentRef to a Service names its ports by port, and by sectionName as
 //     their names. Without a waypoint of ours in the cluster, and at Services of
 //     others' waypoints, such parents are left alone.

@@ -137,6 +137,19 @@ func (f *facade) printPorts() string {
 	return strings.Join(list, ", ")
 }
 
+// isOnlyFor reports whether the route of a cell has Services alone as its parents,
+// and that one among them: it may send there without a ReferenceGrant, as who
+// calls it calls Services anyway, and is known as who they are.
+func (r *reading) isOnlyFor(kind, ns, service string) bool {
+	o := routeOf(r.Get(routing.ObjectKey{Kind: kind, Namespace: r.ID.NS, Name: r.ID.Name}))
+	if o == nil || slices.ContainsFunc(o.refs, func(ref gatewayv1.ParentReference) bool { return !isService(&ref) }) {
+		return false
+	}
+	return slices.ContainsFunc(o.refs, func(ref gatewayv1.ParentReference) bool {
+		return string(or(ref.Namespace, gatewayv1.Namespace(r.ID.NS))) == ns && string(ref.Name) == service
+	})
+}
+
 // meshHosts are those of a route at a Service: hostnames of requests mean nothing
 // there (GEP-1426), as the address has led to it. Those of a TLSRoute count.
 func meshHosts(o *routeObject, kind string) []string {

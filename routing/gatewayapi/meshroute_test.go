@@ -141,6 +141,35 @@ func TestMeshesOfOthersAreLeftAlone(t *testing.T) {
 	}
 }
 
+// A consumer route may send to the Service that it is for without a ReferenceGrant
+// (the suite's MeshConsumerRoute), as its clients do; nowhere else, and not what
+// comes in by a Gateway.
+func TestConsumersNeedNoGrantForTheirParent(t *testing.T) {
+	const parent, other = "{group: \"\", kind: Service, namespace: shop, name: cart, port: 80}", "{group: \"\", kind: Service, name: ledger}"
+	tests := []struct {
+		parents, to string
+		resolved    string
+	}{
+		{parent, "cart", "ResolvedRefs"},
+		{parent + ", " + other, "cart", "ResolvedRefs"},
+		{parent, "other", "RefNotPermitted"},
+		{other, "cart", "RefNotPermitted"},
+		{parent + ", {name: edge, namespace: shop}", "cart", "RefNotPermitted"},
+	}
+	for _, tt := range tests {
+		s := isolatedStage(t, twoNamespaces+`
+kind: HTTPRoute
+metadata: {namespace: bank, name: r}
+spec:
+  parentRefs: [`+tt.parents+`]
+  rules: [{backendRefs: [{namespace: shop, name: `+tt.to+`, port: 80}]}]
+`)
+		if got := s.Reports[routing.ObjectKey{Kind: "HTTPRoute", Namespace: "bank", Name: "r"}].Parents[0].Conditions[1].Reason; got != tt.resolved {
+			t.Errorf("with the parents %s, to %s: %s, want %s", tt.parents, tt.to, got, tt.resolved)
+		}
+	}
+}
+
 // A consumer's doors are there as long as it has routes to the Service.
 func TestDoorsOfConsumersComeAndGo(t *testing.T) {
 	const door = "bank/waypoint/cart.shop:80@bank"
