@@ -69,7 +69,7 @@ func dialLoop(l *loop.Loop, addr netip.AddrPort, how loop.Opening, timeout time.
 // Dial opens a tunnel within timeout: done is called with a *Conn once the far
 // end has accepted it. Where requests are to be sent and the peer speaks Native,
 // done is called with a connection to the peer itself and native is true: it is
-// the caller's alone, who puts NewClient on it.
+// the caller's alone, who puts NewClient on it before done returns.
 //
 // An error wraps loop.ErrRefused where nothing listens, os.ErrDeadlineExceeded
 // at the timeout, and a *Refusal where the peer has answered: then alone it is

@@ -1,0 +1,115 @@
+package hop
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"testing"
+	"time"
+
+	"fairway.dev/gateway/http2"
+	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
+)
+
+// A wire keeps what is written until the test hands it on.
+type wire struct {
+	loop *loop.Loop
+	out  []byte
+}
+
+func (w *wire) Loop() *loop.Loop { return w.loop }
+func (w *wire) Write(p []byte)   { w.out = append(w.out, p...) }
+func (w *wire) Flush()           {}
+func (w *wire) Queued() int      { return 0 }
+func (w *wire) Pause()           {}
+func (w *wire) Resume()          {}
+func (w *wire) CloseWrite()      {}
+func (w *wire) Finish()          {}
+func (w *wire) Abort()           {}
+func (w *wire) Close()           {}
+func (w *wire) Reset()           {}
+
+// handTo hands on what was written.
+func (w *wire) handTo(h loop.Handler) {
+	h.Data(w.out)
+	w.out = w.out[:0]
+}
+
+// A line is a Client and a Server with two wires between them.
+type line struct {
+	client   *Client
+	server   *Server
+	out, in  wire
+	response message.Response
+}
+
+func newLine() *line {
+	l := loop.NewManual(time.Unix(1e9, 0))
+	x := &line{out: wire{loop: l}, in: wire{loop: l}, response: message.Response{Status: 200}}
+	peer := &message.Peer{TLS: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate(edgeID)}, NegotiatedProtocol: Native}}
+	x.client = NewClient(&x.out, http2.ClientOptions{})
+	x.server = NewServer(&x.in, peer, ServerOptions{Host: x})
+	x.pass()
+	return x
+}
+
+func (x *line) pass() {
+	x.out.handTo(x.server)
+	x.in.handTo(x.client)
+}
+
+func (x *line) Generation() uint64 { return 1 }
+func (x *line) Tunnel(*loop.Loop, *Arrival) (func(*Conn), error) {
+	return nil, &Refusal{Status: 404}
+}
+func (x *line) Exchange(_ *loop.Loop, a *Arrival) (*message.Peer, message.Handler, error) {
+	return &message.Peer{Identity: a.Source}, (*answerer)(x), nil
+}
+
+// answerer answers every request with the same.
+type answerer line
+
+func (x *answerer) Exchange(s message.ServerStream, req *message.Request, last bool) message.Receiver {
+	s.Head(&x.response, true)
+	return nothing{}
+}
+
+// A quiet one takes responses.
+type quiet struct{ nothing }
+
+func (quiet) Head(*message.Response, bool) {}
+
+// Who a request is for, and whose it is, costs nothing once it was said.
+func TestNativeRequestsDoNotAllocate(t *testing.T) {
+	x := newLine()
+	req := &message.Request{
+		Method: "GET", Scheme: "http", Authority: "cart.shop", Path: "/", Fields: append(make(message.Fields, 0, 8), fields("accept", "*/*")...),
+		Hop: message.Hop{Target: cart, Source: cartID, Client: aClient},
+	}
+	exchange := func() {
+		x.client.Open(req, true, quiet{})
+		x.pass()
+		if x.client.Streams() > 0 || len(req.Fields) != 1 {
+			t.Fatal("the exchange did not end")
+		}
+	}
+	exchange()
+	if n := testing.AllocsPerRun(100, exchange); n != 0 {
+		t.Errorf("a native request allocates %v times, want 0", n)
+	}
+}
+
+// BenchmarkNative is what a native request costs both codecs, without TLS and
+// sockets.
+func BenchmarkNative(b *testing.B) {
+	x := newLine()
+	req := &message.Request{
+		Method: "GET", Scheme: "http", Authority: "cart.shop", Path: "/", Fields: append(make(message.Fields, 0, 8), fields("accept", "*/*")...),
+		Hop: message.Hop{Target: cart, Source: cartID, Client: aClient},
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		x.client.Open(req, true, quiet{})
+		x.pass()
+	}
+}
