@@ -100,7 +100,9 @@ func (j *joint) reportAuthentication(r *reading) dialect.Outcome {
 	if o == nil || a == nil {
 		return dialect.Outcome{Gone: true}
 	}
-	return dialect.Outcome{Report: reportPolicy(KindAuthentication, o, slices.Clone(a.found))}
+	found := slices.Clone(a.found)
+	r.checkEnforced(&a.reach, &found)
+	return dialect.Outcome{Report: reportPolicy(KindAuthentication, o, found)}
 }
 
 // reportPolicy reports a policy, of which what was found is all that is wrong.

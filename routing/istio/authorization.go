@@ -17,13 +17,20 @@ import (
 
 // Bags and cells of AuthorizationPolicies, and of what policies of all kinds need.
 const (
-	authorizationsIn = dialect.Bags + authorizationKinds // of a namespace
+	authorizationsIn = dialect.Bags + authorizationKinds + iota // of a namespace
+	calleesIn                                                   // of a namespace: what can be called
+)
 
-	authorizationCell      = dialect.Parsed + authorizationKinds + iota - 1 // what one says
-	authorizationReachCell                                                  // what it is about
-	classCell                                                               // of a Gateway of Gateway API
-	servicePodsCell                                                         // of a Service: whether a selector picks some of its pods
+// What is read of objects by themselves.
+const (
+	authorizationCell      = dialect.Parsed + authorizationKinds + iota // what one says
+	authorizationReachCell                                              // what it is about
+	classCell                                                           // of a Gateway of Gateway API
+	serviceNameCell                                                     // Service: it is there
+)
 
+// What becomes of AuthorizationPolicies.
+const (
 	authorizationPolicyCell = dialect.Listeners + authorizationKinds // its part of the Spec
 	authorizationReportCell = dialect.Verdicts + authorizationKinds  // its report
 )
@@ -35,11 +42,13 @@ func (j *joint) joinAuthorization(s *dialect.Sheet) {
 	j.define(s, authorizationCell, j.authorization)
 	j.define(s, authorizationReachCell, authorizationReach)
 	j.define(s, classCell, gatewayClass)
+	j.define(s, serviceNameCell, serviceName)
 	j.define(s, authorizationPolicyCell, j.authorizationPolicy)
 	j.define(s, authorizationReportCell, j.reportAuthorization)
 	s.Plant(KindAuthorization, func(k routing.ObjectKey) []dialect.ID {
 		return []dialect.ID{cellOf(authorizationCell, k), cellOf(authorizationPolicyCell, k), cellOf(authorizationReportCell, k)}
 	})
+	s.Plant("Service", func(k routing.ObjectKey) []dialect.ID { return []dialect.ID{cellOf(serviceNameCell, k)} })
 }
 
 // An authorization is what an AuthorizationPolicy says.
@@ -144,6 +153,7 @@ func (j *joint) reportAuthorization(r *reading) dialect.Outcome {
 				"provider %q: %v", a.provider, err)
 		}
 	}
+	r.checkEnforced(&a.reach, &found)
 	report := reportPolicy(KindAuthorization, o, found)
 	if a.Broken != "" {
 		report.Conditions[0].Status = metav1.ConditionFalse

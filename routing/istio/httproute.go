@@ -230,14 +230,13 @@ func (t *httpTranslation) match(m *matchSource) (routing.Match, bool) {
 // serve a door.
 func (r *reading) provesTokens(d door) bool {
 	p := postOf(d, nil)
-	if d.inside != nil && !d.inside.Own {
+	switch f := r.fleet(p.at); {
+	case d.inside != nil && !d.inside.Own, d.inside == nil && f == nil:
 		return false
-	}
-	f := r.fleet(p.at)
-	if f != nil && d.inside == nil {
+	case d.inside == nil:
 		p.labels = f.labels
 	}
-	return f != nil && slices.ContainsFunc(policiesOn[*authentication](r, authenticationsIn, authenticationCell, p),
+	return slices.ContainsFunc(policiesOn[*authentication](r, authenticationsIn, authenticationCell, p),
 		func(a *authentication) bool { return len(a.rules) > 0 })
 }
 

@@ -20,7 +20,6 @@ import (
 // Cells of PeerAuthentication.
 const (
 	peersIn        = dialect.Bags + peerKinds     // of a namespace
-	peerCell       = dialect.Parsed + peerKinds   // what one says
 	peerReportCell = dialect.Verdicts + peerKinds // PeerAuthentication
 )
 
@@ -32,6 +31,12 @@ func (j *joint) joinPeers(s *dialect.Sheet) {
 		return []dialect.ID{cellOf(peerCell, k), cellOf(peerReportCell, k)}
 	})
 }
+
+// What is read of objects by themselves.
+const (
+	peerCell        = dialect.Parsed + peerKinds + iota // what one says
+	servicePodsCell                                     // of a Service: whether a selector picks some of its pods
+)
 
 // A mode says whether clients have to prove who they are; the zero mode leaves it
 // to who is wider.

@@ -83,6 +83,9 @@ func (j *joint) entry(r *reading) dialect.Outcome {
 		p.find(routing.Info, "spec.location", reasonMeshTLS, "enrol it by the label istio.io/use-waypoint", "MESH_INTERNAL: mTLS of the mesh is up to the waypoint: gateways send as they do to others")
 	}
 	v.found = p.found
+	if len(v.hosts) > 0 {
+		out.Gifts = append(out.Gifts, callee(r.ID.NS, aim{KindServiceEntry, o.Name}))
+	}
 	return out
 }
 
