@@ -62,7 +62,7 @@ func FuzzAuthorizationPolicy(f *testing.F) {
 		if p == nil {
 			t.Fatalf("%s: no policy", text)
 		}
-		err := p.Check()
+		err := p.Authorization.Check()
 		if broken := p.Authorization.Broken; (err != nil) != (broken != "") {
 			t.Errorf("%s: broken %q, but Check says %v", text, broken, err)
 		}

@@ -218,7 +218,8 @@ func servicePods(r *reading) dialect.Outcome {
 	}
 	picked := false
 	for pod := range gatewayapi.PodsOf(r.Reading, r.ID.NS, r.ID.Name) {
-		picked = picked || selects(r.podLabels(r.ID.NS, pod), selector)
+		labels := r.podLabels(r.ID.NS, pod) // of each, so that what is read does not depend on the order
+		picked = picked || selects(labels, selector)
 	}
 	return dialect.Outcome{Value: picked}
 }
