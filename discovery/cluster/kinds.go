@@ -146,6 +146,11 @@ var kinds = []*kind{
 		name: istio.KindPod, plural: "pods", versions: []string{"v1"}, spare: true, onDemand: true, trim: trimPod,
 	},
 	{
+		name: "RateLimitPolicy", group: v1alpha1.GroupVersion.Group, plural: "ratelimitpolicies",
+		versions: []string{"v1alpha1"}, spare: true, // older installations have no definition of it
+		empty: func() object { return new(v1alpha1.RateLimitPolicy) }, trim: trimCustom,
+	},
+	{
 		name: "ReferenceGrant", group: gatewayGroup, plural: "referencegrants", versions: []string{"v1", "v1beta1"},
 		empty: func() object { return new(gatewayv1.ReferenceGrant) }, trim: trimCustom,
 	},

@@ -154,6 +154,11 @@ var kinds = withSchemas([]*kind{
 		validate: validatePod,
 	},
 	{
+		name: "RateLimitPolicy", group: v1alpha1.GroupVersion.Group, versions: []string{"v1alpha1"},
+		empty:  func() object { return new(v1alpha1.RateLimitPolicy) },
+		plural: "ratelimitpolicies",
+	},
+	{
 		name: "ReferenceGrant", group: gatewayGroup, versions: []string{"v1", "v1beta1"},
 		empty:  func() object { return new(gatewayv1.ReferenceGrant) },
 		plural: "referencegrants",

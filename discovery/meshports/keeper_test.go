@@ -132,7 +132,7 @@ func TestWritesAreFew(t *testing.T) {
 		if len(writes) != 1 || len(writes[0].Body) > 500 || after["one.shop.80"] == "" || after["two.shop.80"] == "" || after["ServiceEntry.out.shop.443"] == "" {
 			t.Errorf("writes %+v, want one with three ports", writes)
 		}
-		pass(time.Hour)
+		pass(5 * time.Minute)
 		if n := len(r.api.Writes()); n != 0 {
 			t.Errorf("%d writes, want none while nothing changes", n)
 		}
