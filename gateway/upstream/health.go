@@ -256,7 +256,7 @@ func isRefused(err error) bool {
 // isOurs reports whether a connection failed for something that this process
 // or machine lacks. It says nothing about the endpoint.
 func isOurs(err error) bool {
-	if errors.Is(err, errNoCertificate) {
+	if errors.Is(err, errNoCertificate) || errors.Is(err, hop.ErrNoCertificate) {
 		return true
 	}
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,

@@ -74,8 +74,11 @@ func (ep *Endpoint) newPoolOf(l *loop.Loop, key client) *pool {
 
 // forgetIfEmpty lets go of a client's pool that has nothing left.
 func (p *pool) forgetIfEmpty() {
-	if p.client != nil && p.waiting+len(p.dials)+len(p.conns) == 0 {
-		delete(p.endpoint.private[p.loop.Index()], *p.client)
+	if p.client == nil || p.waiting+len(p.dials)+len(p.conns) > 0 {
+		return
+	}
+	if own := p.endpoint.private[p.loop.Index()]; own[*p.client] == p { // and not one that came after
+		delete(own, *p.client)
 	}
 }
 

@@ -96,6 +96,15 @@ func (s *Set) Remove(name routing.ClusterName) {
 	c.retire(c.view.Load().endpoints())
 }
 
+// DrainMesh has the connections to endpoints of the mesh end with the last request
+// that they carry, and others be made for those to come: for a gateway whose
+// certificate, or whose trust, is another. Streams go on.
+func (s *Set) DrainMesh() {
+	for _, c := range s.all() {
+		c.eachPool(slices.DeleteFunc(c.view.Load().endpoints(), func(ep *Endpoint) bool { return !ep.Meshed() }), (*pool).drain)
+	}
+}
+
 // Cluster returns a cluster, nil where there is none. It stays the same while
 // the name is not removed: callers keep it.
 func (s *Set) Cluster(name routing.ClusterName) *Cluster {

@@ -56,8 +56,9 @@ type Wait struct {
 // Cancel takes the waiter back: it hears nothing more. After it has heard,
 // Cancel does nothing.
 func (w *Wait) Cancel() {
-	if w.pool != nil {
-		w.pool.leave(w)
+	if p := w.pool; p != nil {
+		p.leave(w)
+		p.forgetIfEmpty()
 	}
 }
 
@@ -235,4 +236,5 @@ func (p *pool) losePatience() {
 	if p.first != nil && !p.patience.Armed() {
 		p.armPatience()
 	}
+	p.forgetIfEmpty()
 }
