@@ -47,20 +47,42 @@ func nameOf(part any) partName {
 // ones, with the old one wherever it is the same: identity tells those who
 // compile that there is nothing to do.
 func (o *output) parts(was, now []any) []any {
+	place := placesOf(now)
 	for _, p := range was {
-		if !slices.ContainsFunc(now, func(n any) bool { return nameOf(n) == nameOf(p) }) {
+		if place(p) < 0 {
 			o.remove(p)
 		}
 	}
+	place = placesOf(was)
 	for i, p := range now {
-		j := slices.IndexFunc(was, func(w any) bool { return nameOf(w) == nameOf(p) })
-		if j >= 0 && reflect.DeepEqual(was[j], p) {
+		if j := place(p); j >= 0 && reflect.DeepEqual(was[j], p) {
 			now[i] = was[j]
 		} else {
 			o.put(p)
 		}
 	}
 	return now
+}
+
+// placesOf finds a part among others by its name; -1: it is not there. Few cells
+// have more than a handful of parts, but the doors of a Service may be many.
+func placesOf(parts []any) func(part any) int {
+	if len(parts) <= 16 {
+		return func(part any) int {
+			name := nameOf(part)
+			return slices.IndexFunc(parts, func(p any) bool { return nameOf(p) == name })
+		}
+	}
+	places := make(map[partName]int, len(parts))
+	for i, p := range parts {
+		places[nameOf(p)] = i
+	}
+	return func(part any) int {
+		if i, ok := places[nameOf(part)]; ok {
+			return i
+		}
+		return -1
+	}
 }
 
 func (o *output) put(part any) {
