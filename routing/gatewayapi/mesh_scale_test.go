@@ -3,6 +3,8 @@ package gatewayapi
 import (
 	"fmt"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -118,7 +120,7 @@ func TestAnEditInTheMeshRunsOnlyWhatReadsIt(t *testing.T) {
 // A port that gets its number costs the Services whose numbers are kept beside
 // it: one in 256.
 func TestAPortOfTheMeshCostsItsShard(t *testing.T) {
-	w := meshOfServices(600, 3)
+	w := meshOfServices(600, 20)
 	tr := New(w, Options{DefaultClass: "fairway", Isolated: true})
 	tr.Update(w.keys())
 	services := 0
@@ -128,12 +130,23 @@ func TestAPortOfTheMeshCostsItsShard(t *testing.T) {
 		}
 	})
 	d, _ := tr.Update([]routing.ObjectKey{portMoved(w)})
-	if len(d.Captures) != 1 || d.Captures[0].To != 50000 || len(d.Listeners) != 3 {
-		t.Errorf("a port moved: %d captures, %d listeners, want 1 and its 3 doors", len(d.Captures), len(d.Listeners))
+	if len(d.Captures) != 1 || d.Captures[0].To != 50000 || len(d.Listeners) != 20 {
+		t.Errorf("a port moved: %d captures, %d listeners, want 1 and its 20 doors", len(d.Captures), len(d.Listeners))
 	}
 	if services > 12 {
 		t.Errorf("%d of 600 Services ran again, want those of a shard", services)
 	}
+	d, _ = tr.Update([]routing.ObjectKey{gone(w, "Gateway", "ns7", "waypoint")})
+	if n := slices.DeleteFunc(d.Removed.Listeners, func(l routing.ListenerName) bool { return !strings.HasPrefix(string(l), "ns7/") }); len(n) != 601 {
+		t.Errorf("a waypoint that goes takes %d listeners with it, want its 600 doors and its own", len(n))
+	}
+}
+
+// gone takes an object out of a world.
+func gone(w world, kind, ns, name string) routing.ObjectKey {
+	k := routing.ObjectKey{Kind: kind, Namespace: ns, Name: name}
+	delete(w, k)
+	return k
 }
 
 // BenchmarkMesh is 5,000 Services at three waypoints: 15,000 doors.
