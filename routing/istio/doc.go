@@ -1,7 +1,8 @@
 // Package istio is the dialect of Istio's networking API (v1, v1beta1 and
 // v1alpha3 of networking.istio.io): Gateway, VirtualService, DestinationRule,
-// ServiceEntry, WorkloadEntry, and of telemetry.istio.io and MeshConfig what a
-// gateway can honour. It joins the sheet of package gatewayapi, whose listeners
+// ServiceEntry, WorkloadEntry; of its security API (security.istio.io):
+// AuthorizationPolicy, RequestAuthentication and PeerAuthentication; and of
+// telemetry.istio.io and MeshConfig what a gateway can honour. It joins the sheet of package gatewayapi, whose listeners
 // VirtualServices are attached to and whose clusters they send to.
 //
 // A field that is not honoured is a Problem of its object, never silently
@@ -31,7 +32,7 @@
 //     VirtualServices are attached to it too, for the hosts that they share, and
 //     httpsRedirect is a rule there that comes after all HTTPRoutes. One with TLS is nobody else's: what it asks of clients is its author's word.
 //   - TLS that cannot be had as its author asked (a missing Secret, files, which
-//     gateway pods have not, ISTIO_MUTUAL until there are waypoints) closes the
+//     gateway pods have not, ISTIO_MUTUAL, which is for waypoints) closes the
 //     listener. It refuses its clients, and keeps its host: no less specific one
 //     takes what is its own.
 //   - credentialName is the name of a Secret in the namespace of the fleet's pods,
@@ -72,9 +73,10 @@
 //   - A rule whose delegate is not there is left out, as in Istio: what of its
 //     requests the delegate would take is not known. So is a delegate's rule that
 //     has a match which no match of the root's covers.
-//   - Who sends is not known at a gateway: sourceLabels and sourceNamespace hold
-//     for nobody, with gateways beside them or without. The subnets of tls and
-//     tcp matches count, which Istio's gateways take no notice of.
+//   - Who sends is not known at a gateway that is not a waypoint, and his labels
+//     are nowhere: sourceNamespace there, and sourceLabels, hold for nobody, with
+//     gateways beside them or without. The subnets of tls and tcp matches count,
+//     which Istio's gateways take no notice of.
 //   - A field whose value has Envoy's operators is not written, but what it would
 //     have replaced is removed all the same: nobody else's value stands for it.
 //   - redirect.derivePort FROM_PROTOCOL_DEFAULT means no port at all, as Istio
@@ -90,7 +92,62 @@
 //   - A condition of retryOn that is not known here is left out, and a redirect
 //     names no port that is the scheme's own.
 //   - Of several rules for every request on a host the oldest VirtualService's
-//     counts. "mesh" among the Gateways says nothing until there are waypoints.
+//     counts.
+//
+// # Between pods
+//
+// "mesh" among the Gateways of a VirtualService, or none at all, are the doors of
+// waypoints for those of its hosts that are Services, or hosts of ServiceEntries.
+// Beside what it is about it is for everybody, at that one's own waypoint. In
+// another namespace it is for the workloads of its own, at the waypoint that they
+// go by, where it takes the place of what the producer says. Either way exportTo
+// may name namespaces in place of that: it is for their workloads then. "*" makes
+// nobody's rules out of those of another namespace: that is for its author to say.
+// A request's host does not count: the address that was dialled has led there.
+//
+//   - All VirtualServices of a door count, the older first, and come after routes
+//     of Gateway API, as everywhere; in Istio the oldest alone would.
+//   - What is sent to something that has a waypoint goes by it, from Gateways and
+//     from other waypoints. It chooses among all endpoints by its own rules, so
+//     that subsets of the sender's are not kept. The Report says so.
+//   - A ServiceEntry is enrolled by labels, as Services are. Its clients dial
+//     spec.addresses or, where there are none, those of its status. Hosts of one
+//     entry share a door: they have to lead to the same endpoints.
+//   - WorkloadEntries, and endpoints, of other networks are reached directly.
+//
+// # Security
+//
+// Policies are in force at Gateways, and at the doors of waypoints: of those of
+// what a door is for, at that one's own waypoint. A waypoint that clients go by on
+// their way there enforces nothing. They add to each other: a listener names all
+// AuthorizationPolicies about it, and has the rules of all RequestAuthentications.
+//
+// What one is about:
+//
+//   - targetRefs: a Gateway of its namespace (its listeners, and all that has it
+//     as its waypoint), a Service or a ServiceEntry of its namespace, and in the
+//     root namespace a GatewayClass (all Gateways of the class).
+//   - a selector: Gateways whose pods have the labels, and Services whose own
+//     selector has them, so that all the pods behind the door are meant. In the
+//     root namespace it selects in all namespaces.
+//   - neither: all of its namespace, and of the mesh in the root namespace.
+//
+// Istio's waypoints take no notice of a selector, nor of a namespace's policy:
+// those are for sidecars and ztunnel, who are not here, so that nobody would
+// enforce them. Where a selector picks some of the pods of a Service, a waypoint
+// does not tell these from the others, and nobody enforces it here either. Its
+// Report says that, and what of all that it is about has no waypoint.
+//
+//   - An AuthorizationPolicy that cannot be had as it is written refuses all that
+//     it is about. So does a CUSTOM one, whom its rules hold for, whose provider
+//     is not there. failOpen is not honoured.
+//   - DISABLE of a PeerAuthentication is PERMISSIVE. Whoever comes to a door has
+//     to have proved who he is where that is asked of clients of the pods behind
+//     it; of a part of them is enough.
+//   - A waypoint sends plain text to pods, on which node agents let nobody else
+//     in where a PeerAuthentication is STRICT; by HBONE to those that say that
+//     they speak it.
+//   - Trust domains are Options': MeshConfig is compared with them.
 //
 // # Destinations
 //
@@ -132,7 +189,8 @@
 //     each does by its own rule.
 //   - The gateways of a namespace share their clusters: a rule with
 //     a workloadSelector is for all of them as soon as it picks one.
-//   - ISTIO_MUTUAL says nothing to gateways until there are waypoints.
+//   - ISTIO_MUTUAL says nothing: what has a waypoint is reached by mTLS of the
+//     mesh in any case, and what has none has no identity.
 //   - A RetryBudget bounds how many retries are begun in an interval, not how
 //     many are under way at once.
 //   - Limits that a rule does not set have our defaults (see package upstream):

@@ -71,7 +71,7 @@ func (e *ending) run() {
 		e.clients()
 	case networking.ServerTLSSettings_ISTIO_MUTUAL:
 		e.found.wrong(e.field+".mode", reasonMeshTLS, "use MUTUAL with a credentialName",
-			"ISTIO_MUTUAL comes with waypoints: nobody is let in")
+			"ISTIO_MUTUAL is for waypoints, which take tunnels alone: nobody is let in")
 		return
 	default:
 		e.found.wrong(e.field+".mode", reasonInvalidValue, "", "mode %d: want one that Istio has", mode)

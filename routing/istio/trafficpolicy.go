@@ -18,7 +18,7 @@ const (
 	reasonInvalidPercent   = "InvalidPercentage"
 	reasonInvalidStatus    = "InvalidStatus"
 	reasonInvalidWeight    = "InvalidWeight"
-	reasonMeshTLS          = "MeshTLS"          // mTLS of the mesh, which comes with waypoints
+	reasonMeshTLS          = "MeshTLS"          // mTLS of the mesh, which is up to waypoints
 	reasonFilesNotAllowed  = "FilesNotAllowed"  // the gateway has no such files
 	reasonCredentialByUser = "CredentialByUser" // a Secret that each gateway has its own of
 )

@@ -13,7 +13,7 @@ import (
 // A clientTLS is ClientTLSSettings.
 type clientTLS struct {
 	off        bool   // DISABLE
-	mesh       bool   // ISTIO_MUTUAL: says nothing to gateways yet
+	mesh       bool   // ISTIO_MUTUAL: says nothing to gateways
 	mutual     bool   // MUTUAL, else SIMPLE
 	credential string // a Secret in the namespace of the gateway pods
 	sni        string
@@ -39,7 +39,7 @@ func (p *specParser) tls(field string, t *networking.ClientTLSSettings) *clientT
 	case networking.ClientTLSSettings_DISABLE:
 		return &clientTLS{off: true}
 	case networking.ClientTLSSettings_ISTIO_MUTUAL:
-		p.find(routing.Info, field+".mode", reasonMeshTLS, "", "ISTIO_MUTUAL comes with waypoints: gateways send as if there were no tls")
+		p.find(routing.Info, field+".mode", reasonMeshTLS, "", "ISTIO_MUTUAL: what has a waypoint is reached by mTLS of the mesh in any case: gateways send as if there were no tls")
 		return &clientTLS{mesh: true}
 	case networking.ClientTLSSettings_SIMPLE:
 	case networking.ClientTLSSettings_MUTUAL:

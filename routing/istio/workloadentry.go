@@ -73,6 +73,9 @@ func isSick(o *networkingv1.WorkloadEntry) bool {
 	})
 }
 
+// networkLabel says in which network a workload is.
+const networkLabel = "topology.istio.io/network"
+
 // workload reads a WorkloadEntry of any object. It reports whether there is an
 // address in it.
 func (p *specParser) workload(field string, e *networking.WorkloadEntry, labels map[string]string) (workload, bool) {
@@ -88,10 +91,13 @@ func (p *specParser) workload(field string, e *networking.WorkloadEntry, labels 
 		}
 	}
 	if e.ServiceAccount != "" {
-		p.find(routing.Info, field+".serviceAccount", reasonMeshTLS, "", "mTLS of the mesh comes with waypoints: the identity is not checked")
+		p.find(routing.Info, field+".serviceAccount", reasonMeshTLS, "", "mTLS of the mesh ends at the waypoint: the identity is not checked")
 	}
 	if e.Network != "" {
 		p.find(routing.Info, field+".network", reasonIneffectiveField, "", "gateways reach all networks directly: %s is not told apart", e.Network)
+	}
+	if network := labels[networkLabel]; network != "" && network != e.Network {
+		p.find(routing.Info, field+".labels["+networkLabel+"]", reasonIneffectiveField, "", "gateways reach all networks directly: %s is not told apart", network)
 	}
 	addr, err := netip.ParseAddr(e.Address)
 	host := strings.ToLower(strings.TrimSuffix(e.Address, "."))
