@@ -41,7 +41,7 @@ type Conn struct {
 	state   state
 
 	paused     bool
-	full       bool // a Write left something queued, and it was not heard that it is sent
+	full       bool // something was queued when last we looked: an abort empties the queue before it is told
 	later      bool // deliver is on its way
 	localDone  bool // END_STREAM is sent, or queued
 	remoteDone bool // END_STREAM has come
@@ -99,7 +99,7 @@ func (c *Conn) Write(p []byte) {
 	}
 	c.Accept()
 	c.stream.Data(p)
-	c.full = c.full || c.stream.Queued() > 0
+	c.full = c.stream.Queued() > 0
 }
 
 // Flush does nothing: what is written goes out at the end of the round, with
@@ -116,7 +116,10 @@ func (c *Conn) Queued() int {
 }
 
 // Pause stops Data: what comes is held, and the far end may send no more.
-func (c *Conn) Pause() { c.paused = true }
+func (c *Conn) Pause() {
+	c.paused = true
+	c.full = c.Queued() > 0
+}
 
 // Resume lets Data go on.
 func (c *Conn) Resume() {
@@ -319,6 +322,7 @@ func (in *incoming) Data(p []byte) {
 		c.consumed(len(p))
 	case !c.takes() || c.held.n > 0:
 		c.held.push(c.loop, p)
+		c.full = c.stream.Queued() > 0
 	default:
 		c.handler.Data(p)
 		c.consumed(len(p))
