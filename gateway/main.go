@@ -28,6 +28,7 @@ var commands = []command{
 	{"control", "-image IMAGE", "run the control plane in a cluster", control},
 	{"capture", "-control ADDRESS", "send the connections of a node's pods to waypoints (an agent for each node)", captureTraffic},
 	{"status", "[NAMESPACE/GATEWAY...]", "say what the fleet has in force, and what it has not and why", fleetStatus},
+	{"waypoint", "VERB -n NAMESPACE", "apply, status, list, delete: the waypoint of a namespace, and where policy is enforced", waypoint},
 	{"check", "PATH... | -live", "say what is wrong with manifests, or with what a cluster has", check},
 	{"convert", "[PATH...]", "write Istio's objects and Ingresses anew in Gateway API, and say what does not translate", convertManifests},
 	{"explain", "METHOD URL", "say which rule takes a request, and why no other does", explain},
