@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"fairway.dev/routing"
 )
@@ -78,7 +79,8 @@ func short(name string) string {
 	return fmt.Sprintf("%s-%x", name[:maxName-17], sha256.Sum256([]byte(name)))[:maxName]
 }
 
-// Build says what the table is to hold for s.
+// Build says what the table is to hold for s. Rulesets of one State share sets,
+// and are not to be changed; s remembers those of captures, which are large.
 func Build(s *State) *Ruleset {
 	r := &Ruleset{Chains: map[string]*Chain{}, Sets: map[string]*Set{}}
 	b := builder{State: s, Ruleset: r}
@@ -134,23 +136,23 @@ func (b *builder) skeleton() {
 
 func (c *Chain) add(rules ...Rule) { c.Rules = append(c.Rules, rules...) }
 
-func (b *builder) set(name string, f Family, key SetKey, value SetValue, size int) *Set {
-	s := &Set{Name: name, Family: f, Key: key, Value: value, Elements: make(map[Element]Value, size)}
+func (b *builder) set(name string, f Family, key SetKey, value SetValue) *Set {
+	s := &Set{Name: name, Family: f, Key: key, Value: value, Elements: map[Element]Value{}}
 	b.Sets[name] = s
 	return s
 }
 
 // sets adds the sets that are always there.
 func (b *builder) sets(f Family) {
-	b.set(of(setSources, f), f, ByAddress, ToChain, 0)
-	b.set(of(setSenders, f), f, ByAddress, ToChain, 0)
-	b.set(of(setPorts, f), f, ByService, ToPort, len(b.captures))
-	b.set(of(setServices, f), f, ByService, ToChain, len(b.captures))
-	b.set(of(setUnready, f), f, ByService, ToNothing, 0)
-	b.set(of(setWaypoints, f), f, ByAddress, ToNothing, 0)
-	b.set(of(setStrict, f), f, ByAddress, ToNothing, 0)
-	b.set(of(setOpen, f), f, ByService, ToNothing, 0)
-	b.set(of(setClosed, f), f, ByService, ToNothing, 0)
+	b.set(of(setSources, f), f, ByAddress, ToChain)
+	b.set(of(setSenders, f), f, ByAddress, ToChain)
+	b.set(of(setPorts, f), f, ByService, ToPort)
+	b.set(of(setServices, f), f, ByService, ToChain)
+	b.set(of(setUnready, f), f, ByService, ToNothing)
+	b.set(of(setWaypoints, f), f, ByAddress, ToNothing)
+	b.set(of(setStrict, f), f, ByAddress, ToNothing)
+	b.set(of(setOpen, f), f, ByService, ToNothing)
+	b.set(of(setClosed, f), f, ByService, ToNothing)
 }
 
 // toWaypoints adds the pods of all waypoints, and chains to those that are ready.
@@ -167,7 +169,7 @@ func (b *builder) toWaypoints(f Family) {
 			continue
 		}
 		name := setPods(gateway, f)
-		set := b.set(name, f, ByNumber, ToAddress, len(pods))
+		set := b.set(name, f, ByNumber, ToAddress)
 		for i, addr := range pods {
 			set.Elements[Element{Number: uint32(i)}] = Value{Addr: addr}
 		}
@@ -184,23 +186,62 @@ func (b *builder) ready(gateway string, f Family) bool {
 	return b.Sets[setPods(gateway, f)] != nil
 }
 
-// fillCaptures fills the sets of what is captured. Of two Captures of one
-// address and port the first by name holds.
+// A filling is the sets of what is captured, and what they were made of.
+type filling struct {
+	revision                 uint64 // of the captures
+	ready                    string // the waypoints
+	ports, services, unready *Set
+}
+
+// fillCaptures fills the sets of what is captured, if they are others than before.
 func (b *builder) fillCaptures(f Family) {
-	ports, services, unready := b.Sets[of(setPorts, f)].Elements, b.Sets[of(setServices, f)].Elements, b.Sets[of(setUnready, f)].Elements
+	now := filling{
+		revision: b.revision, ready: b.readyWaypoints(f),
+		ports: b.Sets[of(setPorts, f)], services: b.Sets[of(setServices, f)], unready: b.Sets[of(setUnready, f)],
+	}
+	if was, ok := b.filled[f]; ok && was.revision == now.revision && was.ready == now.ready {
+		for _, s := range []*Set{was.ports, was.services, was.unready} {
+			b.Sets[s.Name] = s
+		}
+		return
+	}
+	b.fill(f, now)
+	if b.filled != nil {
+		b.filled[f] = now
+	}
+}
+
+// readyWaypoints lists the waypoints that have pods to go to.
+func (b *builder) readyWaypoints(f Family) string {
+	var list strings.Builder
+	for _, gateway := range slices.Sorted(maps.Keys(b.waypoints)) {
+		if b.ready(gateway, f) {
+			list.WriteString(gateway + " ")
+		}
+	}
+	return list.String()
+}
+
+// fill fills the sets of what is captured. Of two Captures of one address and
+// port the first by name holds.
+func (b *builder) fill(f Family, sets filling) {
+	ready := map[string]bool{}
+	for gateway := range b.waypoints {
+		ready[gateway] = b.ready(gateway, f)
+	}
 	for _, name := range slices.Sorted(maps.Keys(b.captures)) {
 		c := b.captures[name]
 		for _, addr := range c.Addresses {
 			addr = addr.Unmap()
 			key := Element{Addr: addr, Port: c.Port}
-			if _, taken := ports[key]; taken || !f.has(addr) {
+			if _, taken := sets.ports.Elements[key]; taken || !f.has(addr) {
 				continue
 			}
-			ports[key] = Value{Port: c.To}
-			if b.ready(c.Waypoint, f) {
-				services[key] = Value{Chain: chainTo(c.Waypoint)}
+			sets.ports.Elements[key] = Value{Port: c.To}
+			if ready[c.Waypoint] {
+				sets.services.Elements[key] = Value{Chain: chainTo(c.Waypoint)}
 			} else {
-				unready[key] = Value{}
+				sets.unready.Elements[key] = Value{}
 			}
 		}
 	}

@@ -47,6 +47,9 @@ type State struct {
 	captures  map[routing.CaptureName]*routing.Capture
 	workloads map[routing.WorkloadName]*routing.Workload
 	waypoints map[string][]routing.Endpoint // by Gateway: "shop/waypoint"
+
+	revision uint64             // of captures
+	filled   map[Family]filling // what they came to in the table
 }
 
 // Change puts d in. What it does not need of it is left out.
@@ -55,6 +58,10 @@ func (s *State) Change(d *routing.Delta) {
 		s.captures = map[routing.CaptureName]*routing.Capture{}
 		s.workloads = map[routing.WorkloadName]*routing.Workload{}
 		s.waypoints = map[string][]routing.Endpoint{}
+		s.filled = map[Family]filling{}
+	}
+	if len(d.Captures)+len(d.Removed.Captures) > 0 {
+		s.revision++
 	}
 	for _, name := range d.Removed.Captures {
 		delete(s.captures, name)

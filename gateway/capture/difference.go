@@ -63,6 +63,9 @@ func (d *Difference) set(have, want *Set) bool {
 		d.add(want, want.Elements)
 		return true
 	}
+	if have == want {
+		return true
+	}
 	if have.Family != want.Family || have.Key != want.Key || have.Value != want.Value {
 		return false
 	}
