@@ -171,6 +171,38 @@ func TestNativeRequest(t *testing.T) {
 	}
 }
 
+// A switcher switches protocols, and sends back what comes.
+type switcher struct {
+	nothing
+	s message.ServerStream
+}
+
+func (*switcher) Exchange(s message.ServerStream, req *message.Request, last bool) message.Receiver {
+	s.Head(&message.Response{Status: 101, Fields: fields("x-for", s.Peer().Identity)}, false)
+	return &switcher{s: s}
+}
+func (x *switcher) Data(p []byte)      { x.s.Data(p); x.s.Consumed(len(p)) }
+func (x *switcher) End(message.Fields) { x.s.End(nil) }
+
+// A WebSocket is a native request, too, and waits for no SETTINGS.
+func TestNativeUpgrade(t *testing.T) {
+	r := newRig(t, Native)
+	r.host.handler = &switcher{}
+	conn := r.serve()
+	c := NewClient(conn, http2.ClientOptions{})
+	conn.Handle(c)
+	a := ask(c, message.Request{
+		Method: "GET", Scheme: "http", Authority: "cart.shop", Path: "/chat", Upgrade: "websocket", Length: message.Unknown,
+		Hop: message.Hop{Target: cart, Source: cartID},
+	})
+	a.Stream.Data([]byte("ping"))
+	a.Stream.End(nil)
+	r.loop.Settle()
+	if a.status != 101 || a.body != "ping" || !a.ended {
+		t.Errorf("status %d, body %q, ended %v, aborted %v; want a socket that echoes", a.status, a.body, a.ended, a.aborted)
+	}
+}
+
 func TestAnswersHoldForAGeneration(t *testing.T) {
 	r := newRig(t, Native)
 	r.host.handler = &talker{}
