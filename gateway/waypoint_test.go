@@ -215,7 +215,7 @@ func TestWaypointDelete(t *testing.T) {
 		d.setLabel("Namespace", "", "shop", useWaypoint, "waypoint")
 		d.expect("delete -n shop -force", "waypoint shop/waypoint deleted\n", "")
 		d.server.Apply(`{kind: Gateway, metadata: {name: edge, namespace: shop}, spec: {gatewayClassName: fairway, listeners: [{name: http, port: 80, protocol: HTTP}]}}`)
-		d.expect("delete -n shop -name edge", "", "Gateway shop/edge is no waypoint")
+		d.expect("delete -n shop -name edge", "", "shop/edge is no waypoint")
 	})
 }
 

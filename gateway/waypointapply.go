@@ -39,7 +39,7 @@ func (w *waypoints) apply(ctx context.Context) error {
 		FieldManager: waypointManager, Force: w.overwrite,
 	})
 	if apierrors.IsConflict(err) {
-		return fmt.Errorf("Gateway %s/%s: %w; -overwrite takes them over", w.namespace, w.name, err)
+		return fmt.Errorf("waypoint %s/%s: %w; -overwrite takes them over", w.namespace, w.name, err)
 	} else if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (w *waypoints) remove(ctx context.Context) error {
 		return err
 	}
 	if !isWaypoint(g) {
-		return fmt.Errorf("Gateway %s is no waypoint: it has no listener of protocol %s", w.key(), routing.HBONE)
+		return fmt.Errorf("%s is no waypoint: the Gateway has no listener of protocol %s", w.key(), routing.HBONE)
 	}
 	if !w.force {
 		all, err := w.enrolments(ctx, metav1.NamespaceAll)

@@ -222,7 +222,7 @@ func TestUsersSecretComesFirst(t *testing.T) {
 		}
 		a.users.Data = nil
 		a.bring(a.users)
-		if err := s.refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "Secret cacerts: ca-cert.pem") {
+		if err := s.refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "secret cacerts: ca-cert.pem") {
 			t.Errorf("damaged: %v, want an error that names it, and not the other one", err)
 		}
 		a.users, a.secret = nil, nil

@@ -128,7 +128,7 @@ func (s *Store) refresh(ctx context.Context) error {
 		return err
 	}
 	if err := s.parse(secret); err != nil {
-		return fmt.Errorf("Secret %s: %w", secret.Name, err)
+		return fmt.Errorf("secret %s: %w", secret.Name, err)
 	}
 	h, err := s.ledger.follow(ctx, s.listed)
 	if err != nil {

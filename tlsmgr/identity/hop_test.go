@@ -177,3 +177,41 @@ func TestHopsAreNotResumed(t *testing.T) {
 		}
 	}
 }
+
+// What it costs to be sure who is at both ends: against TLS 1.3 with
+// certificates on both sides as crypto/tls checks them.
+func BenchmarkHop(b *testing.B) {
+	ca := newTestCA(b)
+	own := func(id ID) Own {
+		k := NewKeeper(Local(func() *CA { return ca }, Claim{ID: id, DNS: []string{"waypoint"}}), quiet)
+		if _, err := k.renew(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		return k.Certificate
+	}
+	client, server := own(edge), own(waypoint)
+	bare := func(own Own) *tls.Config {
+		cert, err := own()
+		if err != nil {
+			b.Fatal(err)
+		}
+		return &tls.Config{
+			MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{*cert}, ServerName: "waypoint",
+			RootCAs: ca.bundle.pool, ClientCAs: ca.bundle.pool, ClientAuth: tls.RequireAndVerifyClientCert, SessionTicketsDisabled: true,
+		}
+	}
+	run := func(name string, out, in func() *tls.Config) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := handshake(b, out(), in()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	bareIn, bareOut := bare(server), bare(client)
+	hopIn := HopServer(server, ca.Bundle, func() []string { return []string{"cluster.local"} })
+	run("bare", func() *tls.Config { return bareOut }, func() *tls.Config { return bareIn })
+	run("hop", func() *tls.Config { return HopClient(client, ca.Bundle, waypoint.String()) }, func() *tls.Config { return hopIn })
+}

@@ -248,7 +248,7 @@ func TestHandshakes(t *testing.T) {
 
 // handshake opens TLS over a socket and sends a byte each way: in TLS 1.3 a
 // client learns that it was refused when it reads.
-func handshake(t *testing.T, client, server *tls.Config) error {
+func handshake(t testing.TB, client, server *tls.Config) error {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
