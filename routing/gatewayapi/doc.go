@@ -146,7 +146,8 @@
 //   - What clients speak to a port is what its author says in appProtocol, or in
 //     its name up to a dash. An appProtocol that is not known is TCP. Where
 //     nobody says, it is found out, and requests go on in the version of HTTP that
-//     the client speaks; a TCPRoute has to have its port say tcp.
+//     the client speaks. A TCPRoute of the Service's own namespace that names
+//     the port says it, too, where its author does not; another's has no say.
 //   - A consumer route takes the place of the producer's where one waypoint is
 //     that of both namespaces: a request is routed once. Where the namespace of
 //     a consumer route has no waypoint, the route is not accepted (NotEnrolled).

@@ -75,6 +75,9 @@ func (t *Translator) enrolled(r *reading, svc *corev1.Service) Enrolled {
 		}
 		out := EnrolledPort{Port: uint16(p.Port), Name: p.Name}
 		out.Protocol, out.Detect = doorProtocol(p)
+		if out.Detect && r.isStream(&out) {
+			out.Protocol, out.Detect = routing.TCP, false
+		}
 		to := target{port: out.Port, use: doorUses[out.Protocol]}
 		if res := r.Value(cellID{Kind: backendCell, NS: svc.Namespace, Name: svc.Name, Part: to.part()}).(resolution); res.reason == "" {
 			r.Value(res.cluster)

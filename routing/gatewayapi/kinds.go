@@ -42,6 +42,7 @@ const (
 	consumersAt                                   // of a waypoint: the namespaces whose workloads have it
 	outbound                                      // the waypoints that have such namespaces
 	consumersOf                                   // of a Service: the namespaces with routes of their own to it
+	streamsTo                                     // of a Service: its ports that TCPRoutes of its namespace are for
 )
 
 // What objects ask for, each by itself.
@@ -70,7 +71,7 @@ const (
 	meshPortsCell                                     // the ports that stand for those of Services
 	meshShardCell                                     // some of these
 	podCell                                           // Pod: who it is
-	mentionsCell                                      // of a route: the Services of other namespaces that are its parents
+	mentionsCell                                      // of a route: the Services that are its parents, where they have to know
 	serviceCell                                       // Service: its annotations, the policies on it, and how it is enrolled
 )
 

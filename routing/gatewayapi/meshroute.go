@@ -26,36 +26,75 @@ func isService(ref *gatewayv1.ParentReference) bool {
 	return ref.Group != nil && *ref.Group == "" && ref.Kind != nil && *ref.Kind == serviceHolder
 }
 
-// mentionsOf are the cells that a route has for itself if a Service of another
-// namespace is its parent.
+// mentionsOf are the cells that a route has for itself if one of its parents has
+// to know of it.
 func mentionsOf(objs Objects, k routing.ObjectKey) []cellID {
 	o := routeOf(objs.Get(k))
-	if o == nil || !slices.ContainsFunc(o.refs, func(ref gatewayv1.ParentReference) bool { return isForeignService(&ref, k.Namespace) }) {
+	if o == nil || len(mentionsIn(o, k.Kind, k.Namespace)) == 0 {
 		return nil
 	}
 	return []cellID{{Kind: mentionsCell, NS: k.Namespace, Name: k.Name, Part: k.Kind}}
 }
 
-func isForeignService(ref *gatewayv1.ParentReference, ns string) bool {
-	return isService(ref) && ref.Namespace != nil && string(*ref.Namespace) != ns
+// mentions tells Services of a route.
+func (t *Translator) mentions(r *reading) outcome {
+	o := r.routeObject()
+	if o == nil {
+		return outcome{Gone: true}
+	}
+	gifts := mentionsIn(o, r.ID.Part, r.ID.NS)
+	return outcome{Gifts: gifts, Gone: gifts == nil}
 }
 
-// mentions has the Services of other namespaces that are parents of a route get
-// doors for its namespace: there it is a consumer route.
-func (t *Translator) mentions(r *reading) outcome {
-	var out outcome
-	if o := r.routeObject(); o != nil {
-		for i := range o.refs {
-			if ref := &o.refs[i]; isForeignService(ref, r.ID.NS) {
-				g := ConsumerGift(serviceHolder, string(*ref.Namespace), string(ref.Name), r.ID.NS)
-				if !slices.Contains(out.Gifts, g) {
-					out.Gifts = append(out.Gifts, g)
-				}
-			}
+// A portMention is what a TCPRoute says of the ports of a Service.
+type portMention struct {
+	port    int32                 // 0: any
+	section gatewayv1.SectionName // empty: any
+}
+
+// covers reports whether a port of a Service is meant.
+func (m portMention) covers(number uint16, name string) bool {
+	return (m.port == 0 || m.port == int32(number)) && (m.section == "" || string(m.section) == name)
+}
+
+func mentionOf(ref *gatewayv1.ParentReference) portMention {
+	return portMention{int32(or(ref.Port, 0)), or(ref.SectionName, "")}
+}
+
+// mentionsIn are the gifts by which Services that are parents of a route get
+// doors for its namespace, where that is another: there it is a consumer route.
+// A TCPRoute of their own namespace that names a port says that it speaks TCP.
+func mentionsIn(o *routeObject, kind, ns string) []gift {
+	var gifts []gift
+	give := func(g gift) {
+		if !slices.Contains(gifts, g) {
+			gifts = append(gifts, g)
 		}
 	}
-	out.Gone = out.Gifts == nil
-	return out
+	for i := range o.refs {
+		ref := &o.refs[i]
+		if !isService(ref) {
+			continue
+		}
+		switch of := string(or(ref.Namespace, gatewayv1.Namespace(ns))); {
+		case of != ns:
+			give(ConsumerGift(serviceHolder, of, string(ref.Name), ns))
+		case kind == "TCPRoute" && mentionOf(ref) != (portMention{}):
+			give(gift{To: cellID{Kind: streamsTo, NS: ns, Name: string(ref.Name)}, Item: mentionOf(ref)})
+		}
+	}
+	return gifts
+}
+
+// isStream reports whether a port of the Service that a cell is for, whose author
+// does not say what clients speak, is one that a TCPRoute is for.
+func (r *reading) isStream(p *EnrolledPort) bool {
+	for item := range r.Bag(cellID{Kind: streamsTo, NS: r.ID.NS, Name: r.ID.Name}) {
+		if item.(portMention).covers(p.Port, p.Name) {
+			return true
+		}
+	}
+	return false
 }
 
 // serviceParent finds the doors of a Service that let a route in: of its own
@@ -90,9 +129,7 @@ func (h holder) facade() cellID { return cellID{Kind: facadeCell, NS: h.ns, Name
 // enterDoors tries the doors of a Service, and says at which test the last
 // failed.
 func (r *reading) enterDoors(o *routeObject, ref *gatewayv1.ParentReference, h holder, f *facade) (verdict, []entry) {
-	names := func(number uint16, name string) bool {
-		return (ref.Port == nil || *ref.Port == int32(number)) && (or(ref.SectionName, "") == "" || string(*ref.SectionName) == name)
-	}
+	names := mentionOf(ref).covers
 	if !slices.ContainsFunc(f.ports, func(p facadePort) bool { return names(p.number, p.name) }) {
 		return no(string(gatewayv1.RouteReasonNoMatchingParent), "%s: no port %s: want one of %s", h, printSection(ref), f.printPorts()), nil
 	}

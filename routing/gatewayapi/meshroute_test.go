@@ -29,6 +29,7 @@ spec:
   - {name: https, port: 443}
   - {name: redis, port: 6379}
   - {name: dns, port: 53, protocol: UDP}
+  - {name: any, port: 9000}
 ---
 kind: Service
 metadata: {namespace: bank, name: ledger}
@@ -59,7 +60,7 @@ func TestServicesAsParents(t *testing.T) {
 		attached                      []routing.ListenerName
 	}{
 		{"all ports of its kind", "HTTPRoute", "shop", "name: cart", "", "Accepted",
-			[]routing.ListenerName{"shop/waypoint/cart.shop:80", "shop/waypoint/cart.shop:81"}},
+			[]routing.ListenerName{"shop/waypoint/cart.shop:80", "shop/waypoint/cart.shop:81", "shop/waypoint/cart.shop:9000"}},
 		{"a port", "HTTPRoute", "shop", "name: cart, port: 80", "", "Accepted", []routing.ListenerName{"shop/waypoint/cart.shop:80"}},
 		{"a port by its name", "GRPCRoute", "shop", "name: cart, sectionName: grpc", "", "Accepted", []routing.ListenerName{"shop/waypoint/cart.shop:81"}},
 		{"a name and another's number", "GRPCRoute", "shop", "name: cart, sectionName: grpc, port: 80", "", "NoMatchingParent", nil},
@@ -68,6 +69,9 @@ func TestServicesAsParents(t *testing.T) {
 		{"TLS", "TLSRoute", "shop", "name: cart", "", "Accepted", []routing.ListenerName{"shop/waypoint/cart.shop:443"}},
 		{"TCP", "TCPRoute", "shop", "name: cart", "", "Accepted", []routing.ListenerName{"shop/waypoint/cart.shop:6379"}},
 		{"TCP for a port of HTTP", "TCPRoute", "shop", "name: cart, port: 80", "", "NotAllowedByListeners", nil},
+		{"TCP for a port of which nobody says", "TCPRoute", "shop", "name: cart, port: 9000", "", "Accepted", []routing.ListenerName{"shop/waypoint/cart.shop:9000"}},
+		{"HTTP for such a port", "HTTPRoute", "shop", "name: cart, port: 9000", "", "Accepted", []routing.ListenerName{"shop/waypoint/cart.shop:9000"}},
+		{"a consumer's TCP for such a port", "TCPRoute", "bank", "namespace: shop, name: cart, port: 9000", "", "NotAllowedByListeners", nil},
 		{"a port of UDP", "HTTPRoute", "shop", "name: cart, port: 53", "", "NotEnrolled", nil},
 		{"a consumer", "HTTPRoute", "bank", "namespace: shop, name: cart, port: 80", "", "Accepted", []routing.ListenerName{"bank/waypoint/cart.shop:80@bank"}},
 		{"a consumer without a waypoint", "HTTPRoute", "poor", "namespace: shop, name: cart, port: 80", "", "NotEnrolled", nil},
@@ -239,8 +243,8 @@ func TestDoorsAreShaped(t *testing.T) {
 			t.Errorf("%s: asked %t, own %t, from %q; want %t, %q", tt.door, ok, d.Own, d.From, tt.own, tt.from)
 		}
 	}
-	if len(asked) != 4*3+2 { // four ports of TCP at both waypoints and for bank, and one at both
-		t.Errorf("asked about %d doors, want 14", len(asked))
+	if len(asked) != 5*3+2 { // five ports of TCP at both waypoints and for bank, and one at both
+		t.Errorf("asked about %d doors, want 17", len(asked))
 	}
 }
 
