@@ -331,3 +331,11 @@ func TestPeerOfAStreamMayBeSet(t *testing.T) {
 		t.Errorf("got %s, want two answers", got)
 	}
 }
+
+// RFC 8441 section 3, but for backends of which it is known.
+func TestExtendedCONNECTThatNeedsNoSETTINGS(t *testing.T) {
+	p := backend(t, ClientOptions{Connects: true})
+	p.got()
+	p.ask(message.Request{Upgrade: "websocket", Length: message.Unknown}, false)
+	p.want("HEADERS 1 :method=CONNECT :protocol=websocket :scheme=http :authority=backend :path=/")
+}
