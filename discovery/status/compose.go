@@ -90,7 +90,7 @@ func shapeOf(kind string) shape {
 		return gatewayShape
 	case "GatewayClass":
 		return classShape
-	case "BackendTLSPolicy", "XBackendTrafficPolicy":
+	case "BackendTLSPolicy", "XBackendTrafficPolicy", "RateLimitPolicy":
 		return policyShape
 	case kindService:
 		return serviceShape

@@ -21,9 +21,6 @@ import (
 // istiod and others write, too.
 const domain = "fairway.dev/"
 
-// kindRateLimit is a policy of ours that has a status as Istio's have.
-const kindRateLimit = "RateLimitPolicy"
-
 // meshKinds are Istio's, and whether pods have anything of their objects in
 // force.
 var meshKinds = map[string]bool{
@@ -36,7 +33,6 @@ var meshKinds = map[string]bool{
 	istio.KindAuthentication:  true,
 	istio.KindAuthorization:   true,
 	istio.KindPeer:            true,
-	kindRateLimit:             true,
 	istio.KindEnvoyFilter:     false,
 	istio.KindSidecar:         false,
 	istio.KindWasmPlugin:      false,

@@ -127,10 +127,20 @@ func TestServiceIsMadeAnew(t *testing.T) {
 	})
 }
 
+// Policies of Gateway API's, and ours, have an entry for each Gateway
+// (PolicyStatus.ancestors).
+func TestPoliciesHaveAncestors(t *testing.T) {
+	for _, kind := range []string{"BackendTLSPolicy", "XBackendTrafficPolicy", "RateLimitPolicy"} {
+		if shapeOf(kind) != policyShape {
+			t.Errorf("%s: shape %v, want that of policies", kind, shapeOf(kind))
+		}
+	}
+}
+
 // AuthorizationPolicies have what Istio's routes have; a condition that says our
 // domain already says it once.
 func TestPoliciesHaveConditionsOfOurDomain(t *testing.T) {
-	for _, kind := range []string{istio.KindAuthorization, istio.KindPeer, kindRateLimit, istio.KindServiceEntry} {
+	for _, kind := range []string{istio.KindAuthorization, istio.KindPeer, istio.KindServiceEntry} {
 		if shapeOf(kind) != meshShape {
 			t.Errorf("%s: shape %v, want that of Istio's objects", kind, shapeOf(kind))
 		}
