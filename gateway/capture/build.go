@@ -186,28 +186,61 @@ func (b *builder) ready(gateway string, f Family) bool {
 	return b.Sets[setPods(gateway, f)] != nil
 }
 
-// A filling is the sets of what is captured, and what they were made of.
+// A filling is the sets of what is captured.
 type filling struct {
-	revision                 uint64 // of the captures
-	ready                    string // the waypoints
+	ready                    string // the waypoints that were
 	ports, services, unready *Set
 }
 
-// fillCaptures fills the sets of what is captured, if they are others than before.
+// sets of a filling, which are filled together.
+func (s filling) sets() []*Set { return []*Set{s.ports, s.services, s.unready} }
+
+// fillCaptures fills the sets of what is captured: from those of before where the
+// same waypoints are ready, as what is captured is much and changes seldom.
 func (b *builder) fillCaptures(f Family) {
-	now := filling{
-		revision: b.revision, ready: b.readyWaypoints(f),
-		ports: b.Sets[of(setPorts, f)], services: b.Sets[of(setServices, f)], unready: b.Sets[of(setUnready, f)],
-	}
-	if was, ok := b.filled[f]; ok && was.revision == now.revision && was.ready == now.ready {
-		for _, s := range []*Set{was.ports, was.services, was.unready} {
+	was, filled := b.filled[f]
+	now := filling{b.readyWaypoints(f), b.Sets[of(setPorts, f)], b.Sets[of(setServices, f)], b.Sets[of(setUnready, f)]}
+	switch {
+	case !filled || was.ready != now.ready:
+		for key := range b.claims {
+			if f.has(key.Addr()) {
+				b.fill(now, key, f)
+			}
+		}
+	case len(b.changed[f]) == 0:
+		for _, s := range was.sets() {
 			b.Sets[s.Name] = s
 		}
 		return
+	default:
+		for i, s := range now.sets() {
+			s.Elements = maps.Clone(was.sets()[i].Elements)
+		}
+		for key := range b.changed[f] {
+			b.fill(now, key, f)
+		}
 	}
-	b.fill(f, now)
 	if b.filled != nil {
 		b.filled[f] = now
+		clear(b.changed[f])
+	}
+}
+
+// fill puts in, or takes out, what is captured under one address and port.
+func (b *builder) fill(sets filling, at netip.AddrPort, f Family) {
+	key := Element{Addr: at.Addr(), Port: at.Port()}
+	for _, s := range sets.sets() {
+		delete(s.Elements, key)
+	}
+	switch c := b.capture(at); {
+	case c == nil:
+		return
+	case b.ready(c.Waypoint, f):
+		sets.ports.Elements[key] = Value{Port: c.To}
+		sets.services.Elements[key] = Value{Chain: chainTo(c.Waypoint)}
+	default:
+		sets.ports.Elements[key] = Value{Port: c.To}
+		sets.unready.Elements[key] = Value{}
 	}
 }
 
@@ -220,31 +253,6 @@ func (b *builder) readyWaypoints(f Family) string {
 		}
 	}
 	return list.String()
-}
-
-// fill fills the sets of what is captured. Of two Captures of one address and
-// port the first by name holds.
-func (b *builder) fill(f Family, sets filling) {
-	ready := map[string]bool{}
-	for gateway := range b.waypoints {
-		ready[gateway] = b.ready(gateway, f)
-	}
-	for _, name := range slices.Sorted(maps.Keys(b.captures)) {
-		c := b.captures[name]
-		for _, addr := range c.Addresses {
-			addr = addr.Unmap()
-			key := Element{Addr: addr, Port: c.Port}
-			if _, taken := sets.ports.Elements[key]; taken || !f.has(addr) {
-				continue
-			}
-			sets.ports.Elements[key] = Value{Port: c.To}
-			if ready[c.Waypoint] {
-				sets.services.Elements[key] = Value{Chain: chainTo(c.Waypoint)}
-			} else {
-				sets.unready.Elements[key] = Value{}
-			}
-		}
-	}
 }
 
 // fillWorkloads fills the sets of the node's pods. Those of waypoints are

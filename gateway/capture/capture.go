@@ -45,11 +45,12 @@ type State struct {
 	Zone string // that the node is in; empty: nobody knows
 
 	captures  map[routing.CaptureName]*routing.Capture
+	claims    map[netip.AddrPort][]*routing.Capture // by what is dialled; the first by name holds
 	workloads map[routing.WorkloadName]*routing.Workload
 	waypoints map[string][]routing.Endpoint // by Gateway: "shop/waypoint"
 
-	revision uint64             // of captures
-	filled   map[Family]filling // what they came to in the table
+	filled  map[Family]filling                     // what claims came to in the table
+	changed map[Family]map[netip.AddrPort]struct{} // claims, since then
 }
 
 // Change puts d in. What it does not need of it is left out.
@@ -58,12 +59,12 @@ func (s *State) Change(d *routing.Delta) {
 		s.captures = map[routing.CaptureName]*routing.Capture{}
 		s.workloads = map[routing.WorkloadName]*routing.Workload{}
 		s.waypoints = map[string][]routing.Endpoint{}
+		s.claims = map[netip.AddrPort][]*routing.Capture{}
 		s.filled = map[Family]filling{}
-	}
-	if len(d.Captures)+len(d.Removed.Captures) > 0 {
-		s.revision++
+		s.changed = map[Family]map[netip.AddrPort]struct{}{IPv4: {}, IPv6: {}}
 	}
 	for _, name := range d.Removed.Captures {
+		s.claim(s.captures[name], false)
 		delete(s.captures, name)
 	}
 	for _, name := range d.Removed.Workloads {
@@ -75,6 +76,8 @@ func (s *State) Change(d *routing.Delta) {
 		}
 	}
 	for _, c := range d.Captures {
+		s.claim(s.captures[c.Name], false)
+		s.claim(c, true)
 		s.captures[c.Name] = c
 	}
 	for _, w := range d.Workloads {
@@ -83,6 +86,31 @@ func (s *State) Change(d *routing.Delta) {
 	for _, e := range d.Endpoints {
 		if gateway, ok := gatewayOf(e.Cluster); ok {
 			s.waypoints[gateway] = e.List
+		}
+	}
+}
+
+// claim puts c in under what it is dialled by, or takes it out; nil is nothing.
+func (s *State) claim(c *routing.Capture, in bool) {
+	if c == nil {
+		return
+	}
+	for _, addr := range c.Addresses {
+		key := netip.AddrPortFrom(addr.Unmap(), c.Port)
+		list := slices.DeleteFunc(slices.Clone(s.claims[key]), func(o *routing.Capture) bool { return o.Name == c.Name })
+		if in {
+			list = append(list, c)
+			slices.SortFunc(list, func(a, b *routing.Capture) int { return cmp.Compare(a.Name, b.Name) })
+		}
+		if len(list) > 0 {
+			s.claims[key] = list
+		} else {
+			delete(s.claims, key)
+		}
+		for _, f := range families {
+			if f.has(key.Addr()) {
+				s.changed[f][key] = struct{}{}
+			}
 		}
 	}
 }
@@ -134,14 +162,10 @@ func (s *State) workload(addr netip.Addr) *routing.Workload {
 
 // capture returns what is done with connections to an address, or nil.
 func (s *State) capture(to netip.AddrPort) *routing.Capture {
-	var first *routing.Capture // by name, as in the table
-	for _, c := range s.captures {
-		if c.Port == to.Port() && (first == nil || c.Name < first.Name) &&
-			slices.ContainsFunc(c.Addresses, func(a netip.Addr) bool { return a.Unmap() == to.Addr() }) {
-			first = c
-		}
+	if list := s.claims[to]; len(list) > 0 {
+		return list[0]
 	}
-	return first
+	return nil
 }
 
 // pods returns where connections for a waypoint go to, by addresses of a family:
