@@ -170,6 +170,23 @@ func TestRequestsToGatewaysAndStrangers(t *testing.T) {
 	}
 }
 
+// What will be one's alone is nothing to wait for.
+func TestTunnelsDoNotWaitForRequestsConnections(t *testing.T) {
+	r := newRig(t, Native)
+	r.dialer.opt.Streams = 1
+	r.tunnel(r.target())
+	to := r.target()
+	to.Requests = true
+	a, b := r.begin(to), r.begin(r.target())
+	if len(r.dials) != 3 {
+		t.Errorf("%d connections are opened, want each to have its own", len(r.dials))
+	}
+	r.loop.Settle()
+	if a.err != nil || b.err != nil || !a.native || b.native || len(r.dials) != 3 {
+		t.Errorf("errors %v and %v, native %v and %v with %d connections", a.err, b.err, a.native, b.native, len(r.dials))
+	}
+}
+
 func TestHowDialsFail(t *testing.T) {
 	refuses := func(r *rig) { r.host.refuse[cart] = &Refusal{Status: 403, Reason: "policy"} }
 	tests := []struct {

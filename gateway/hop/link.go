@@ -83,7 +83,8 @@ func (p *peer) room(source string) *link {
 // source, as far as is known, or nil.
 func (p *peer) onItsWay(source string) *connecting {
 	for _, c := range p.dials {
-		if (p.native || c.source == source) && len(c.waiters) < p.on.dialer.opt.Streams {
+		given := p.native && c.waiters[0].to.Requests // to the first alone
+		if !given && (p.native || c.source == source) && len(c.waiters) < p.on.dialer.opt.Streams {
 			return c
 		}
 	}
