@@ -3,6 +3,7 @@ package capture
 import (
 	"context"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -166,6 +167,9 @@ func (a *Agent) Remove() error {
 // Run keeps the table as it should be, and logs what it refuses, until ctx ends.
 // The table stays then.
 func (a *Agent) Run(ctx context.Context) {
+	for _, bridge := range bypasses(os.DirFS("/")) {
+		a.log.Warn("connections between ports of a bridge are not refused: want the module br_netfilter, and net.bridge.bridge-nf-call-iptables and -ip6tables 1", "bridge", bridge)
+	}
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	tasks.Go(func() {
