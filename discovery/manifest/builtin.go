@@ -141,6 +141,12 @@ func defaultService(o object) {
 			p.TargetPort = intstr.FromInt32(p.Port)
 		}
 	}
+	switch {
+	case spec.ClusterIP == "" && len(spec.ClusterIPs) > 0:
+		spec.ClusterIP = spec.ClusterIPs[0]
+	case spec.ClusterIP != "" && len(spec.ClusterIPs) == 0:
+		spec.ClusterIPs = []string{spec.ClusterIP}
+	}
 }
 
 func validateService(o object) (errs field.ErrorList) {
@@ -161,9 +167,7 @@ func validateService(o object) (errs field.ErrorList) {
 			corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort,
 		}))
 	}
-	if ip := spec.ClusterIP; ip != "" && ip != corev1.ClusterIPNone {
-		errs = append(errs, validation.IsValidIP(at.Child("clusterIP"), ip)...)
-	}
+	errs = append(errs, validateClusterIPs(spec, at)...)
 	names, numbers := map[string]bool{}, map[string]bool{}
 	for i := range spec.Ports {
 		p, at := &spec.Ports[i], at.Child("ports").Index(i)
@@ -175,6 +179,32 @@ func validateService(o object) (errs field.ErrorList) {
 		errs = append(errs, once(numbers, at, fmt.Sprintf("%d/%s", p.Port, p.Protocol))...)
 	}
 	return errs
+}
+
+func validateClusterIPs(spec *corev1.ServiceSpec, at *field.Path) (errs field.ErrorList) {
+	ips := spec.ClusterIPs
+	switch {
+	case len(ips) == 0:
+		return nil
+	case ips[0] != spec.ClusterIP:
+		return field.ErrorList{field.Invalid(at.Child("clusterIPs"), ips, "first value must match clusterIP")}
+	case len(ips) == 1 && ips[0] == corev1.ClusterIPNone:
+		return nil
+	case len(ips) == 1:
+		return validation.IsValidIP(at.Child("clusterIP"), ips[0])
+	}
+	for i, ip := range ips {
+		errs = append(errs, validation.IsValidIP(at.Child("clusterIPs").Index(i), ip)...)
+	}
+	if len(errs) == 0 && (len(ips) > 2 || len(ips) == 2 && isIPv4(ips[0]) == isIPv4(ips[1])) {
+		errs = append(errs, field.Invalid(at.Child("clusterIPs"), ips, "must be one of each family at most"))
+	}
+	return errs
+}
+
+func isIPv4(ip string) bool {
+	addr, err := netip.ParseAddr(ip)
+	return err == nil && addr.Is4()
 }
 
 func validateServicePort(p *corev1.ServicePort, at *field.Path) (errs field.ErrorList) {

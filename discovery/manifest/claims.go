@@ -112,17 +112,18 @@ func (e *entry) succeed(old object) {
 	}
 }
 
-var classKey = routing.ObjectKey{Kind: "GatewayClass", Name: "fairway"}
+// classKeys are our GatewayClasses, as an installation has them.
+var classKeys = []routing.ObjectKey{{Kind: "GatewayClass", Name: "fairway"}, {Kind: "GatewayClass", Name: "fairway-waypoint"}}
 
 func namespaceKey(name string) routing.ObjectKey {
 	return routing.ObjectKey{Kind: "Namespace", Name: name}
 }
 
-// implied returns what a cluster has where no file says so: our GatewayClass,
+// implied returns what a cluster has where no file says so: our GatewayClasses,
 // and the namespaces that objects are in.
 func (f *Folder) implied(k routing.ObjectKey) object {
 	switch {
-	case k == classKey:
+	case slices.Contains(classKeys, k):
 		return &gatewayv1.GatewayClass{
 			TypeMeta:   metav1.TypeMeta{APIVersion: gatewayv1.GroupVersion.String(), Kind: "GatewayClass"},
 			ObjectMeta: metav1.ObjectMeta{Name: k.Name, Generation: 1},

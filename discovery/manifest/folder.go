@@ -96,7 +96,7 @@ func (f *Folder) Load() Change {
 	f.faulty = map[*file]bool{}
 	f.peopled = map[string]int{"default": 1} // which is always there
 	touched := f.lookAtAll(nil)
-	touched = append(touched, classKey, namespaceKey("default"))
+	touched = append(append(touched, classKeys...), namespaceKey("default"))
 	c, _ := f.settle(touched)
 	f.reportOthers()
 	return c

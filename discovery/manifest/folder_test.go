@@ -96,7 +96,7 @@ func TestWhatAClusterHasAnyway(t *testing.T) {
 	dir := t.TempDir()
 	f := &Folder{Paths: []string{dir}}
 	c := f.Load()
-	if want := "[GatewayClass fairway Namespace default]"; fmt.Sprint(c.Keys) != want {
+	if want := "[GatewayClass fairway GatewayClass fairway-waypoint Namespace default]"; fmt.Sprint(c.Keys) != want {
 		t.Errorf("an empty folder has %v, want %s", c.Keys, want)
 	}
 	if got, want := string(dump(t, f)), `"controllerName":"fairway.dev/gateway-controller"`; !strings.Contains(got, want) {
