@@ -80,9 +80,8 @@ type Change struct {
 
 	// More says that contents of Secrets and ConfigMaps that were asked for, or
 	// the Pods that are wanted, are still on their way: what is made of the World
-	// now may lack them. The
-	// first Change always has it. A Change without it follows, with or without
-	// keys.
+	// now may lack them. The first Change always has it. A Change without it
+	// follows, with or without keys.
 	More bool
 }
 

@@ -5,7 +5,7 @@
 //
 // A [Server] takes each change of the whole Spec and keeps a view for each
 // Gateway: its listeners, the routes attached to them (their attachments to
-// other Gateways cut off), the policies that those listeners name, the clusters
+// other Gateways cut off), the policies that both name, the clusters
 // that all these name with their endpoints, and the certificates that listeners
 // and clusters name. Of a cluster that is reached by way of another Gateway's
 // waypoint ([routing.Hop]) it has the way, and no endpoints. A waypoint has the

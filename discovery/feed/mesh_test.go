@@ -312,3 +312,23 @@ func BenchmarkDoor(b *testing.B) {
 		})
 	}
 }
+
+// A listener that is bound, among as many of one Gateway.
+func BenchmarkListener(b *testing.B) {
+	for _, n := range []int{1, 10_000} {
+		b.Run(fmt.Sprintf("among %d", n), func(b *testing.B) {
+			s := NewServer(Options{Log: quiet})
+			d := &routing.Delta{}
+			for i := range n {
+				d.Listeners = append(d.Listeners, listener("shop/edge", fmt.Sprint("l-", i), "shop/tls"))
+			}
+			s.Update(d)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				l := listener("shop/edge", "l-0", "shop/tls")
+				l.Port = uint16(i)
+				s.Update(&routing.Delta{Listeners: []*routing.Listener{l}})
+			}
+		})
+	}
+}

@@ -28,8 +28,8 @@ type Options struct {
 	// Authorize returns nil if a peer with that proven ID may have what the
 	// Gateway "namespace/name" serves: it runs as the service account that was
 	// provisioned for it. Node agents ask for CaptureGateway. ErrUnknownGateway,
-	// wrapped or not, makes the pod
-	// come again; any other error refuses it. Called from any goroutine.
+	// wrapped or not, makes the pod come again; any other error refuses it. Called
+	// from any goroutine.
 	Authorize func(peer identity.ID, gateway string) error
 	// Control is who the other replicas are, and who may read PodStates. If
 	// zero, nobody may.

@@ -93,6 +93,9 @@ func (o *oracle) listener(l *routing.Listener) {
 }
 
 func (o *oracle) action(a *routing.Action) {
+	for _, p := range a.Policies {
+		o.policy(p)
+	}
 	if a.Auth != nil {
 		o.cluster(a.Auth.Cluster)
 	}
@@ -250,6 +253,9 @@ func (c chance) route() *routing.Route {
 				b.Mirrors = []routing.Mirror{{Cluster: c.cluster()}}
 			}
 			a.Backends = append(a.Backends, b)
+		}
+		if c.IntN(4) == 0 {
+			a.Policies = []routing.PolicyName{c.policyName(), c.policyName()}
 		}
 		if c.IntN(4) == 0 {
 			a.Auth = &routing.ExternalAuth{Cluster: c.cluster()}
