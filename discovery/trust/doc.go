@@ -4,7 +4,8 @@
 //
 // The CA is the user's, in the Secret "cacerts" of control's namespace with the
 // keys that Istio's has: ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem
-// and, to take certificates back, ca-crl.pem. Where there is none it is that of
+// and, to take certificates back, ca-crl.pem; or as cert-manager writes it, with
+// tls.crt, tls.key and ca.crt. Where there is none it is that of
 // the Secret "fairway-ca" of the same shape, which [Store] makes once; of several
 // replicas that do so at once the first wins, and the others read what it wrote.
 // A Secret that is there is never written: one that is damaged is reported, and

@@ -263,6 +263,48 @@ func TestRootThatIsKnownWaitsForNobody(t *testing.T) {
 	})
 }
 
+// Of two replicas that see another root at once the first says since when.
+func TestTheFirstOfTwoReplicasSaysSinceWhen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &apiServer{}
+		a.bring(secretOf(t))
+		config := a.start(t)
+		s, other := newTestStore(t, config), newTestStore(t, config)
+		for i := range 2 { // the ConfigMap is made, and changed
+			a.before = func() {
+				if err := other.refresh(t.Context()); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Second)
+			}
+			if err := s.refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if a.rootWrites != i+1 || string(s.Bundle().PEM()) != string(other.Bundle().PEM()) {
+				t.Errorf("%d writes, want %d, and the same believed by both", a.rootWrites, i+1)
+			}
+			a.bring(secretOf(t))
+		}
+	})
+}
+
+// cert-manager keeps a CA in a Secret of type kubernetes.io/tls.
+func TestSecretOfCertManager(t *testing.T) {
+	a := &apiServer{}
+	s := secretOf(t)
+	s.Data = map[string][]byte{tlsCertKey: s.Data[certKey], tlsKeyKey: s.Data[keyKey], tlsRootsKey: s.Data[rootsKey]}
+	a.bring(s)
+	store := newTestStore(t, a.start(t))
+	if err := store.refresh(t.Context()); err != nil || store.CA() == nil || string(store.Bundle().PEM()) != string(s.Data[tlsRootsKey]) {
+		t.Errorf("%v, want its CA in force", err)
+	}
+	delete(s.Data, tlsRootsKey)
+	a.bring(s)
+	if err := store.refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "root-cert.pem: bundle of 0 roots") {
+		t.Errorf("without roots: %v, want an error that says so", err)
+	}
+}
+
 // What is revoked stays so when the list goes with its CA.
 func TestRevocationListsAreBelievedAsLongAsTheirRoots(t *testing.T) {
 	list := "-----BEGIN X509 CRL-----\nMA==\n-----END X509 CRL-----\n"

@@ -34,6 +34,11 @@ const (
 	rootsKey = "root-cert.pem"
 	chainKey = "cert-chain.pem"
 	listsKey = "ca-crl.pem" // may be missing
+
+	// Those of a Secret of type kubernetes.io/tls, as cert-manager writes it.
+	tlsCertKey  = "tls.crt" // with the chain
+	tlsKeyKey   = "tls.key"
+	tlsRootsKey = "ca.crt"
 )
 
 const (
@@ -188,8 +193,12 @@ func (s *Store) parse(secret *corev1.Secret) error {
 	if s.read != nil && origin == s.origin {
 		return nil
 	}
-	roots := slices.Concat(secret.Data[rootsKey], []byte("\n"), secret.Data[listsKey])
-	ca, err := identity.ParseCA(identity.CAFiles{Cert: secret.Data[certKey], Key: secret.Data[keyKey], Roots: roots, Chain: secret.Data[chainKey]})
+	files := identity.CAFiles{Cert: secret.Data[certKey], Key: secret.Data[keyKey], Roots: secret.Data[rootsKey], Chain: secret.Data[chainKey]}
+	if secret.Data[certKey] == nil && secret.Data[tlsCertKey] != nil {
+		files = identity.CAFiles{Cert: secret.Data[tlsCertKey], Key: secret.Data[tlsKeyKey], Roots: secret.Data[tlsRootsKey]}
+	}
+	files.Roots = slices.Concat(files.Roots, []byte("\n"), secret.Data[listsKey])
+	ca, err := identity.ParseCA(files)
 	if err != nil {
 		if secret.Name == UserSecretName {
 			return fmt.Errorf("%w; mend it", err)

@@ -40,7 +40,7 @@ type apiServer struct {
 
 	rootWrites int
 	review     func(authenticationv1.TokenReviewSpec) authenticationv1.TokenReviewStatus
-	before     func() // called before the next Secret is created: another replica's turn
+	before     func() // called before the next write: another replica's turn
 	down       bool
 	revision   int
 }
@@ -117,6 +117,7 @@ func (a *apiServer) getRoots(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (a *apiServer) createRoots(w http.ResponseWriter, r *http.Request) {
+	a.othersTurn()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.roots != nil {
@@ -133,6 +134,7 @@ func (a *apiServer) createRoots(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *apiServer) patchRoots(w http.ResponseWriter, r *http.Request) {
+	a.othersTurn()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o := &corev1.ConfigMap{}
@@ -157,11 +159,16 @@ func (a *apiServer) putRoots(o *corev1.ConfigMap) {
 	a.roots = o
 }
 
-func (a *apiServer) create(w http.ResponseWriter, r *http.Request) {
+// othersTurn lets another replica write first.
+func (a *apiServer) othersTurn() {
 	if before := a.before; before != nil {
 		a.before = nil
 		before()
 	}
+}
+
+func (a *apiServer) create(w http.ResponseWriter, r *http.Request) {
+	a.othersTurn()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.secret != nil {
