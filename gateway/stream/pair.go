@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"fairway.dev/gateway/hop"
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/proxy"
@@ -177,8 +178,8 @@ func (p *pair) found(err error) {
 func (p *pair) ConnectFailed(err error) {
 	ep := p.ep
 	p.done(upstream.NoConnection)
-	if errors.Is(err, upstream.ErrOverflow) {
-		p.refuse(telemetry.UpstreamOverflow)
+	if flags, final := verdict(err); final {
+		p.refuse(flags)
 		return
 	}
 	n := len(p.want.Tried)
@@ -189,6 +190,21 @@ func (p *pair) ConnectFailed(err error) {
 		return
 	}
 	p.dial()
+}
+
+// verdict returns why no other endpoint is tried, where that is so: another pod
+// of a waypoint would answer the same.
+func verdict(err error) (flags telemetry.Flags, final bool) {
+	var no *hop.Refusal
+	switch {
+	case errors.Is(err, upstream.ErrOverflow):
+		return telemetry.UpstreamOverflow, true
+	case !errors.As(err, &no) || no.Status == 503:
+		return 0, false
+	case no.Status == 401 || no.Status == 403:
+		return telemetry.Unauthorized, true
+	}
+	return telemetry.UpstreamFailure, true
 }
 
 // Opened joins the two sides. It implements upstream.StreamWaiter.

@@ -35,6 +35,7 @@ import (
 //	DF  the client's name has no address that it may be sent to
 //	UF  no endpoint could be connected to
 //	UO  a limit of the cluster is reached
+//	UAEX  the waypoint in front of the endpoints does not let the client in
 //	DC  the client reset the connection
 //	UC  the endpoint did
 //	SI  nothing moved for Idle

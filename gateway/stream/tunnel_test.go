@@ -116,6 +116,7 @@ func newMesh(t *testing.T, alpn string) *mesh {
 	front.Put(&routing.Cluster{Name: name})
 	front.PutEndpoints(&routing.Endpoints{Cluster: name, List: []routing.Endpoint{
 		{Addr: netip.MustParseAddrPort("10.0.0.7:15008"), Identity: waypoint, Ready: true, Serving: true},
+		{Addr: netip.MustParseAddrPort("10.0.0.8:15008"), Identity: waypoint, Ready: true, Serving: true},
 	}})
 	m.to.Cluster = front.Cluster(name)
 	m.to.Hop = message.Hop{Target: database, Source: frontID}
@@ -174,17 +175,29 @@ func TestResetsGoThroughWaypoints(t *testing.T) {
 }
 
 func TestStreamsThatWaypointsRefuse(t *testing.T) {
-	for name, set := range map[string]func(m *mesh){
-		"by policy":               func(m *mesh) { m.refuse = &hop.Refusal{Status: 403, Reason: "AuthorizationPolicy shop/db"} },
-		"nobody listens":          func(m *mesh) { m.fails[tcpEndpoint(1)] = loop.ErrRefused },
-		"nobody said where it is": func(m *mesh) { m.to.Hop = message.Hop{} },
+	answer := func(status int) func(*mesh) {
+		return func(m *mesh) { m.refuse = &hop.Refusal{Status: status, Reason: "AuthorizationPolicy shop/db"} }
+	}
+	for name, tt := range map[string]struct {
+		set   func(m *mesh)
+		flags telemetry.Flags
+		asked int
+	}{
+		"by policy":               {answer(403), telemetry.Unauthorized, 1},
+		"whom it does not know":   {answer(401), telemetry.Unauthorized, 1},
+		"as there is no door":     {answer(404), telemetry.UpstreamFailure, 1},
+		"nobody listens":          {func(m *mesh) { m.fails[tcpEndpoint(1)] = loop.ErrRefused }, telemetry.UpstreamFailure, 2},
+		"nobody said where it is": {func(m *mesh) { m.to.Hop = message.Hop{} }, telemetry.UpstreamFailure, 0},
 	} {
 		m := newMesh(t, hop.Native)
-		set(m)
+		tt.set(m)
 		client, st := m.arrive()
 		m.loop.Settle()
-		if !st.pair.over || st.pair.rec.Flags != telemetry.UpstreamFailure || client.err == nil {
-			t.Errorf("%s: over %v with %s, the client hears %v; want true with UF, and a reset", name, st.pair.over, st.pair.rec.Flags, client.err)
+		if !st.pair.over || st.pair.rec.Flags != tt.flags || client.err == nil {
+			t.Errorf("%s: over %v with %s, the client hears %v; want true with %s, and a reset", name, st.pair.over, st.pair.rec.Flags, client.err, tt.flags)
+		}
+		if len(m.arrivals) != tt.asked {
+			t.Errorf("%s: asked %d times, want %d", name, len(m.arrivals), tt.asked)
 		}
 		if m.tcp.loops[0].pairs != nil {
 			t.Errorf("%s: a stream is left", name)
