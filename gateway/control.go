@@ -76,6 +76,9 @@ func (o *controlFlags) id() identity.ID {
 	return identity.ID{TrustDomain: o.trustDomain, Namespace: o.namespace, ServiceAccount: o.account}
 }
 
+// meshPorts is the ConfigMap of the ports of waypoints that stand for others.
+func (o *controlFlags) meshPorts() string { return o.namespace + "/fairway-mesh-ports" }
+
 // host is the name that pods reach control by.
 func (o *controlFlags) host() string {
 	return o.service + "." + o.namespace + ".svc." + o.clusterDomain

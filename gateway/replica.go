@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/credentials"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -19,6 +20,7 @@ import (
 	"fairway.dev/discovery/cluster"
 	"fairway.dev/discovery/feed"
 	"fairway.dev/discovery/leader"
+	"fairway.dev/discovery/meshports"
 	"fairway.dev/discovery/provision"
 	"fairway.dev/discovery/status"
 	"fairway.dev/discovery/trust"
@@ -51,6 +53,7 @@ type replica struct {
 	status     *status.Writer
 	provision  *provision.Reconciler
 	bundle     *bundleKeeper
+	ports      *meshports.Keeper
 	election   *leader.Election
 	leads      atomic.Bool
 	complete   chan struct{} // closed when all there was at the start is translated
@@ -90,13 +93,19 @@ func newReplica(o *controlFlags, config *rest.Config, log *slog.Logger) (*replic
 func (r *replica) readCluster(config *rest.Config) error {
 	var err error
 	r.source, err = cluster.New(config, cluster.Options{
-		Wanted: func(k routing.ObjectKey) bool { return r.translator.Reads(k) }, Version: version, Log: r.log,
+		Wanted:    func(k routing.ObjectKey) bool { return r.translator.Reads(k) },
+		WantsPods: func() bool { return r.translator.WantsPods() },
+		Version:   version, Log: r.log,
 	})
 	if err != nil {
 		return err
 	}
-	r.translator = gatewayapi.New(r.source, gatewayapi.Options{ControllerName: r.options.controllerName, Isolated: true})
-	istio.Join(r.translator, istio.Options{RootNamespace: r.options.rootNamespace, ClusterDomain: r.options.clusterDomain})
+	o := r.options
+	r.translator = gatewayapi.New(r.source, gatewayapi.Options{
+		ControllerName: o.controllerName, Isolated: true, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain,
+		RootNamespace: o.rootNamespace, MeshPorts: o.meshPorts(), Base: provision.Name,
+	})
+	istio.Join(r.translator, istio.Options{RootNamespace: o.rootNamespace, ClusterDomain: o.clusterDomain})
 	return nil
 }
 
@@ -147,6 +156,9 @@ func (r *replica) write(config *rest.Config) error {
 		Image: r.options.image, Control: address, ControlID: r.options.id().String(),
 		Report: r.status.Provisioned, Log: r.log,
 	})
+	if r.ports, err = meshports.New(config, meshports.Options{ConfigMap: r.options.meshPorts(), Log: r.log}); err != nil {
+		return err
+	}
 	r.bundle = &bundleKeeper{
 		core: core, name: r.options.webhookConfig, bundle: func() []byte { return r.trust.Bundle().PEM() },
 		changed: make(chan struct{}, 1), log: r.log,
@@ -186,6 +198,8 @@ func (r *replica) apply(c cluster.Change) {
 			touched[k] = true
 		case "EndpointSlice":
 			r.meetPeers(k)
+		case "ConfigMap":
+			r.seePorts(k)
 		}
 	}
 	for _, report := range reports {
@@ -203,6 +217,7 @@ func (r *replica) apply(c cluster.Change) {
 	}
 	// Who may ask for a Gateway is known before there is anything to get.
 	r.feed.Update(delta)
+	r.ports.Update(delta)
 	for _, report := range reports {
 		r.status.Report(report)
 	}
@@ -217,6 +232,19 @@ func (r *replica) apply(c cluster.Change) {
 	if !c.More {
 		r.finishStart()
 	}
+}
+
+// seePorts tells who keeps the ports of waypoints that their ConfigMap is
+// another, as somebody may have edited it.
+func (r *replica) seePorts(k routing.ObjectKey) {
+	if k.Namespace+"/"+k.Name != r.options.meshPorts() {
+		return
+	}
+	version := ""
+	if o, ok := r.source.Get(k).(*corev1.ConfigMap); ok {
+		version = o.ResourceVersion
+	}
+	r.ports.Seen(version)
 }
 
 // finishStart lets the fleet have what is there, once it is all there.
@@ -274,6 +302,7 @@ func (r *replica) lead(ctx context.Context) error {
 				r.log.Error("fleets are not kept", "err", err)
 			}
 		})
+		all.Go(func() { r.ports.Run(ctx) })
 		if r.options.webhookConfig != "" {
 			all.Go(func() { r.bundle.run(ctx) })
 		}
