@@ -47,6 +47,8 @@ func TestListenerSetConditions(t *testing.T) {
 
 		// ListenerSetStatus.conditions
 		{"listener", all + setDoc("web", "s", 1, team), "ListenerSet web/s", "listener team", "Programmed=True Programmed", ""},
+		{"HBONE is the Gateway's", all + setDoc("web", "s", 1, "{name: mesh, port: 15008, protocol: HBONE}"), "ListenerSet web/s", "listener mesh",
+			"Accepted=False UnsupportedProtocol", "in the Gateway itself"},
 		{"one bad listener of two", all + setDoc("web", "s", 1, team+","+same), "ListenerSet web/s", "", "Accepted=True ListenersNotValid", "same"},
 		{"one bad listener of two, programmed", all + setDoc("web", "s", 1, team+","+same), "ListenerSet web/s", "", "Programmed=True Programmed", ""},
 		{"no good listener", all + setDoc("web", "s", 1, same), "ListenerSet web/s", "", "Accepted=False ListenersNotValid", "same"},

@@ -284,6 +284,55 @@ func TestDoorsOfOtherDialects(t *testing.T) {
 	}
 }
 
+// What a waypoint is for has to be known.
+func TestWaypointsForWhatNobodyKnows(t *testing.T) {
+	s := isolatedStage(t, meshOf(", labels: {istio.io/waypoint-for: everything}", ""))
+	problems := s.Reports[routing.ObjectKey{Kind: "Gateway", Namespace: "shop", Name: "waypoint"}].Problems
+	if len(problems) != 1 || problems[0].Origin.Field != "metadata.labels[istio.io/waypoint-for]" || !strings.Contains(problems[0].Error(), `"everything": want service`) {
+		t.Errorf("got the problems %v", problems)
+	}
+}
+
+// Pods are wanted once there is a waypoint of ours, or another dialect wants them.
+func TestPodsAreWantedForWaypoints(t *testing.T) {
+	if s := isolatedStage(t, edge+istios); s.tr.WantsPods() {
+		t.Error("without a waypoint of ours pods are wanted")
+	}
+	if s := isolatedStage(t, meshOf("", "")); !s.tr.WantsPods() {
+		t.Error("with a waypoint pods are not wanted")
+	}
+	s := isolatedStage(t, edge)
+	if s.tr.WantPods(); !s.tr.WantsPods() {
+		t.Error("another dialect wants pods, and they are not wanted")
+	}
+}
+
+// Identities and names follow the mesh's domains, and the names that pods run by.
+func TestOptionsOfTheMesh(t *testing.T) {
+	w := world{}
+	keys := w.load(t, twoNamespaces)
+	tr := New(w, Options{
+		DefaultClass: "fairway", Isolated: true, TrustDomain: "prod.example", TrustDomainAliases: []string{"old.example"}, ClusterDomain: "k8s.example",
+		Base: func(gateway, class string) string { return gateway + "-" + class },
+	})
+	d, _ := tr.Update(keys)
+	for _, l := range d.Listeners {
+		switch l.Name {
+		case "shop/waypoint/mesh":
+			if fmt.Sprint(*l.Mesh) != "{[prod.example old.example] [{spiffe://prod.example/ns/bank/sa/waypoint-fairway [bank]}]}" {
+				t.Errorf("the listener believes %+v", *l.Mesh)
+			}
+		case "shop/waypoint/cart.shop:80":
+			if !slices.Equal(l.Names, []string{"cart.shop.svc.k8s.example"}) {
+				t.Errorf("the door has the names %v", l.Names)
+			}
+		}
+	}
+	if o := tr.Options(); o.TrustDomain != "prod.example" || o.RootNamespace != "istio-system" {
+		t.Errorf("the options are %+v", o)
+	}
+}
+
 // A waypoint that shows a certificate to backends shows it to those that want TLS.
 func TestDoorsShowTheWaypointsCertificate(t *testing.T) {
 	s := isolatedStage(t, strings.Replace(twoNamespaces, "  gatewayClassName: fairway\n  listeners: [{name: mesh, port: 15008, protocol: HBONE, allowedRoutes",
