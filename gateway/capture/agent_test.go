@@ -131,6 +131,35 @@ func TestRefusalsAreLogged(t *testing.T) {
 	}
 }
 
+// Who is refused a thousand times is counted a thousand times, and logged as often
+// as anybody can read.
+func TestTheLogIsBounded(t *testing.T) {
+	w := newWorld(t)
+	a, out := w.agent()
+	gone := &routing.Delta{}
+	gone.Removed.Clusters = []routing.ClusterName{"mesh/shop/waypoint"}
+	a.Apply(gone)
+	began := time.Now()
+	const many = 300
+	for range many {
+		w.want(w.client, w.cartVIP[IPv4], cartPort, "refused")
+	}
+	most := logBurst + 1 + int(logRate*time.Since(began).Seconds())
+	if got := a.Stats().Refused[WaypointNotReady]; got != many {
+		t.Errorf("refused %d, want %d", got, many)
+	}
+	out.wait(t, "connection refused")
+	logged := 1
+	for len(out) > 0 {
+		if strings.Contains(<-out, "connection refused") {
+			logged++
+		}
+	}
+	if logged > most {
+		t.Errorf("%d lines in the log, want at most %d", logged, most)
+	}
+}
+
 // Whatever somebody does to the table by hand is undone.
 func TestTheTableIsMended(t *testing.T) {
 	t1 := table()

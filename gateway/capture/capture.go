@@ -21,11 +21,12 @@
 //     before kube-proxy, in whatever mode it is: the first to translate a
 //     connection is the only one.
 //   - forward, at filter-5: connections to strict pods that do not come from a
-//     pod of a waypoint are refused. The kubelet's own probes go through output,
-//     and pass.
+//     pod of a waypoint are refused. What is in the node's own network goes
+//     through output, and passes, as the kubelet's probes have to.
 //
 // Only the first packet of a connection is looked at: what was open before stays
-// as it is. A network whose packets do not pass the node's netfilter hooks is
+// as it is. A pod may dial before the agent has heard of it, and goes by no
+// waypoint then: that those it calls are strict is what refuses it. A network whose packets do not pass the node's netfilter hooks is
 // not enforced on: pods behind one bridge want the module br_netfilter, as
 // kube-proxy does.
 package capture
