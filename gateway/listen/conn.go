@@ -116,8 +116,18 @@ func (c *conn) speak(codecs Codecs) {
 	c.conn.Handle(c.codec)
 }
 
-// EOF ends a connection that never said what it speaks.
-func (c *conn) EOF() { c.abandon() }
+// EOF ends a connection that never said what it speaks. Where any bytes may be
+// what they are, those that have come are all.
+func (c *conn) EOF() {
+	if c.stage != atPreface || !c.port.Detect || c.first == nil {
+		c.abandon()
+		return
+	}
+	c.otherwise(c.first)
+	if c.codec != nil {
+		c.codec.EOF()
+	}
+}
 
 // Drained does nothing: nothing was written.
 func (c *conn) Drained() {}

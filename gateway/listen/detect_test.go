@@ -120,6 +120,22 @@ func TestWhatIsNotHTTPGoesToTheStream(t *testing.T) {
 	}
 }
 
+// A client may have sent all that it has to send before anybody can tell.
+func TestShortMessagesArriveWhole(t *testing.T) {
+	for text, want := range map[string]string{"PING": "stream:PING
+", "": ""} {
+		s := newScene(nil)
+		_, c := s.adopt(Port{Detect: true, Choose: func(*loop.Loop, *message.Peer, string) Choice { return Choice{Codecs: greet("stream")} }})
+		c.conn.Write([]byte(text))
+		c.conn.CloseWrite()
+		s.loop.Settle()
+		if c.got != want || !c.eof && c.err == nil {
+			t.Errorf("%q: answered %q, ended %v or %v; want %q, and the end", text, c.got, c.eof, c.err, want)
+		}
+		s.wantGone(t)
+	}
+}
+
 func TestDetectTimeoutMayBeAnother(t *testing.T) {
 	s := newScene(nil)
 	_, c := s.adopt(Port{Detect: true, DetectTimeout: 10 * time.Second, Choose: func(*loop.Loop, *message.Peer, string) Choice {
