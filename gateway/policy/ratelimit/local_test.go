@@ -187,6 +187,9 @@ func TestCountsLiveThroughGenerations(t *testing.T) {
 		t.Error("forgotten while in force")
 	}
 	edited := *p
+	if d := store.Set([]*routing.Policy{p}).Take(epoch, a); d.Allowed {
+		t.Error("forgotten for the sake of an edit")
+	}
 	if d := store.Set([]*routing.Policy{&edited}).Take(epoch, a); !d.Allowed {
 		t.Error("an edited policy begins anew")
 	}

@@ -2,8 +2,8 @@ package ratelimit
 
 import (
 	"net/netip"
-	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"fairway.dev/gateway/loop"
@@ -121,11 +121,13 @@ func (s *Set) Questions(dst []*Question, now time.Time, a *Attributes) []*Questi
 }
 
 // A Store has the Limiter of each policy, and so its counts, from one generation
-// to the next. An edited policy counts from the beginning. It is for one
-// goroutine: whoever applies Snapshots.
+// to the next. An edited policy is another one, and counts from the beginning. Any
+// goroutine may use it.
 type Store struct {
-	o        Options
-	limiters map[routing.PolicyName]*Limiter
+	o Options
+
+	mu       sync.Mutex
+	limiters map[*routing.Policy]*Limiter
 	shared   map[routing.ClusterName]*redis
 }
 
@@ -140,21 +142,23 @@ type Options struct {
 
 // NewStore returns a Store without policies.
 func NewStore(o Options) *Store {
-	return &Store{o: o, limiters: map[routing.PolicyName]*Limiter{}, shared: map[routing.ClusterName]*redis{}}
+	return &Store{o: o, limiters: map[*routing.Policy]*Limiter{}, shared: map[routing.ClusterName]*redis{}}
 }
 
 // Set makes the Set of a listener's policies, or of those of a rule of a route;
 // those without rate limits have no say. Sets that name one policy count together.
 func (s *Store) Set(policies []*routing.Policy) *Set {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	set := &Set{}
 	for _, p := range policies {
 		if p.RateLimit == nil {
 			continue
 		}
-		l := s.limiters[p.Name]
-		if l == nil || l.policy != p {
+		l := s.limiters[p]
+		if l == nil {
 			l = s.newLimiter(p)
-			s.limiters[p.Name] = l
+			s.limiters[p] = l
 		}
 		if l.spec.Shared != nil && !l.broken {
 			set.shared = append(set.shared, l)
@@ -165,16 +169,23 @@ func (s *Store) Set(policies []*routing.Policy) *Set {
 	return set
 }
 
-// Retain forgets the counts of policies that are not in force any more.
+// Retain forgets the counts of policies that are not in force any more, and hangs
+// up on stores that nobody counts in. A Set that still has such a policy goes on
+// with its counts, and without an answer from such a store.
 func (s *Store) Retain(inForce []*routing.Policy) {
-	for name, l := range s.limiters {
-		if !slices.Contains(inForce, l.policy) {
-			delete(s.limiters, name)
-		}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	stay := make(map[*routing.Policy]bool, len(inForce))
+	for _, p := range inForce {
+		stay[p] = true
 	}
 	used := map[*redis]bool{}
-	for _, l := range s.limiters {
-		used[l.redis] = true
+	for p, l := range s.limiters {
+		if stay[p] {
+			used[l.redis] = true
+		} else {
+			delete(s.limiters, p)
+		}
 	}
 	for name, r := range s.shared {
 		if !used[r] {

@@ -41,7 +41,10 @@ func (s *Store) redis(cluster routing.ClusterName) *redis {
 func (r *redis) leave() {
 	for i := range r.on {
 		c := &r.on[i]
-		c.loop.Post(c.hangUp)
+		c.loop.Post(func() {
+			c.left = true
+			c.hangUp()
+		})
 	}
 }
 
@@ -60,6 +63,7 @@ type storeConn struct {
 	conn    upstream.Conn      // nil until it is open
 	began   bool               // a connection was searched for, at tried, and has not answered
 	tried   time.Time
+	left    bool     // it is to be used no more
 	waiting []*asked // in the order of their commands
 	part    []byte   // of a reply that is not whole
 	silence loop.Timer
@@ -115,7 +119,7 @@ func (c *storeConn) search() bool {
 	if c.ep != nil {
 		c.hangUp()
 	}
-	if c.began && c.loop.Now().Sub(c.tried) < retryAfter {
+	if c.left || c.began && c.loop.Now().Sub(c.tried) < retryAfter {
 		return false
 	}
 	c.began, c.tried = true, c.loop.Now()
@@ -254,8 +258,12 @@ func (c *storeConn) release() {
 	}
 }
 
-// lose ends the use of the endpoint. Who waits hears that there is no answer.
+// lose ends the use of the endpoint. Who waits hears that there is no answer. A
+// store may close a connection on which nobody asks.
 func (c *storeConn) lose(o upstream.Outcome) {
+	if o == upstream.Reset && len(c.waiting) == 0 {
+		o = upstream.Success
+	}
 	c.ep.Done(c.loop, o)
 	c.ep = nil
 	c.part = c.part[:0]

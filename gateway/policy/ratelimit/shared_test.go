@@ -400,7 +400,13 @@ func TestQuestionsCanBeCancelled(t *testing.T) {
 	}
 	cancel = q.Ask(s.loop, func(Decision) { t.Error("who has cancelled hears") })
 	cancel()
-	s.loop.Advance(time.Second)
+	s.refuse = false
+	s.loop.Advance(time.Minute)
+	s.ask("10.0.0.1")
+	s.want("of a store that was left", false)
+	if len(s.backs) != 1 {
+		t.Error("a store that was left is connected to")
+	}
 }
 
 func TestRedisLosesItsConnection(t *testing.T) {
