@@ -122,8 +122,7 @@ func TestWhatIsNotHTTPGoesToTheStream(t *testing.T) {
 
 // A client may have sent all that it has to send before anybody can tell.
 func TestShortMessagesArriveWhole(t *testing.T) {
-	for text, want := range map[string]string{"PING": "stream:PING
-", "": ""} {
+	for text, want := range map[string]string{"PING": "stream:PING\n", "": ""} {
 		s := newScene(nil)
 		_, c := s.adopt(Port{Detect: true, Choose: func(*loop.Loop, *message.Peer, string) Choice { return Choice{Codecs: greet("stream")} }})
 		c.conn.Write([]byte(text))
