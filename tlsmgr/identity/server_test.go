@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -177,16 +178,20 @@ func TestCertificateGetsNoCertificate(t *testing.T) {
 }
 
 func TestAskingTooOftenIsRefused(t *testing.T) {
-	s := newSite(t, nil)
-	c := s.client(t, "edge's token")
-	csr := request(t, newTestKey(t), &x509.CertificateRequest{})
-	var err error
-	for range burst + 1 {
-		_, err = c.Issue(t.Context(), csr)
-	}
-	if status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("after %d: %v, want ResourceExhausted", burst, err)
-	}
+	synctest.Test(t, func(t *testing.T) { // signing takes no time, so that nothing is refilled
+		server := NewServer(newSite(t, nil).options)
+		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer edge's token"))
+		in := &v1alpha1.IstioCertificateRequest{Csr: string(request(t, newTestKey(t), &x509.CertificateRequest{}))}
+		for i := range burst + 1 {
+			want := codes.OK
+			if i == burst {
+				want = codes.ResourceExhausted
+			}
+			if _, err := server.CreateCertificate(ctx, in); status.Code(err) != want {
+				t.Errorf("the %dth: %v, want %v", i+1, err, want)
+			}
+		}
+	})
 }
 
 func TestLimiterRefillsAndForgets(t *testing.T) {
