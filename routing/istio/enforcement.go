@@ -60,11 +60,23 @@ func (r *reading) guarded(ns string, a aim) bool {
 // entranceIn reports whether pods of a Gateway of a namespace, which labels select,
 // take what is not for doors.
 func (r *reading) entranceIn(ns string, selector map[string]string) bool {
-	return r.j.opts.AnySelector || slices.ContainsFunc(r.selected(selector), func(at fleetName) bool {
+	if own, _, _ := strings.Cut(r.j.opts.Fleet, "/"); r.j.opts.AnySelector && ns == own {
+		return true
+	}
+	var all []fleetName
+	for item := range r.Bag(withLabel("", "")) {
+		if at := item.(fleetName); at.ns == ns {
+			all = append(all, at)
+		}
+	}
+	slices.SortFunc(all, func(a, b fleetName) int { return strings.Compare(a.name, b.name) })
+	return slices.ContainsFunc(all, func(at fleetName) bool {
+		f, _ := r.Value(at.cell(fleetCell, "")).(*fleet)
 		o := object[gatewayv1.Gateway](r, "Gateway", at.ns, at.name)
-		return at.ns == ns && o != nil && (len(o.Spec.Listeners) == 0 || slices.ContainsFunc(o.Spec.Listeners, func(l gatewayv1.Listener) bool {
-			return l.Protocol != gatewayv1.ProtocolType(routing.HBONE)
-		}))
+		return f != nil && o != nil && selects(f.labels, selector) &&
+			(len(o.Spec.Listeners) == 0 || slices.ContainsFunc(o.Spec.Listeners, func(l gatewayv1.Listener) bool {
+				return l.Protocol != gatewayv1.ProtocolType(routing.HBONE)
+			}))
 	})
 }
 

@@ -116,12 +116,18 @@ func (r *reading) covers(s *reach, p post) bool {
 	own := s.ns == p.ns
 	switch {
 	case len(s.targets) > 0:
-		return (s.selector == nil || selects(p.labels, s.selector)) &&
+		return (s.selector == nil || r.picks(p, s.selector)) &&
 			slices.ContainsFunc(s.targets, func(a aim) bool { return r.aims(s, a, p) })
 	case s.selector != nil:
-		return (own || s.mesh && s.selectsAll) && selects(p.labels, s.selector)
+		return (own || s.mesh && s.selectsAll) && r.picks(p, s.selector)
 	}
 	return own || s.mesh
+}
+
+// picks reports whether a selector picks what is at a post. The Fleet of a folder
+// has no pods, and is picked by all, as it serves the Gateways of all.
+func (r *reading) picks(p post, selector map[string]string) bool {
+	return selects(p.labels, selector) || r.j.opts.AnySelector && p.door == nil && p.labels == nil
 }
 
 // aims reports whether a target of a policy is what a post has to do with.
