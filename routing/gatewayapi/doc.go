@@ -116,6 +116,8 @@
 //	istio.io/waypoint-for                                    Gateway, else its GatewayClass: service (default), workload, all, none
 //	istio.io/ingress-use-waypoint                            Service, else Namespace: "false" has ingress gateways go straight
 //	istio.io/dataplane-mode                                  Pod, else Namespace: "ambient" has its connections captured; "none" not
+//	ambient.istio.io/redirection, -/bypass-inbound-capture   Pod: "enabled", and not "true": it is spoken to by HBONE
+//	networking.istio.io/traffic-distribution                 a waypoint's Service: as spec.trafficDistribution
 //
 // For each port of TCP of a Service that is enrolled there are doors
 // ([routing.Listener].Inside): at its own waypoint, at each waypoint that is the

@@ -205,6 +205,65 @@ status: {phase: Running, podIPs: [{ip: 10.0.0.9}]}
 	}
 }
 
+// A pod that ztunnel captures is spoken to by HBONE, as who it is.
+func TestPodsOfZtunnel(t *testing.T) {
+	tests := []struct{ annotations, want string }{
+		{"", ""},
+		{"ambient.istio.io/redirection: enabled", "spiffe://cluster.local/ns/shop/sa/cart"},
+		{"ambient.istio.io/redirection: disabled", ""},
+		{"ambient.istio.io/redirection: enabled, ambient.istio.io/bypass-inbound-capture: 'true'", ""},
+	}
+	for _, tt := range tests {
+		s := isolatedStage(t, meshOf("", "")+enrolledService("istio.io/use-waypoint: waypoint", "clusterIP: 10.96.0.5, ")+`
+kind: Pod
+metadata: {namespace: shop, name: cart, annotations: {`+tt.annotations+`}}
+spec: {serviceAccountName: cart}
+status: {phase: Running, podIPs: [{ip: 10.0.0.9}]}
+---
+kind: EndpointSlice
+metadata: {namespace: shop, name: cart, labels: {kubernetes.io/service-name: cart}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: ["10.0.0.9"], targetRef: {kind: Pod, name: cart}}]
+`)
+		if got := s.Spec.Endpoints["shop/cart:80"].List[0].Identity; got != tt.want {
+			t.Errorf("with %q the endpoint has the identity %q, want %q", tt.annotations, got, tt.want)
+		}
+	}
+}
+
+// networking.istio.io/traffic-distribution of a waypoint's Service has gateways
+// send to pods of their zone first; what the Service itself says comes before.
+func TestWaypointsNearby(t *testing.T) {
+	tests := []struct {
+		annotation, spec   string
+		forZones, forNodes string
+	}{
+		{"", "", "[]", "[]"},
+		{"networking.istio.io/traffic-distribution: PreferClose", "", "[z1]", "[]"},
+		{"networking.istio.io/traffic-distribution: PreferSameNode", "", "[z1]", "[n1]"},
+		{"networking.istio.io/traffic-distribution: PreferSameNode", "trafficDistribution: PreferClose", "[z1]", "[]"},
+		{"networking.istio.io/traffic-distribution: odd", "", "[]", "[]"},
+	}
+	for _, tt := range tests {
+		s := isolatedStage(t, meshOf("", "")+`
+kind: Service
+metadata: {namespace: shop, name: waypoint, annotations: {`+tt.annotation+`}}
+spec: {`+tt.spec+`}
+---
+kind: EndpointSlice
+metadata: {namespace: shop, name: waypoint, labels: {kubernetes.io/service-name: waypoint}}
+addressType: IPv4
+ports: [{name: mesh, port: 15008}]
+endpoints: [{addresses: ["10.0.0.2"], zone: z1, nodeName: n1}]
+`)
+		e := s.Spec.Endpoints["mesh/shop/waypoint"].List[0]
+		if fmt.Sprint(e.ForZones) != tt.forZones || fmt.Sprint(e.ForNodes) != tt.forNodes {
+			t.Errorf("%q, %q: for zones %v and nodes %v, want %s and %s", tt.annotation, tt.spec, e.ForZones, e.ForNodes, tt.forZones, tt.forNodes)
+		}
+	}
+}
+
 // A port's author says what clients speak to it, in appProtocol or else in its
 // name; who says nothing has it detected.
 func TestProtocolsOfDoors(t *testing.T) {

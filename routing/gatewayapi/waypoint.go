@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -197,10 +196,9 @@ func (r *reading) waypointPods(gw parentName, m *member) []routing.Endpoint {
 	}
 	svc := object[corev1.Service](r, "Service", gw.ns, m.base)
 	if svc == nil {
-		svc = &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: gw.ns, Name: m.base}}
+		svc = &corev1.Service{}
 	}
-	prefers, _ := distributionOf(svc) // the error is a Problem of the Service
-	prefers.distribute(found)
+	distributionOfWaypoint(svc).distribute(found)
 	var list []routing.Endpoint
 	for _, e := range found {
 		e.Addr = netip.AddrPortFrom(e.addr, m.port)
@@ -208,6 +206,19 @@ func (r *reading) waypointPods(gw parentName, m *member) []routing.Endpoint {
 		list = append(list, e.Endpoint)
 	}
 	return merge(oneFamily(list, svc.Spec.IPFamilies))
+}
+
+// distributionAnnotation of a waypoint's Service is Istio's word for
+// spec.trafficDistribution, which comes first.
+const distributionAnnotation = "networking.istio.io/traffic-distribution"
+
+func distributionOfWaypoint(svc *corev1.Service) distribution {
+	if value, ok := svc.Annotations[distributionAnnotation]; ok && svc.Spec.TrafficDistribution == nil {
+		svc = svc.DeepCopy()
+		svc.Spec.TrafficDistribution = &value
+	}
+	prefers, _ := distributionOf(svc) // the error is a Problem of the Service
+	return prefers
 }
 
 // ready says whether a waypoint has a pod that may be sent to.

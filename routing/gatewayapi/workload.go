@@ -11,9 +11,12 @@ import (
 	"fairway.dev/routing"
 )
 
-// redirectionAnnotation, "enabled", is ztunnel's on pods that it captures: they
-// speak HBONE.
-const redirectionAnnotation = "ambient.istio.io/redirection"
+// Annotations of pods that ztunnel captures, "enabled", which speak HBONE then;
+// but not those whose author lets what comes to them pass by, "true".
+const (
+	redirectionAnnotation = "ambient.istio.io/redirection"
+	bypassAnnotation      = "ambient.istio.io/bypass-inbound-capture"
+)
 
 // A podMesh is who a pod is.
 type podMesh struct {
@@ -36,7 +39,7 @@ func (t *Translator) pod(r *reading) outcome {
 	p := &podMesh{
 		identity: t.opts.identityOf(o.Namespace, cmp.Or(o.Spec.ServiceAccountName, "default")),
 		node:     o.Spec.NodeName,
-		tunnels:  o.Annotations[redirectionAnnotation] == "enabled",
+		tunnels:  o.Annotations[redirectionAnnotation] == "enabled" && o.Annotations[bypassAnnotation] != "true",
 		captured: o.Labels[dataplaneLabel],
 		labels:   o.Labels,
 		owner:    ownerOf(&o.ObjectMeta),
