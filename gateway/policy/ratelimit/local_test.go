@@ -139,6 +139,10 @@ func TestRulesCountEachByItself(t *testing.T) {
 	if d := s.local[0].take(epoch, a); !d.Allowed || d.Remaining != 0 {
 		t.Errorf("%+v: want the third of get", d)
 	}
+	s.GiveBack(a)
+	if d := s.Take(epoch, a); !d.Allowed {
+		t.Errorf("%+v: want the one that was given back", d)
+	}
 }
 
 func TestFields(t *testing.T) {

@@ -100,13 +100,21 @@ func (s *Set) Take(now time.Time, a *Attributes) (d Decision) {
 	for i, l := range s.local {
 		one := l.take(now, a)
 		if d.tighten(&one); !d.Allowed {
-			for _, before := range s.local[:i] {
-				before.giveBack(len(before.rules), a)
-			}
+			giveBack(s.local[:i], a)
 			return d
 		}
 	}
 	return d
+}
+
+// GiveBack takes a request that Take let pass, and somebody else refuses, out of
+// the counts again.
+func (s *Set) GiveBack(a *Attributes) { giveBack(s.local, a) }
+
+func giveBack(list []*Limiter, a *Attributes) {
+	for _, l := range list {
+		l.giveBack(len(l.rules), a)
+	}
 }
 
 // Questions appends to dst what the stores of shared limits are to be asked about a
