@@ -1,10 +1,12 @@
 package capture
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -405,4 +407,47 @@ func TestBesideKubeProxy(t *testing.T) {
 			})
 		}
 	}
+}
+
+// While the table changes, and while it is made anew, no connection is refused or
+// goes past the waypoint.
+func TestChangesAreAtomic(t *testing.T) {
+	w := newWorld(t)
+	w.kubeProxy(nftables.TableFamilyIPv4)
+	pods := [][]*pod{{w.shop}, {w.shop2}, {w.shop, w.shop2}}
+	var tables []*Ruleset
+	for _, p := range pods {
+		w.state.Change(&routing.Delta{Endpoints: []*routing.Endpoints{waypoint("shop", "n1", "a", p...)}})
+		tables = append(tables, Build(w.state))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	changed := make(chan error)
+	go func() {
+		have := w.have
+		for i := 0; ctx.Err() == nil; i++ {
+			if i%5 == 0 { // as when somebody else has spoilt it
+				d, err := Between(&Ruleset{}, tables[i%3])
+				if err == nil {
+					err = w.kernel.replace(d)
+				}
+				if err != nil {
+					changed <- err
+					return
+				}
+			} else if _, err := w.kernel.Put(have, tables[i%3]); err != nil {
+				changed <- err
+				return
+			}
+			have = tables[i%3]
+		}
+		changed <- nil
+	}()
+	good := []string{from(w.shop, w.client, IPv4), from(w.shop2, w.client, IPv4)}
+	for range 300 {
+		if got := w.client.ask(w.cartVIP[IPv4], cartPort); !slices.Contains(good, got) {
+			t.Errorf("%q answers, want one of %q", got, good)
+		}
+	}
+	cancel()
+	must(t, <-changed)
 }
