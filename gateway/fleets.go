@@ -147,9 +147,11 @@ func (f *fleets) of(k routing.ObjectKey) (gatewayapi.Report, []provision.Port, b
 	if g == nil {
 		return gatewayapi.Report{}, nil, false
 	}
-	ports := make([]provision.Port, 0, len(g.ports))
+	var ports []provision.Port
 	for _, p := range g.ports {
-		ports = append(ports, p)
+		if p != (provision.Port{}) { // which a door has: there may be thousands
+			ports = append(ports, p)
+		}
 	}
 	slices.SortFunc(ports, func(a, b provision.Port) int {
 		return cmp.Or(cmp.Compare(a.Number, b.Number), cmp.Compare(a.Protocol, b.Protocol))

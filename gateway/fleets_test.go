@@ -128,7 +128,7 @@ func TestDoorsAreNoPortsOfAGateway(t *testing.T) {
 		{Name: "shop/edge/door", Gateway: "shop/edge", Port: 8080, Protocol: routing.HTTP, Inside: true, Capture: 20001},
 	}}, touched)
 	_, ports, _ := f.of(edgeKey)
-	if w := (provision.Port{}); len(touched) > 0 || !slices.Equal(ports, []provision.Port{w}) {
+	if len(touched) > 0 || len(ports) > 0 {
 		t.Errorf("touched %v, ports %v, want nothing to be done about a door", touched, ports)
 	}
 }
