@@ -75,7 +75,8 @@ type OpenListener struct {
 }
 
 // OpenListeners returns the listeners in force of a Gateway or a ListenerSet,
-// which is what kind says, and the Gateway that they belong to.
+// which is what kind says, that routes may be attached to, and the Gateway that
+// they belong to.
 func (t *Translator) OpenListeners(r *dialect.Reading, kind, ns, name string) (ofNS, ofName string, list []OpenListener) {
 	h, in := holder{kind, ns, name}, &reading{r}
 	o := in.roster(h)
@@ -88,6 +89,9 @@ func (t *Translator) OpenListeners(r *dialect.Reading, kind, ns, name string) (o
 			continue // open has the order of the listeners
 		}
 		open = open[1:]
+		if l.protocol == hboneProtocol {
+			continue // what goes through it is for doors
+		}
 		list = append(list, OpenListener{h.listener(l.name), l.port, routing.Protocol(l.protocol), pattern(l.hostname), l.passesThrough()})
 	}
 	return o.gateway.ns, o.gateway.name, list

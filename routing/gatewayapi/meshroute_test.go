@@ -333,6 +333,31 @@ func TestOptionsOfTheMesh(t *testing.T) {
 	}
 }
 
+// Who joins has no business at a listener of protocol HBONE.
+func TestHBONEIsNoListenerForRoutes(t *testing.T) {
+	const cell = dialect.Routes + dialect.IstioKinds
+	w := world{}
+	keys := w.load(t, listeners("{name: mesh, port: 15008, protocol: HBONE}, {name: http, port: 80, protocol: HTTP}"))
+	tr := New(w, Options{DefaultClass: "fairway"})
+	var open []OpenListener
+	tr.Sheet().Define(cell, func(r *dialect.Reading) dialect.Outcome {
+		_, _, open = tr.OpenListeners(r, "Gateway", "shop", "edge")
+		return dialect.Outcome{}
+	})
+	tr.Sheet().Plant("Gateway", func(routing.ObjectKey) []dialect.ID { return []dialect.ID{{Kind: cell}} })
+	var shaped []routing.ListenerName
+	tr.Join(Shaper{Listener: func(_ *dialect.Reading, _, _ string, _ map[string]string, l *routing.Listener) {
+		shaped = append(shaped, l.Name)
+	}})
+	tr.Update(keys)
+	if len(open) != 1 || open[0].Name != "shop/edge/http" {
+		t.Errorf("open to routes: %v, want http alone", open)
+	}
+	if !slices.Equal(shaped, []routing.ListenerName{"shop/edge/http"}) {
+		t.Errorf("shaped: %v, want http alone", shaped)
+	}
+}
+
 // A waypoint that shows a certificate to backends shows it to those that want TLS.
 func TestDoorsShowTheWaypointsCertificate(t *testing.T) {
 	s := isolatedStage(t, strings.Replace(twoNamespaces, "  gatewayClassName: fairway\n  listeners: [{name: mesh, port: 15008, protocol: HBONE, allowedRoutes",
