@@ -59,7 +59,7 @@ func (w *world) tellAgents(l *routing.Listener, v *view) *view {
 		return nil
 	}
 	agents := w.views.acquire(CaptureGateway)
-	w.hold(agents, w.use1(waypointOf(v)))
+	w.hold(agents, w.refer(waypointOf(v)))
 	return agents
 }
 
@@ -68,7 +68,7 @@ func (w *world) leaveHome(h home) {
 	if h.agents != nil {
 		n := w.node(waypointOf(h.view))
 		w.release(h.agents, n)
-		w.unuse1(n)
+		w.unrefer(n)
 		w.views.release(h.agents)
 	}
 	if h.view != nil {

@@ -79,7 +79,7 @@ func (l *links) from(h holder) (s stretch) {
 	return s
 }
 
-// hold has v hold what is on a stretch.
+// holdAll has v hold what is on a stretch.
 func (w *world) holdAll(v *view, l *links, on stretch) {
 	if on&always != 0 {
 		for _, n := range l.to {
@@ -192,10 +192,10 @@ func (w *world) set(name string, r *resource, to leads) {
 func (w *world) link(to leads) links {
 	l := links{to: w.use(to.to), hop: to.hop}
 	if to.endpoints != "" {
-		l.endpoints = w.use1(to.endpoints)
+		l.endpoints = w.refer(to.endpoints)
 	}
 	if to.hop != nil && to.hop.Cluster != "" {
-		l.waypoint = w.use1(clusterName(to.hop.Cluster))
+		l.waypoint = w.refer(clusterName(to.hop.Cluster))
 	}
 	return l
 }
@@ -203,20 +203,21 @@ func (w *world) link(to leads) links {
 func (w *world) unlink(l links) {
 	w.unuse(l.to)
 	if l.endpoints != nil {
-		w.unuse1(l.endpoints)
+		w.unrefer(l.endpoints)
 	}
 	if l.waypoint != nil {
-		w.unuse1(l.waypoint)
+		w.unrefer(l.waypoint)
 	}
 }
 
-func (w *world) use1(name string) *node {
+// refer returns the node of a name, for one more who names it.
+func (w *world) refer(name string) *node {
 	n := w.node(name)
 	n.users++
 	return n
 }
 
-func (w *world) unuse1(n *node) {
+func (w *world) unrefer(n *node) {
 	n.users--
 	w.forget(n)
 }
@@ -224,13 +225,13 @@ func (w *world) unuse1(n *node) {
 func (w *world) use(names []string) []*node {
 	var list []*node
 	for _, name := range names {
-		list = append(list, w.use1(name))
+		list = append(list, w.refer(name))
 	}
 	return list
 }
 
 func (w *world) unuse(list []*node) {
 	for _, n := range list {
-		w.unuse1(n)
+		w.unrefer(n)
 	}
 }

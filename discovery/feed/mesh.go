@@ -31,7 +31,7 @@ func (w *world) setWorkload(name routing.WorkloadName, part *routing.Workload) {
 		after = w.viewsOf(part)
 	}
 	before := w.workloads[name]
-	n := w.use1(workloadName(name))
+	n := w.refer(workloadName(name))
 	moved := n.at != at // then it is gone for the agent of the old node
 	for _, v := range before {
 		if moved || !slices.Contains(after, v) {
@@ -49,7 +49,7 @@ func (w *world) setWorkload(name routing.WorkloadName, part *routing.Workload) {
 	if w.workloads[name] = after; after == nil {
 		delete(w.workloads, name)
 	}
-	w.unuse1(n)
+	w.unrefer(n)
 }
 
 // viewsOf returns the views that have a workload, one user more of each: of
