@@ -1,11 +1,14 @@
 package gatewayapi
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"fairway.dev/routing"
 )
@@ -32,6 +35,25 @@ func TestCompileHasNothingToAdd(t *testing.T) {
 			c.edit(w)
 		}
 		checkCompile(t, "a random world", w, Options{DefaultClass: "fairway"})
+
+		mesh := world{}
+		mesh.load(t, meshWorld)
+		for range 30 {
+			c.edit(mesh)
+		}
+		mesh.tellServicesApart()
+		checkCompile(t, "a random mesh", mesh, Options{DefaultClass: "fairway", Isolated: true, MeshPorts: "a/ports"})
+	}
+}
+
+// tellServicesApart gives Services cluster IPs of their own, as a cluster does.
+func (w world) tellServicesApart() {
+	for i, k := range w.keys() {
+		if svc, ok := w[k].(*corev1.Service); ok && len(clusterIPs(svc)) > 0 {
+			svc = svc.DeepCopy()
+			svc.Spec.ClusterIPs = []string{fmt.Sprintf("10.97.0.%d", i)}
+			w[k] = svc
+		}
 	}
 }
 
