@@ -25,7 +25,7 @@ func (w *world) listeners(d *routing.Delta, moved map[routing.RouteName]struct{}
 		if l != nil {
 			after = w.views.acquire(l.Gateway)
 			r = w.fits(newResource(PartType, listenerName(name), l))
-			to.to = namesIn(listenerName(name), l)
+			to = leadsOfListener(l)
 		}
 		if before != nil && before != after {
 			w.release(before, w.node(listenerName(name)))

@@ -8,8 +8,9 @@
 // other Gateways cut off), the policies that both name, the clusters
 // that all these name with their endpoints, and the certificates that listeners
 // and clusters name. Of a cluster that is reached by way of another Gateway's
-// waypoint ([routing.Hop]) it has the way, and no endpoints. A waypoint has the
-// workloads that it vouches for. A pod proves by its certificate whose it is and
+// waypoint ([routing.Hop]) it has the way, and no endpoints, unless it talks to
+// them itself: to count, or to send spans. A waypoint has the workloads that it
+// vouches for. A pod proves by its certificate whose it is and
 // gets that view, never a part, least of all a key, of another Gateway. A change
 // costs what it touches.
 //

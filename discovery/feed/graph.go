@@ -17,7 +17,7 @@ type node struct {
 }
 
 // A holder is a view that a node is in, and by how many ways; far are those of
-// them that end there, as the hop to it does: there is no other after it.
+// them that end there, as a hop does: there is no other after it.
 type holder struct {
 	view      *view
 	ways, far int
@@ -26,6 +26,8 @@ type holder struct {
 // leads is what a part leads to, by names of resources.
 type leads struct {
 	to []string
+	// Clusters that a gateway itself talks to, and not for a client: straight.
+	own []string
 	// Of a cluster: its endpoints, and how most Gateways reach them.
 	endpoints string
 	hop       *routing.Hop
@@ -39,9 +41,23 @@ func leadsOf(c *routing.Cluster) leads {
 	return leads{to: namesIn(name, &straight), endpoints: endpointsName(c.Name), hop: c.Hop}
 }
 
+// leadsOfListener returns what a listener leads to.
+func leadsOfListener(l *routing.Listener) leads {
+	silent := *l
+	silent.Telemetry = nil
+	return leads{to: namesIn(listenerName(l.Name), &silent), own: namesIn("", &routing.Listener{Telemetry: l.Telemetry})}
+}
+
+// leadsOfPolicy returns what a policy leads to.
+func leadsOfPolicy(p *routing.Policy) leads {
+	uncounted := *p
+	uncounted.RateLimit = nil
+	return leads{to: namesIn(policyName(p.Name), &uncounted), own: namesIn("", &routing.Policy{RateLimit: p.RateLimit})}
+}
+
 // links are leads as nodes.
 type links struct {
-	to        []*node
+	to, own   []*node
 	endpoints *node
 	hop       *routing.Hop
 	waypoint  *node // the cluster of the hop
@@ -85,6 +101,9 @@ func (w *world) holdAll(v *view, l *links, on stretch) {
 		for _, n := range l.to {
 			w.hold(v, n)
 		}
+		for _, n := range l.own {
+			w.count(v, n, holder{ways: 1, far: 1})
+		}
 	}
 	if on&straight != 0 && l.endpoints != nil {
 		w.hold(v, l.endpoints)
@@ -99,6 +118,9 @@ func (w *world) releaseAll(v *view, l *links, on stretch) {
 	if on&always != 0 {
 		for _, n := range l.to {
 			w.release(v, n)
+		}
+		for _, n := range l.own {
+			w.count(v, n, holder{ways: -1, far: -1})
 		}
 	}
 	if on&straight != 0 && l.endpoints != nil {
@@ -190,7 +212,7 @@ func (w *world) set(name string, r *resource, to leads) {
 
 // link makes its node a user of what it leads to.
 func (w *world) link(to leads) links {
-	l := links{to: w.use(to.to), hop: to.hop}
+	l := links{to: w.use(to.to), own: w.use(to.own), hop: to.hop}
 	if to.endpoints != "" {
 		l.endpoints = w.refer(to.endpoints)
 	}
@@ -202,6 +224,7 @@ func (w *world) link(to leads) links {
 
 func (w *world) unlink(l links) {
 	w.unuse(l.to)
+	w.unuse(l.own)
 	if l.endpoints != nil {
 		w.unrefer(l.endpoints)
 	}

@@ -65,7 +65,7 @@ func (o *oracle) policy(name routing.PolicyName) {
 		o.cluster(p.Authorization.External.Cluster)
 	}
 	if p.RateLimit != nil && p.RateLimit.Shared != nil {
-		o.cluster(p.RateLimit.Shared.Cluster)
+		o.straight(p.RateLimit.Shared.Cluster) // whom gateways ask themselves, not for a client
 	}
 }
 
@@ -73,7 +73,7 @@ func (o *oracle) listener(l *routing.Listener) {
 	o.parts[listenerName(l.Name)] = l
 	o.cluster(l.To)
 	if l.Telemetry != nil {
-		o.cluster(l.Telemetry.Tracing.Cluster)
+		o.straight(l.Telemetry.Tracing.Cluster)
 	}
 	if l.TLS != nil {
 		for _, c := range l.TLS.Certificates {

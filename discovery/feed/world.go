@@ -100,7 +100,7 @@ func (w *world) passive(d *routing.Delta) {
 		if p == nil {
 			w.set(policyName(name), nil, leads{})
 		} else if r := w.fits(newResource(PartType, policyName(name), p)); r != nil {
-			w.set(policyName(name), r, leads{to: namesIn(policyName(name), p)})
+			w.set(policyName(name), r, leadsOfPolicy(p))
 		}
 	}
 }
