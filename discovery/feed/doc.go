@@ -5,14 +5,14 @@
 //
 // A [Server] takes each change of the whole Spec and keeps a view for each
 // Gateway: its listeners, the routes attached to them (their attachments to
-// other Gateways cut off), the policies that both name, the clusters
-// that all these name with their endpoints, and the certificates that listeners
-// and clusters name. Of a cluster that is reached by way of another Gateway's
+// other Gateways cut off), the policies that both name, the clusters that all
+// these name with their endpoints, and the certificates that listeners and
+// clusters name. Of a cluster that is reached by way of another Gateway's
 // waypoint ([routing.Hop]) it has the way, and no endpoints, unless it talks to
 // them itself: to count, or to send spans. A waypoint has the workloads that it
-// vouches for. A pod proves by its certificate whose it is and
-// gets that view, never a part, least of all a key, of another Gateway. A change
-// costs what it touches.
+// vouches for. A pod proves by its certificate whose it is and gets that view,
+// never a part, least of all a key, of another Gateway. A change costs what it
+// touches.
 //
 // Node agents are pods of [CaptureGateway]. Their view is all captures, and the
 // clusters of all waypoints with their endpoints; each agent has besides the
