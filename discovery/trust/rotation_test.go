@@ -83,7 +83,8 @@ func (w *town) start(of *Store) *pod {
 	p := &pod{}
 	p.roots.Store(w.mounts.Load()) // a new pod mounts what there is
 	p.keeper = identity.NewKeeper(identity.Local(of.CA, identity.Claim{ID: podID}), quiet)
-	p.keeper.Roots = p.roots.Load
+	// Without Roots: a keeper that renews what is not believed would mend what is
+	// to be found here.
 	p.stop = w.background(p.keeper.Run, func(ctx context.Context) {
 		for ctx.Err() == nil {
 			seen := w.mounts.Load()
@@ -159,10 +160,13 @@ func TestRootIsReplacedUnderLoad(t *testing.T) {
 		w.pass(5*time.Minute, time.Minute)
 		before := w.stores[0].CA()
 
-		w.api.bring(secretOf(t)) // in place of the one that control has made
-		w.pass(4*time.Minute, 20*time.Second)
+		next := secretOf(t)
+		w.api.mu.Lock()
+		w.api.bring(next) // in place of the one that control has made
+		w.api.mu.Unlock()
+		w.pass(4*time.Minute, 30*time.Second)
 		for i, s := range w.stores {
-			if s.CA() == nil || s.CA().Under(w.only(w.api.users)) {
+			if s.CA() == nil || s.CA().Under(w.only(next)) {
 				t.Errorf("replica %d: the new CA signs before all can know it", i)
 			}
 		}
@@ -176,24 +180,26 @@ func TestRootIsReplacedUnderLoad(t *testing.T) {
 		if late.CA() != nil {
 			t.Error("a new replica signs before all can know its root")
 		}
-		w.pass(10*time.Minute, 20*time.Second)
+		w.pass(10*time.Minute, 30*time.Second)
 		for i, s := range w.stores {
-			if s.CA() == nil || !s.CA().Under(w.only(w.api.users)) {
+			if s.CA() == nil || !s.CA().Under(w.only(next)) {
 				t.Errorf("replica %d: the new CA does not sign", i)
 			}
 			if !before.Under(s.Bundle()) {
 				t.Errorf("replica %d: the old root is not believed any more", i)
 			}
 		}
-		w.pass(24*time.Hour, time.Hour)
+		w.pass(24*time.Hour, 2*time.Hour)
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		for i, s := range w.stores {
-			if before.Under(s.Bundle()) || string(s.Bundle().PEM()) != string(w.only(w.api.users).PEM()) {
+			if before.Under(s.Bundle()) || string(s.Bundle().PEM()) != string(w.only(next).PEM()) {
 				t.Errorf("replica %d: the old root is believed still", i)
 			}
 		}
 		w.meet("in the end")
+		w.api.mu.Lock()
+		defer w.api.mu.Unlock()
 		if n := w.api.rootWrites; n != 3 {
 			t.Errorf("the ConfigMap was written %d times, want 3: made, with the new root, with its end, and without the old one", n)
 		}
