@@ -54,9 +54,9 @@ type Voucher struct {
 	Namespaces []string // of the workloads that it may vouch for; none: only for itself
 }
 
-// A Hop is how gateways but one reach the endpoints of a cluster: by way of that
-// one, which enforces what there is to enforce. What listeners of that gateway
-// send to the cluster goes straight to its endpoints.
+// A Hop is how gateways reach the endpoints of a cluster: by way of one, which
+// enforces what there is to enforce. What doors of that gateway send to the
+// cluster goes straight to its endpoints.
 type Hop struct {
 	Gateway string // "shop/waypoint"
 	// Inside is for doors alone: listeners that are bound send straight to the

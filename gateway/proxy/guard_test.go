@@ -182,6 +182,7 @@ func TestRequestsGoByTheWaypoint(t *testing.T) {
 		{"another waypoint", "web/waypoint", true, false, cart, true, cart.Identity},
 		{"another waypoint that does not know its client", "web/waypoint", true, true, message.Peer{}, true, message.Nobody},
 		{"the waypoint", "shop/waypoint", true, false, cart, false, ""},
+		{"a bound listener of the waypoint", "shop/waypoint", false, false, cart, true, ""},
 	} {
 		s := newStage(t, to("a"))
 		l := listener

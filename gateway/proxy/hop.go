@@ -13,10 +13,11 @@ var noWaypoint = answer{503, telemetry.NoHealthyUpstream, "no waypoint in front 
 
 // towards returns where what a listener sends to c goes: to c itself, or to
 // the waypoint of its endpoints with what that is to be told. It is nil where
-// there is no such waypoint.
+// there is no such waypoint. Only a waypoint's doors send straight to the
+// endpoints: its bound listeners, if it has any, do not ask the policies there.
 func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *message.Peer) (*upstream.Cluster, message.Hop) {
 	hop := c.Spec().Hop
-	if hop == nil || hop.Gateway == from.Gateway || hop.Inside && !from.Inside {
+	if hop == nil || from.Inside && hop.Gateway == from.Gateway || !from.Inside && hop.Inside {
 		return c, message.Hop{}
 	}
 	told := message.Hop{Target: hop.Authority, Client: peer.Remote}

@@ -144,16 +144,13 @@ func (t *Translator) vouchers(r *reading) outcome {
 	return outcome{Value: list}
 }
 
-// believes is whom a waypoint believes.
-func (t *Translator) believes(r *reading, gw parentName) *routing.Mesh {
-	out := &routing.Mesh{TrustDomains: append([]string{t.opts.trustDomain()}, t.opts.TrustDomainAliases...)}
-	self := r.member(gw).identity
-	for _, v := range r.Value(cellID{Kind: vouchersCell}).([]routing.Voucher) {
-		if v.Identity != self {
-			out.Vouchers = append(out.Vouchers, v)
-		}
+// believes is whom a waypoint believes: itself too, as what its bound listeners
+// send to its own Services comes in by its doors, where policy is.
+func (t *Translator) believes(r *reading) *routing.Mesh {
+	return &routing.Mesh{
+		TrustDomains: append([]string{t.opts.trustDomain()}, t.opts.TrustDomainAliases...),
+		Vouchers:     r.Value(cellID{Kind: vouchersCell}).([]routing.Voucher),
 	}
-	return out
 }
 
 // waypointOf are the cells that a Gateway has for itself if it has an HBONE
