@@ -33,7 +33,9 @@ func (o *checkFlags) surveyCluster(ctx context.Context) (*survey, error) {
 	defer cancel()
 	var translator *gatewayapi.Translator
 	source, err := cluster.New(config, cluster.Options{
-		Wanted: func(k routing.ObjectKey) bool { return translator.Reads(k) }, Version: version,
+		Wanted:    func(k routing.ObjectKey) bool { return translator.Reads(k) },
+		WantsPods: func() bool { return translator.WantsPods() },
+		Version:   version,
 	})
 	if err != nil {
 		return nil, err

@@ -105,7 +105,7 @@ func (r *replica) readCluster(config *rest.Config) error {
 		ControllerName: o.controllerName, Isolated: true, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain,
 		RootNamespace: o.rootNamespace, MeshPorts: o.meshPorts(), Base: provision.Name,
 	})
-	istio.Join(r.translator, istio.Options{RootNamespace: o.rootNamespace, ClusterDomain: o.clusterDomain})
+	istio.Join(r.translator, istio.Options{RootNamespace: o.rootNamespace, ClusterDomain: o.clusterDomain, TrustDomain: o.trustDomain})
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -35,14 +36,17 @@ const (
 	maxObjection = 4 << 10 // bytes of a refusal
 )
 
-// reviewed are the kinds that the webhook looks at, by their names in version
-// v1 of networking.istio.io: the API server sends other versions as that one.
-var reviewed = map[string]func() any{
-	"VirtualService":  func() any { return new(networkingv1.VirtualService) },
-	"DestinationRule": func() any { return new(networkingv1.DestinationRule) },
-	"Gateway":         func() any { return new(networkingv1.Gateway) },
-	"ServiceEntry":    func() any { return new(networkingv1.ServiceEntry) },
-	"WorkloadEntry":   func() any { return new(networkingv1.WorkloadEntry) },
+// reviewed are the kinds that the webhook looks at, in version v1: the API
+// server sends other versions as that one.
+var reviewed = map[metav1.GroupKind]func() any{
+	{Group: "networking.istio.io", Kind: "VirtualService"}:      func() any { return new(networkingv1.VirtualService) },
+	{Group: "networking.istio.io", Kind: "DestinationRule"}:     func() any { return new(networkingv1.DestinationRule) },
+	{Group: "networking.istio.io", Kind: "Gateway"}:             func() any { return new(networkingv1.Gateway) },
+	{Group: "networking.istio.io", Kind: "ServiceEntry"}:        func() any { return new(networkingv1.ServiceEntry) },
+	{Group: "networking.istio.io", Kind: "WorkloadEntry"}:       func() any { return new(networkingv1.WorkloadEntry) },
+	{Group: "security.istio.io", Kind: "AuthorizationPolicy"}:   func() any { return new(securityv1.AuthorizationPolicy) },
+	{Group: "security.istio.io", Kind: "RequestAuthentication"}: func() any { return new(securityv1.RequestAuthentication) },
+	{Group: "security.istio.io", Kind: "PeerAuthentication"}:    func() any { return new(securityv1.PeerAuthentication) },
 }
 
 // A webhook answers the API server's questions whether an object may be stored
@@ -120,8 +124,8 @@ func (w *webhook) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 // review says whether an object may be stored.
 func (w *webhook) review(r *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 	answer := &admissionv1.AdmissionResponse{Allowed: true}
-	empty := reviewed[r.Kind.Kind]
-	if empty == nil || r.Kind.Group != "networking.istio.io" || len(r.Object.Raw) == 0 {
+	empty := reviewed[metav1.GroupKind{Group: r.Kind.Group, Kind: r.Kind.Kind}]
+	if empty == nil || len(r.Object.Raw) == 0 {
 		return answer
 	}
 	object := empty()

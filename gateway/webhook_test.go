@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -84,13 +85,24 @@ func TestReview(t *testing.T) {
 // The kinds that are looked at are those that there are checks for, and that
 // the chart has the API server ask about.
 func TestReviewedKinds(t *testing.T) {
+	wrong := map[string]string{ // of those that may be empty
+		"AuthorizationPolicy":   `{"spec": {"rules": [{"when": [{"key": "no.such.key", "values": ["x"]}]}]}}`,
+		"RequestAuthentication": `{"spec": {"jwtRules": [{"issuer": ""}]}}`,
+		"PeerAuthentication":    `{"spec": {"portLevelMtls": {"80": {"mode": "STRICT"}}}}`,
+	}
 	for kind, empty := range reviewed {
-		if meta, ok := empty().(metav1.Object); !ok || meta == nil {
-			t.Errorf("%s: want an object of the API", kind)
+		object, ok := empty().(metav1.Object)
+		if !ok || object == nil {
+			t.Fatalf("%s: want an object of the API", kind)
 		}
-		problems := analysis.Validate(empty())
+		if text := wrong[kind.Kind]; text != "" {
+			if err := json.Unmarshal([]byte(text), object); err != nil {
+				t.Fatal(err)
+			}
+		}
+		problems := analysis.Validate(object)
 		if !slices.ContainsFunc(problems, func(p *routing.Problem) bool { return p.Level == routing.Error }) {
-			t.Errorf("%s: an empty one has nothing wrong with it", kind)
+			t.Errorf("%s: nothing is wrong with %s", kind, cmp.Or(wrong[kind.Kind], "an empty one"))
 		}
 	}
 }

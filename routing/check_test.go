@@ -129,7 +129,7 @@ func TestListenerThatCannotKeepPeopleOutIsShut(t *testing.T) {
 func TestClosedListenerIsShut(t *testing.T) {
 	s := streamSpec([]*Listener{{Name: "l", Protocol: TLS, TLS: &ListenerTLS{Closed: true}}}, stream("r", 1, Attachment{"l", []string{"*"}}))
 	snap, problems := Compile(s)
-	if res := snap.Port(port443).MatchStream("a", netip.Addr{}, netip.Addr{}); !res.Shut || res.Target != nil || len(problems) > 0 {
+	if res := snap.Port(port443).MatchStream("a", "", netip.Addr{}, netip.Addr{}); !res.Shut || res.Target != nil || len(problems) > 0 {
 		t.Errorf("%+v, problems %v; want it shut without one", res, problems)
 	}
 }

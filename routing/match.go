@@ -123,9 +123,10 @@ func (p *Port) Match(r *Request) Result {
 // MatchStream finds the rule that takes a connection, or a session of
 // datagrams. The name is that of the ClientHello, in lower case, and empty
 // where there is none: on TCP and UDP ports always. Source and destination are
-// its two ends, as Request has them. It does not allocate.
-func (p *Port) MatchStream(name string, source, destination netip.Addr) Result {
-	return p.Match(&Request{Host: name, SNI: name, Path: "/", Source: source, Destination: destination})
+// its two ends, and identity who opens it, as Request has them. It does not
+// allocate.
+func (p *Port) MatchStream(name, identity string, source, destination netip.Addr) Result {
+	return p.Match(&Request{Host: name, SNI: name, Path: "/", Identity: identity, Source: source, Destination: destination})
 }
 
 // misdirected reports whether another listener than b, to which the request's

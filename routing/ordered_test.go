@@ -349,7 +349,7 @@ func TestStreamsByAddress(t *testing.T) {
 		source, destination string
 		want                int
 	}{{"10.1.1.1", "192.0.2.1", 0}, {"10.1.1.1", "192.0.3.1", 1}, {"11.1.1.1", "192.0.2.1", 1}} {
-		res := snap.Port(port443).MatchStream("", netip.MustParseAddr(tt.source), netip.MustParseAddr(tt.destination))
+		res := snap.Port(port443).MatchStream("", "", netip.MustParseAddr(tt.source), netip.MustParseAddr(tt.destination))
 		if res.Target == nil || res.Target.Index != tt.want {
 			t.Errorf("%s to %s: %+v, want rule %d", tt.source, tt.destination, res.Target, tt.want)
 		}

@@ -40,7 +40,7 @@ func wantStreams(t *testing.T, spec *Spec, want map[string]string) {
 		t.Errorf("problem: %v", p)
 	}
 	for name, place := range want {
-		res, got := snap.Port(port443).MatchStream(name, netip.Addr{}, netip.Addr{}), "- -"
+		res, got := snap.Port(port443).MatchStream(name, "", netip.Addr{}, netip.Addr{}), "- -"
 		if res.Misdirected {
 			t.Errorf("%q is misdirected: a stream says its name once", name)
 		}
@@ -92,7 +92,7 @@ func TestOldestStreamRouteTakesAll(t *testing.T) {
 		at := Attachment{"l", []string{"*"}}
 		spec := streamSpec([]*Listener{listener}, stream("b", 1, at), stream("a", 2, at), stream("c", 1, at))
 		snap, _ := Compile(spec)
-		res := snap.Port(PortKey{Port: 443, UDP: protocol == UDP}).MatchStream("", netip.Addr{}, netip.Addr{})
+		res := snap.Port(PortKey{Port: 443, UDP: protocol == UDP}).MatchStream("", "", netip.Addr{}, netip.Addr{})
 		if res.Target == nil || res.Target.Route.Name != "b" {
 			t.Errorf("%s: goes to %+v, want b: older than a, before c by name", protocol, res.Target)
 		}
@@ -103,7 +103,7 @@ func TestStreamRouteWithoutBackendsIsClosed(t *testing.T) {
 	r := stream("r", 1, Attachment{"l", []string{"*"}})
 	r.Rules[0].Action.Backends = nil
 	snap, _ := Compile(streamSpec([]*Listener{{Name: "l", Protocol: TCP}}, r))
-	if res := snap.Port(port443).MatchStream("", netip.Addr{}, netip.Addr{}); res.Target == nil || len(res.Target.Action.Backends) > 0 || res.Target.Action.Status != 500 {
+	if res := snap.Port(port443).MatchStream("", "", netip.Addr{}, netip.Addr{}); res.Target == nil || len(res.Target.Action.Backends) > 0 || res.Target.Action.Status != 500 {
 		t.Errorf("got %+v, want an action that is closed", res.Target)
 	}
 }
@@ -136,7 +136,7 @@ func TestMatchStreamDoesNotAllocate(t *testing.T) {
 		stream("r", 1, Attachment{"l", []string{"a.example"}}),
 	))
 	port := snap.Port(port443)
-	if n := testing.AllocsPerRun(100, func() { port.MatchStream("a.example", netip.Addr{}, netip.Addr{}) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { port.MatchStream("a.example", "", netip.Addr{}, netip.Addr{}) }); n != 0 {
 		t.Errorf("MatchStream allocates %v times, want 0", n)
 	}
 }

@@ -48,6 +48,7 @@ func (e *exchange) question() *routing.Request {
 	m.Host, m.Path, m.Query, m.Method = e.lower(hostOf(e.req.Authority)), e.req.Path, e.req.Query, e.req.Method
 	m.Header, m.SNI = &e.req.Fields, ""
 	m.Scheme, m.Authority = e.scheme, e.req.Authority
+	m.Identity = e.peer.Identity
 	m.Source, m.Destination = e.peer.Remote.Addr().Unmap(), e.peer.Local.Addr().Unmap()
 	if e.peer.TLS != nil {
 		m.SNI = e.lower(e.peer.TLS.ServerName)

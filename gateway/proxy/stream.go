@@ -37,7 +37,7 @@ type Arrival struct {
 
 // match finds the rule that takes a.
 func (a *Arrival) match(port *routing.Port) routing.Result {
-	return port.MatchStream(a.Name, a.Source.Unmap(), a.Destination.Unmap())
+	return port.MatchStream(a.Name, a.peer().Identity, a.Source.Unmap(), a.Destination.Unmap())
 }
 
 // Stream returns where a connection of b goes that has arrived so. The Snapshot

@@ -362,7 +362,7 @@ func (s *streamCase) checkParents(t *testing.T, what string, route *oracleRoute,
 func (s *streamCase) checkWay(t *testing.T, what string, g *gatewayv1.Gateway, l *gatewayv1.Listener, port *routing.Port, name string) {
 	t.Helper()
 	listened, route := s.way(g, l.Port, l.Protocol == "UDP", name)
-	res := port.MatchStream(name, netip.Addr{}, netip.Addr{})
+	res := port.MatchStream(name, "", netip.Addr{}, netip.Addr{})
 	switch {
 	case (res.Listener != nil) != listened, (res.Target != nil) != (route != nil):
 		t.Errorf("%s: listener %v, route %v; want %t, %v", what, res.Listener, res.Target, listened, route)
