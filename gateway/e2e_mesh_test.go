@@ -115,7 +115,7 @@ func TestHopsThatAreRefused(t *testing.T) {
 		{"a workload that says that nobody asks", front, "10.96.0.5:80", "unknown", 401, "is no gateway that may vouch for others"},
 		{"a waypoint that vouches for a foreign namespace", gateway, "10.96.0.5:80", "spiffe://cluster.local/ns/shop/sa/stock", 401, "may not vouch for spiffe://cluster.local/ns/shop/sa/stock"},
 		{"a waypoint that vouches for a foreign trust domain", gateway, "10.96.0.5:80", "spiffe://evil.example/ns/web/sa/front", 401, "may not vouch for"},
-		{"a waypoint that vouches for nonsense", gateway, "10.96.0.5:80", "admin", 401, "identity"},
+		{"a waypoint that vouches for nonsense", gateway, "10.96.0.5:80", "admin", 400, "identity"},
 		{"an address without a door", front, "10.96.0.6:80", "", 404, "nothing is served at 10.96.0.6:80"},
 		{"a port without a door", front, "10.96.0.5:81", "", 404, "nothing is served at 10.96.0.5:81"},
 		{"an authority that is none", front, "10.96.0.5", "", 400, "authority"},
