@@ -85,7 +85,8 @@ func (s *Server) newClusters() *upstream.Set {
 		},
 	}
 	if s.options.Mesh != nil {
-		o.Hop = s.newDialer()
+		s.dialer = s.newDialer()
+		o.Hop = s.dialer
 	}
 	return upstream.NewSet(o)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"fairway.dev/gateway/hop"
 	"fairway.dev/gateway/listen"
@@ -32,9 +33,47 @@ const NoMeshIdentity routing.Reason = "NoMeshIdentity"
 func (s *Server) newDialer() *hop.Dialer {
 	m := s.options.Mesh
 	return hop.NewDialer(hop.DialerOptions{
-		TLS:    func(who string) *tls.Config { return identity.HopClient(m.Own, m.Roots, who) },
+		TLS: func(who string) *tls.Config {
+			if _, err := m.Own(); err != nil {
+				return nil // nobody else is to blame that we have none
+			}
+			return identity.HopClient(m.Own, m.Roots, who)
+		},
 		Limits: s.http2Limits("hop_client"),
 	})
+}
+
+// trustRecheck is how often it is looked whether the gateway's certificate, or
+// whom it believes, is another. A root is believed by all long before somebody's
+// certificate needs it.
+const trustRecheck = 10 * time.Second
+
+// renewHops has hops be made anew: a connection is looked at when it begins, and
+// may last for days.
+func (s *Server) renewHops() {
+	s.dialer.Drain()
+	s.clusters.DrainMesh()
+}
+
+// follow calls changed where the certificate that hops have shown, or the roots
+// that they were verified by, are no longer those, until stop is closed.
+func (m *Mesh) follow(stop <-chan struct{}, changed func()) {
+	own, _ := m.Own()
+	roots := m.Roots()
+	tick := time.NewTicker(trustRecheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		nowOwn, _ := m.Own()
+		if nowRoots := m.Roots(); nowOwn != own || nowRoots != roots {
+			own, roots = nowOwn, nowRoots
+			changed()
+		}
+	}
 }
 
 // A host is what is behind the tunnels of an HBONE port.

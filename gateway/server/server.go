@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fairway.dev/gateway/hop"
 	"fairway.dev/gateway/http2"
 	"fairway.dev/gateway/listen"
 	"fairway.dev/gateway/loop"
@@ -86,6 +87,8 @@ type Server struct {
 	proxy     *proxy.Proxy
 	handlers  []message.Handler // by loop
 	certs     *certificates
+	dialer    *hop.Dialer     // nil: the gateway is nobody in the mesh
+	trusting  func()          // ends Mesh.follow
 	hopLimits []*http2.Limits // by loop
 	doors     sync.Map        // of routing.PortKey: its *door, once somebody came
 
@@ -147,6 +150,12 @@ func New(o Options) (*Server, error) {
 			o.AccessLog.Attach(l)
 		}
 		go l.Run()
+	}
+	s.trusting = func() {}
+	if o.Mesh != nil {
+		stop := make(chan struct{})
+		s.trusting = sync.OnceFunc(func() { close(stop) })
+		go o.Mesh.follow(stop, s.renewHops)
 	}
 	s.unbound.Store(new([]*routing.Problem))
 	s.publish(&generation{snapshot: emptySnapshot()})
@@ -251,4 +260,5 @@ func (s *Server) Close() {
 	}
 	s.endSpans()
 	s.tokens.Close()
+	s.trusting()
 }
