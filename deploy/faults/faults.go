@@ -12,15 +12,17 @@ import (
 
 // A fault is one way to break the cluster. Its run breaks it and waits until it
 // is well again; what it returns is how long that took.
-type fault struct {
+type fault[S stand] struct {
 	name, what string
 	healed     string // what run's duration says, in the table
 	lossless   bool   // not one request may be lost
 	script     bool   // needs the cluster's own script
-	run        func(ctx context.Context, r *rig) (time.Duration, error)
+	run        func(ctx context.Context, s S) (time.Duration, error)
+	judge      func(*tally) error // what else is to be so; may be nil
 }
 
-var faults = []fault{
+// faults are those of a Gateway.
+var faults = []fault[*rig]{
 	{name: "edit", what: "a route edited 50 times", healed: "the slowest edit, from the API server's answer to the first answered request",
 		lossless: true, run: editRoute},
 	{name: "endpoints", what: "a Service's endpoints replaced all at once, and back", healed: "no answer from the old endpoints any more",
@@ -61,10 +63,10 @@ const inARow = 50
 
 // consistent waits until inARow observations in a row are ok, and returns how
 // long after began the first of them was.
-func (r *rig) consistent(ctx context.Context, began time.Time, ok func() bool) (time.Duration, error) {
+func consistent(ctx context.Context, began time.Time, ok func() bool) (time.Duration, error) {
 	var first time.Duration
 	n := 0
-	err := r.await(ctx, 2*time.Minute, func() bool {
+	err := await(ctx, 2*time.Minute, func() bool {
 		if !ok() {
 			n = 0
 			return false
@@ -85,7 +87,7 @@ func replaceEndpoints(ctx context.Context, r *rig) (time.Duration, error) {
 			"-p", `{"spec":{"selector":{"version":"`+version+`"}}}`); err != nil {
 			return 0, err
 		}
-		took, err := r.consistent(ctx, time.Now(), func() bool { return r.header("X-Backend") == "app-"+version })
+		took, err := consistent(ctx, time.Now(), func() bool { return r.header("X-Backend") == "app-"+version })
 		if err != nil {
 			return 0, err
 		}
@@ -102,7 +104,7 @@ func rotateSecret(ctx context.Context, r *rig) (time.Duration, error) {
 	if err := r.apply(ctx, secret); err != nil {
 		return 0, err
 	}
-	return r.consistent(ctx, time.Now(), func() bool { return r.serial() == r.authority.issued })
+	return consistent(ctx, time.Now(), func() bool { return r.serial() == r.authority.issued })
 }
 
 func rollFleet(ctx context.Context, r *rig) (time.Duration, error) {
@@ -143,10 +145,16 @@ func (r *rig) scale(ctx context.Context, n int) error {
 	return r.rolledOut(ctx, r.fleet())
 }
 
+// killControl kills every pod of control, at once.
+func (c *cluster) killControl(ctx context.Context) error {
+	_, err := c.k(ctx, "-n", "fairway-system", "delete", "pod", "-l", "app.kubernetes.io/component=control",
+		"--force", "--grace-period=0", "--wait=false")
+	return err
+}
+
 func killControl(ctx context.Context, r *rig) (time.Duration, error) {
 	began := time.Now()
-	if _, err := r.k(ctx, "-n", "fairway-system", "delete", "pod", "-l", "app.kubernetes.io/component=control",
-		"--force", "--grace-period=0", "--wait=false"); err != nil {
+	if err := r.killControl(ctx); err != nil {
 		return 0, err
 	}
 	for range 20 {
@@ -179,7 +187,7 @@ func stopAPIServer(ctx context.Context, r *rig) (time.Duration, error) {
 		return 0, err
 	}
 	began := time.Now()
-	if err := r.await(ctx, time.Minute, func() bool { return r.edit(ctx) == nil }); err != nil {
+	if err := await(ctx, time.Minute, func() bool { return r.edit(ctx) == nil }); err != nil {
 		return 0, err
 	}
 	err = r.editInForce(ctx)
@@ -196,16 +204,22 @@ func (r *rig) gatewayPods(ctx context.Context, node string) ([]string, error) {
 	return strings.Fields(out), err
 }
 
+// kill kills a pod and waits until it is gone.
+func (c *cluster) kill(ctx context.Context, namespace, pod string) error {
+	if _, err := c.k(ctx, "-n", namespace, "delete", "pod", pod, "--force", "--grace-period=0", "--wait=false"); err != nil {
+		return err
+	}
+	_, err := c.k(ctx, "-n", namespace, "wait", "--for=delete", "pod/"+pod, "--timeout=60s")
+	return err
+}
+
 func killGatewayPod(ctx context.Context, r *rig) (time.Duration, error) {
 	pods, err := r.gatewayPods(ctx, "")
 	if err != nil || len(pods) == 0 {
 		return 0, fmt.Errorf("pods %q: %w", pods, err)
 	}
 	began := time.Now()
-	if _, err := r.k(ctx, "-n", "faults", "delete", "pod", pods[0], "--force", "--grace-period=0", "--wait=false"); err != nil {
-		return 0, err
-	}
-	if _, err := r.k(ctx, "-n", "faults", "wait", "--for=delete", "pod/"+pods[0], "--timeout=60s"); err != nil {
+	if err := r.kill(ctx, "faults", pods[0]); err != nil {
 		return 0, err
 	}
 	err = r.rolledOut(ctx, r.fleet())

@@ -20,31 +20,46 @@ const requestTimeout = 5 * time.Second
 // workers are the clients of a load; each has one request at a time.
 const workers = 20
 
-// A load sends requests at a steady rate, half over TLS. A client keeps its
-// connection for a few requests, so that there are old connections and new ones
-// at any time.
+// A load sends requests at a steady rate. A client keeps its connection for a few
+// requests, so that there are old connections and new ones at any time.
 type load struct {
 	target target
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
 	mu    sync.Mutex
-	sent  int
-	lost  []time.Time
-	kinds map[string]int // how often which error was seen
+	tally tally
+}
+
+// A tally is what became of a load.
+type tally struct {
+	Sent     int
+	Lost     []time.Time    // when those were sent that were lost
+	Kinds    map[string]int // how often which error was seen
+	Backends map[string]int // how often which one answered
 }
 
 // A target is what a load's requests go to.
 type target struct {
-	address string // without port: 80 and 443
-	host    string
-	roots   *tls.Config
+	Address string // without port: 80 and 443
+	Host    string
+
+	// Roots verify the target's certificate. If nil, nothing goes over TLS; half
+	// of the clients do otherwise.
+	Roots *tls.Config `json:"-"`
+
+	// Steady has half of the clients keep their connections for as long as the
+	// other side does.
+	Steady bool
+
+	// Fields are those that every answer has.
+	Fields []string
 }
 
 // startLoad sends rate requests per second until stop is called.
 func startLoad(t target, rate int) *load {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{target: t, cancel: cancel, kinds: map[string]int{}}
+	l := &load{target: t, cancel: cancel, tally: tally{Kinds: map[string]int{}, Backends: map[string]int{}}}
 	every := time.Second * workers / time.Duration(rate)
 	for i := range workers {
 		l.done.Go(func() { l.work(ctx, i, every) })
@@ -52,10 +67,11 @@ func startLoad(t target, rate int) *load {
 	return l
 }
 
-// stop ends the load and waits for its last answers.
-func (l *load) stop() {
+// stop ends the load, waits for its last answers and says what became of it.
+func (l *load) stop() *tally {
 	l.cancel()
 	l.done.Wait()
+	return &l.tally
 }
 
 // perConnection is how many requests a client sends before it opens a new
@@ -65,7 +81,8 @@ const perConnection = 10
 func (l *load) work(ctx context.Context, i int, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	c := &client{target: l.target, secure: i%2 == 1}
+	c := &client{target: l.target, secure: i%2 == 1 && l.target.Roots != nil}
+	steady := i%4 >= 2 && l.target.Steady
 	defer c.close()
 	for n := 0; ; n++ {
 		select {
@@ -73,19 +90,28 @@ func (l *load) work(ctx context.Context, i int, every time.Duration) {
 			return
 		case <-tick.C:
 		}
-		if n%perConnection == 0 {
+		if n%perConnection == 0 && !steady {
 			c.close()
 		}
 		at := time.Now()
 		used := c.conn != nil
-		_, err := c.do()
+		header, err := c.do()
 		l.mu.Lock()
-		l.sent++
-		if err != nil {
-			l.lost = append(l.lost, at)
-			l.kinds[kind(err, used)]++
-		}
+		l.tally.add(at, header, err, used)
 		l.mu.Unlock()
+	}
+}
+
+// add counts a request that was sent at the time; used as in kind.
+func (t *tally) add(at time.Time, header http.Header, err error, used bool) {
+	t.Sent++
+	if err != nil {
+		t.Lost = append(t.Lost, at)
+		t.Kinds[kind(err, used)]++
+		return
+	}
+	if backend := header.Get("X-Backend"); backend != "" {
+		t.Backends[backend]++
 	}
 }
 
@@ -124,7 +150,7 @@ func (c *client) close() {
 }
 
 // do sends a request and returns the answer's header. Anything but 200 with the
-// whole body is an error.
+// whole body and the target's fields is an error.
 func (c *client) do() (http.Header, error) {
 	if c.conn != nil && c.ended() {
 		c.close() // the gateway said so before we asked: nobody's request is lost
@@ -155,14 +181,14 @@ func (c *client) dial() error {
 	if c.secure {
 		port = "443"
 	}
-	conn, err := d.Dial("tcp", net.JoinHostPort(c.target.address, port))
+	conn, err := d.Dial("tcp", net.JoinHostPort(c.target.Address, port))
 	if err != nil {
 		return err
 	}
 	if c.secure {
 		conn.SetDeadline(time.Now().Add(requestTimeout))
-		config := c.target.roots.Clone()
-		config.ServerName = c.target.host
+		config := c.target.Roots.Clone()
+		config.ServerName = c.target.Host
 		s := tls.Client(conn, config)
 		if err := s.Handshake(); err != nil {
 			conn.Close()
@@ -175,7 +201,7 @@ func (c *client) dial() error {
 }
 
 func (c *client) exchange() (h http.Header, keep bool, err error) {
-	if _, err := fmt.Fprintf(c.conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", c.target.host); err != nil {
+	if _, err := fmt.Fprintf(c.conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", c.target.Host); err != nil {
 		return nil, false, err
 	}
 	resp, err := http.ReadResponse(c.r, nil)
@@ -188,6 +214,11 @@ func (c *client) exchange() (h http.Header, keep bool, err error) {
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, false, fmt.Errorf("status %d", resp.StatusCode)
+	}
+	for _, name := range c.target.Fields {
+		if resp.Header.Get(name) == "" {
+			return nil, false, fmt.Errorf("an answer without %s", name)
+		}
 	}
 	return resp.Header, !resp.Close, nil
 }

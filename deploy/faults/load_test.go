@@ -22,7 +22,7 @@ func serve(t *testing.T, answers ...http.HandlerFunc) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &client{target: target{address: "256.0.0.1", host: host}, conn: conn, r: bufio.NewReader(conn)}
+	c := &client{target: target{Address: "256.0.0.1", Host: host, Fields: []string{"X-Edit"}}, conn: conn, r: bufio.NewReader(conn)}
 	t.Cleanup(c.close)
 	return c
 }
@@ -45,6 +45,7 @@ func TestLossesAreCounted(t *testing.T) {
 		want   string
 	}{
 		{"a status", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "status 503"},
+		{"a way round", func(http.ResponseWriter, *http.Request) {}, "an answer without X-Edit"},
 		{"no answer", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "a new connection closed without an answer"},
 		{"half a body", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "10")
@@ -65,7 +66,10 @@ func TestLossesAreCounted(t *testing.T) {
 // A gateway that drains says so with its last answer: whoever asks again on a
 // new connection has lost nothing.
 func TestLastAnswerOfAConnectionIsNoLoss(t *testing.T) {
-	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Connection", "close") })
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		good(w, r)
+	})
 	if _, err := c.do(); err != nil {
 		t.Errorf("the last answer: %v", err)
 	}

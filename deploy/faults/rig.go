@@ -10,14 +10,10 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	_ "embed"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"maps"
 	"math/big"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -31,7 +27,7 @@ var manifests string
 
 // A cluster is how the API server, and the cluster's own script, are told.
 type cluster struct {
-	kubectl, script, image string
+	kubectl, script, image, clientImage string
 }
 
 // kubectlTime bounds each call of kubectl.
@@ -93,8 +89,10 @@ func newRig(ctx context.Context, c *cluster, rate int) (*rig, error) {
 	return r, r.ready(ctx)
 }
 
-func (r *rig) remove() {
-	if _, err := r.k(context.Background(), "delete", "namespace", "faults", "--wait=false"); err != nil {
+func (r *rig) remove() { r.removeNamespaces("faults") }
+
+func (c *cluster) removeNamespaces(names ...string) {
+	if _, err := c.k(context.Background(), append([]string{"delete", "--wait=false", "namespace"}, names...)...); err != nil {
 		fmt.Fprintln(os.Stderr, "faults:", err)
 	}
 }
@@ -114,7 +112,7 @@ func (r *rig) ready(ctx context.Context) error {
 		return err
 	}
 	r.address = address
-	return r.await(ctx, time.Minute, func() bool { return r.answers(true) && r.answers(false) })
+	return await(ctx, time.Minute, func() bool { return r.answers(true) && r.answers(false) })
 }
 
 // fleet is the name of the Gateway's Deployment.
@@ -125,10 +123,15 @@ func (r *rig) rolledOut(ctx context.Context, deployment string) error {
 	return err
 }
 
+func (r *rig) begin(context.Context) (end func() (*tally, error), err error) {
+	l := startLoad(r.target(), r.rate)
+	return func() (*tally, error) { return l.stop(), nil }, nil
+}
+
 func (r *rig) target() target {
 	pool := x509.NewCertPool()
 	pool.AddCert(r.authority.certificate)
-	return target{address: r.address, host: host, roots: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}}
+	return target{Address: r.address, Host: host, Roots: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13}}
 }
 
 // answers reports whether a request on a new connection is answered.
@@ -151,7 +154,7 @@ func (r *rig) header(name string) string {
 }
 
 // await asks until ok says so.
-func (r *rig) await(ctx context.Context, most time.Duration, ok func() bool) error {
+func await(ctx context.Context, most time.Duration, ok func() bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, most, fmt.Errorf("not so after %v", most))
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -193,7 +196,7 @@ func (r *rig) edit(ctx context.Context) error {
 // editInForce waits until an answer carries the last edit.
 func (r *rig) editInForce(ctx context.Context) error {
 	want := fmt.Sprint(r.edits)
-	return r.await(ctx, 2*time.Minute, func() bool { return r.header("x-edit") == want })
+	return await(ctx, 2*time.Minute, func() bool { return r.header("x-edit") == want })
 }
 
 // An authority signs the certificates of the Gateway's HTTPS listener.
@@ -242,10 +245,6 @@ func (r *rig) secret() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	indent := func(kind string, der []byte) string {
-		text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
-		return "    " + strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "\n    ")
-	}
 	return fmt.Sprintf(`
 ---
 apiVersion: v1
@@ -257,7 +256,7 @@ stringData:
 %s
   tls.key: |
 %s
-`, indent("CERTIFICATE", der), indent("PRIVATE KEY", keyDER)), nil
+`, indented("CERTIFICATE", der), indented("PRIVATE KEY", keyDER)), nil
 }
 
 // serial is the serial number of the certificate that a new connection is shown.
@@ -272,59 +271,4 @@ func (r *rig) serial() int64 {
 		return 0
 	}
 	return s.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
-}
-
-// A result is what a fault cost.
-type result struct {
-	fault        fault
-	sent, lost   int
-	failedFor    time.Duration // from the first request that was lost to the last
-	healed       time.Duration
-	lostByReason map[string]int
-}
-
-func (r *result) String() string {
-	var why []string
-	for _, k := range slices.Sorted(maps.Keys(r.lostByReason)) {
-		why = append(why, fmt.Sprintf("%s: %d", k, r.lostByReason[k]))
-	}
-	lost := fmt.Sprint(r.lost)
-	if len(why) > 0 {
-		lost += " (" + strings.Join(why, ", ") + ")"
-	}
-	return fmt.Sprintf("| %s | %d | %s | %v | %v | %s |", r.fault.what, r.sent, lost,
-		r.failedFor.Round(time.Millisecond), r.healed.Round(time.Millisecond), r.fault.healed)
-}
-
-// settle is how long the load goes on before a fault and after it.
-const settle = 3 * time.Second
-
-// try runs a fault under load.
-func (r *rig) try(ctx context.Context, f fault) (*result, error) {
-	if err := r.ready(ctx); err != nil {
-		return nil, fmt.Errorf("before it began: %w", err)
-	}
-	l := startLoad(r.target(), r.rate)
-	pause(ctx, settle)
-	healed, err := f.run(ctx, r)
-	pause(ctx, settle)
-	l.stop()
-	if err != nil {
-		return nil, err
-	}
-	res := &result{fault: f, sent: l.sent, lost: len(l.lost), healed: healed, lostByReason: l.kinds}
-	if res.sent == 0 {
-		return nil, errors.New("no request was sent")
-	}
-	if res.lost > 0 {
-		res.failedFor = slices.MaxFunc(l.lost, time.Time.Compare).Sub(slices.MinFunc(l.lost, time.Time.Compare))
-	}
-	return res, nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }
