@@ -30,7 +30,7 @@ type Authorization struct {
 	// External is who is asked, of Custom; nil: nobody can be, and nobody passes.
 	External *ExternalAuth
 	// Broken says why the policy cannot be had as it was written: then it refuses
-	// all that it is on.
+	// all that it is on. Its author has been told: Compile does not say it again.
 	Broken string
 }
 
@@ -84,7 +84,8 @@ type AuthorizationCondition struct {
 
 // A RateLimit bounds how often something is asked for (RateLimitPolicy).
 type RateLimit struct {
-	// Rules: each by itself; a request over one of them is refused with 429.
+	// Rules: each by itself; a request over one of them is refused with 429. None:
+	// the policy cannot be had as it was written, and who made it has said why.
 	Rules []RateLimitRule
 	// Shared, if not nil, has the gateways of all fleets count together; where
 	// it cannot be asked FailOpen decides.

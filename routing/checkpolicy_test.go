@@ -151,3 +151,33 @@ func TestMatcher(t *testing.T) {
 		t.Error("a method that is no token")
 	}
 }
+
+// A policy with a Problem stays: whoever names it is not to find it gone.
+func TestPoliciesThatCannotBeHadStay(t *testing.T) {
+	bad := &Policy{Name: "RateLimitPolicy/shop/p", Origin: Origin{Kind: "RateLimitPolicy", Namespace: "shop", Name: "p"}, RateLimit: &RateLimit{Rules: []RateLimitRule{{Per: time.Second}}}}
+	s, problems := Compile(&Spec{Policies: map[PolicyName]*Policy{bad.Name: bad}})
+	if len(problems) != 1 || problems[0].Reason != InvalidPolicy || problems[0].Error() != "RateLimitPolicy shop/p: rules[0]: 0 requests: want 1 or more" {
+		t.Errorf("problems %v, want that it lets no request pass", problems)
+	}
+	if s.Policy(bad.Name) != bad || !slices.Equal(slices.Collect(s.RateLimits()), []*Policy{bad}) {
+		t.Error("the policy is gone")
+	}
+	good := *bad
+	good.RateLimit = &RateLimit{Rules: []RateLimitRule{{Requests: 1, Per: time.Second}}}
+	if s, problems = s.Update(&Delta{Policies: []*Policy{&good}}); len(problems) != 0 || s.Policy(bad.Name) != &good {
+		t.Errorf("mended: problems %v", problems)
+	}
+	for _, told := range []*Policy{
+		{Name: bad.Name, RateLimit: &RateLimit{}},
+		{Name: bad.Name, Authorization: &Authorization{Action: Deny, Broken: "no such provider"}},
+	} {
+		if s, problems = s.Update(&Delta{Policies: []*Policy{told}}); len(problems) != 0 || s.Policy(bad.Name) != told {
+			t.Errorf("%s: problems %v, want none, as its author was told", told, problems)
+		}
+	}
+	var gone Delta
+	gone.Removed.Policies = []PolicyName{bad.Name}
+	if s, _ = s.Update(&gone); s.Policy(bad.Name) != nil || len(slices.Collect(s.RateLimits())) != 0 {
+		t.Error("the policy is still there")
+	}
+}

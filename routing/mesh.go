@@ -208,16 +208,21 @@ func (s *Snapshot) WorkloadsByName() []*Workload {
 }
 
 // Policy returns a policy, or nil. Whoever names one that is not there lets
-// nobody in.
+// nobody in. One that has a Problem is there: an Authorization that cannot be had
+// refuses all (Authorization.Check), and a RateLimit counts nothing, and refuses
+// all where it is FailClosed (RateLimit.Check).
 func (s *Snapshot) Policy(name PolicyName) *Policy {
 	p, _ := s.policies.get(name)
 	return p
 }
 
+// RateLimits yields the policies that have one, in no order.
+func (s *Snapshot) RateLimits() iter.Seq[*Policy] { return s.counting.values() }
+
 // meshParts takes over what waypoints and node agents need.
 func (c *change) meshParts(d *Delta) {
 	for name, part := range edits(d.Removed.Policies, d.Policies, func(p *Policy) PolicyName { return p.Name }) {
-		c.s.policies = set(c.s.policies, name, part)
+		c.policy(name, part)
 	}
 	for name, part := range edits(d.Removed.Captures, d.Captures, func(p *Capture) CaptureName { return p.Name }) {
 		c.s.captures = set(c.s.captures, name, part)
@@ -231,6 +236,29 @@ func (c *change) meshParts(d *Delta) {
 			c.address(part, true)
 		}
 	}
+}
+
+// policy takes a policy over, in order or not: who names it relies on its being
+// there.
+func (c *change) policy(name PolicyName, part *Policy) {
+	c.s.policies = set(c.s.policies, name, part)
+	c.s.badPolicies = c.s.badPolicies.without(name)
+	c.s.counting = c.s.counting.without(name)
+	if part == nil {
+		return
+	}
+	if err := checkPolicy(part); err != nil && !part.excused() {
+		c.s.badPolicies = c.s.badPolicies.with(name, &Problem{Origin: part.Origin, Reason: InvalidPolicy, Err: err})
+	}
+	if part.RateLimit != nil {
+		c.s.counting = c.s.counting.with(name, part)
+	}
+}
+
+// excused reports whether who made the policy has told its author already that it
+// cannot be had, and left nothing of it to be judged.
+func (p *Policy) excused() bool {
+	return p.Authorization != nil && p.Authorization.Broken != "" || p.RateLimit != nil && len(p.RateLimit.Rules) == 0
 }
 
 // address puts a workload in under its addresses, or takes it out. Two may claim

@@ -49,6 +49,7 @@ const (
 	InvalidJWTRule   Reason = "InvalidJWTRule"
 	InvalidListener  Reason = "InvalidListener"
 	InvalidMatch     Reason = "InvalidMatch"
+	InvalidPolicy    Reason = "InvalidPolicy"
 	NoMatchingParent Reason = "NoMatchingParent" // a listener that is not there
 	ProtocolConflict Reason = "ProtocolConflict" // two listeners want one port for different protocols
 	UnboundedHost    Reason = "UnboundedHost"    // any host may be asked for where requests go to the host they name

@@ -31,9 +31,11 @@ type Snapshot struct {
 	badClusters   trie[ClusterName, *Problem]
 	badRoutes     trie[RouteName, []*Problem]
 	badNames      trie[ClusterName, error] // of endpoints
+	badPolicies   trie[PolicyName, *Problem]
 
 	traced    trie[ListenerName, *Listener] // that ask for spans
 	demanding trie[ListenerName, *Listener] // see Demanding
+	counting  trie[PolicyName, *Policy]     // see RateLimits
 
 	// Who depends on whom.
 	attached trie[ListenerName, *attachedTo]
@@ -105,7 +107,8 @@ func (s *Snapshot) Spec() *Spec {
 }
 
 // Problems returns why parts are not in force: of listeners, of ports, of
-// clusters, of endpoints, then of routes, each in the order of their names.
+// clusters, of endpoints, of policies, then of routes, each in the order of their
+// names.
 func (s *Snapshot) Problems() []*Problem {
 	listeners := maps.Collect(s.badListeners.all())
 	maps.Insert(listeners, s.shutListeners.all()) // none is both
@@ -130,6 +133,7 @@ func (s *Snapshot) Problems() []*Problem {
 		}
 		list = append(list, &Problem{Origin: of, Reason: InvalidEndpoint, Err: badNames[name]})
 	}
+	list = append(list, byName(maps.Collect(s.badPolicies.all()))...)
 	for _, problems := range byName(maps.Collect(s.badRoutes.all())) {
 		list = append(list, problems...)
 	}

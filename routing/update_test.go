@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 )
 
 // apply does to a Spec what a Delta says, literally.
@@ -104,7 +105,9 @@ func (d *dice) delta() *Delta {
 		case 11:
 			name := PolicyName(fmt.Sprintf("AuthorizationPolicy/ns/p%d", i))
 			if d.pick(3) > 0 {
-				delta.Policies = append(delta.Policies, &Policy{Name: name})
+				p := *choose(d, somePolicies)
+				p.Name = name
+				delta.Policies = append(delta.Policies, &p)
 			} else {
 				delta.Removed.Policies = append(delta.Removed.Policies, name)
 			}
@@ -121,6 +124,16 @@ func (d *dice) delta() *Delta {
 }
 
 var someAddresses = []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::1")}
+
+// somePolicies are in order and not, by turns.
+var somePolicies = []*Policy{
+	{Authorization: &Authorization{Action: Deny}},
+	{Authorization: &Authorization{Action: "PERHAPS"}},
+	{RateLimit: &RateLimit{Rules: []RateLimitRule{{Requests: 1, Per: time.Second}}}},
+	{RateLimit: &RateLimit{Rules: []RateLimitRule{{Requests: 0, Per: time.Second}}}},
+	{Authorization: &Authorization{Action: Allow, Broken: "no such provider"}},
+	{},
+}
 
 // makeDoor makes a door of a listener.
 func (l *Listener) makeDoor(d *dice) {
@@ -189,6 +202,9 @@ func checkSame(t *testing.T, spec *Spec, snap *Snapshot, problems []*Problem, re
 		if got, want := snap.DoorNamed(name, 80, "ns"), want.DoorNamed(name, 80, "ns"); (got == nil) != (want == nil) || got != nil && got.Key != want.Key {
 			t.Fatalf("DoorNamed(%s) after Update: %v, after Compile: %v", name, got, want)
 		}
+	}
+	if got, want := byName(maps.Collect(snap.counting.all())), byName(maps.Collect(want.counting.all())); !slices.Equal(got, want) {
+		t.Fatalf("RateLimits after Update: %v, after Compile: %v", got, want)
 	}
 	if !reflect.DeepEqual(problems, wantProblems) {
 		t.Fatalf("problems after Update: %v\nafter Compile: %v", problems, wantProblems)

@@ -60,6 +60,7 @@ var Codes = []Code{
 	{"InvalidObject", "an object that the API server would refuse"},
 	{"InvalidParameters", "parameters of a Gateway that are missing, or not in order"},
 	{"InvalidPercentage", "a share that is not from 0 to 100"},
+	{"InvalidPolicy", "a policy that cannot be had as it is written: it refuses all, or counts nothing"},
 	{"InvalidPort", "a port that is not from 1 to 65535, or not the right one"},
 	{"InvalidProtocol", "a protocol that is not known there"},
 	{"InvalidRegex", "an expression that is not RE2's, or too long"},
