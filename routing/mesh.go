@@ -386,7 +386,7 @@ func (l *Listener) checkInside() error {
 	case l.Inside && l.Protocol != HTTP && l.Protocol != TCP && !(l.Protocol == TLS && l.TLS != nil && l.TLS.Passthrough):
 		return fmt.Errorf("a door of protocol %s: want HTTP, TCP, or TLS that is passed through", l.Protocol)
 	case !l.Inside && (l.From != "" || l.Detect || l.To != "" || l.Capture != 0 || l.Strict || len(l.Names) > 0):
-		return fmt.Errorf("From, Detect, To, Capture, Strict or Names: want them on doors only")
+		return fmt.Errorf("what is of doors alone (From, Detect, To, Capture, Strict, Names) on a listener that is none")
 	case l.Detect && l.Protocol != HTTP:
 		return fmt.Errorf("protocol %s to be detected: want HTTP", l.Protocol)
 	case l.Protocol == HBONE && (l.Mesh == nil || len(l.Mesh.TrustDomains) == 0):
