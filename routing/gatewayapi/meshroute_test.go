@@ -192,13 +192,14 @@ func TestDoorsOfConsumersComeAndGo(t *testing.T) {
 }
 
 // Law 14: a gateway is believed for workloads of namespaces whose connections go
-// through it, and no other: an edge for none.
+// through it, and no other: an edge for none, a waypoint at its own doors too.
 func TestVouchersAreOfTheirNamespaces(t *testing.T) {
 	s := isolatedStage(t, twoNamespaces+edge+istios)
 	got := s.Spec.Listeners["shop/waypoint/mesh"].Mesh.Vouchers
 	want := []routing.Voucher{
 		{Identity: "spiffe://cluster.local/ns/bank/sa/waypoint", Namespaces: []string{"bank"}},
 		{Identity: "spiffe://cluster.local/ns/shop/sa/edge"},
+		{Identity: "spiffe://cluster.local/ns/shop/sa/waypoint", Namespaces: []string{"shop"}},
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("shop's waypoint believes %+v, want %+v", got, want)
@@ -207,7 +208,7 @@ func TestVouchersAreOfTheirNamespaces(t *testing.T) {
 kind: Namespace
 metadata: {name: bank, labels: {istio.io/use-waypoint: waypoint, istio.io/use-waypoint-namespace: shop}}
 `)
-	want[0].Namespaces = nil
+	want[0].Namespaces, want[2].Namespaces = nil, []string{"bank", "shop"}
 	if got := s.Spec.Listeners["shop/waypoint/mesh"].Mesh.Vouchers; fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("without a namespace of its own: %+v, want %+v", got, want)
 	}
@@ -319,7 +320,7 @@ func TestOptionsOfTheMesh(t *testing.T) {
 	for _, l := range d.Listeners {
 		switch l.Name {
 		case "shop/waypoint/mesh":
-			if fmt.Sprint(*l.Mesh) != "{[prod.example old.example] [{spiffe://prod.example/ns/bank/sa/waypoint-fairway [bank]}]}" {
+			if fmt.Sprint(*l.Mesh) != "{[prod.example old.example] [{spiffe://prod.example/ns/bank/sa/waypoint-fairway [bank]} {spiffe://prod.example/ns/shop/sa/waypoint-fairway [shop]}]}" {
 				t.Errorf("the listener believes %+v", *l.Mesh)
 			}
 		case "shop/waypoint/cart.shop:80":
