@@ -38,7 +38,7 @@ race: ## the tests three times over with the race detector
 fuzz: ## run every fuzzer for FUZZTIME
 	@for p in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+	    echo "$$p $$f"; .ci/fuzz "$$p" "$$f" $(FUZZTIME) || exit 1; \
 	  done; \
 	done
 
