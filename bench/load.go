@@ -167,11 +167,11 @@ func percentiles(path string) (p50, p99 time.Duration, err error) {
 }
 
 // idle opens connections, asks once on each, and leaves them open while the
-// bench looks at the proxy's memory.
+// bench looks at the memory of those that run.
 type idle struct{ conns int }
 
 func (i idle) run(ctx context.Context, b *bench, url string) (outcome, error) {
-	before := b.proxy.memory()
+	before := b.memory()
 	started := time.Now()
 	var wg sync.WaitGroup
 	failures := make(chan error, i.conns)
@@ -193,7 +193,7 @@ func (i idle) run(ctx context.Context, b *bench, url string) (outcome, error) {
 	wg.Wait()
 	close(failures)
 	time.Sleep(idleSettle)
-	b.idleBytes = float64(b.proxy.memory()-before) / float64(i.conns)
+	b.idleBytes = float64(b.memory()-before) / float64(i.conns)
 	for _, c := range clients {
 		c.CloseIdleConnections()
 	}

@@ -1,6 +1,7 @@
 // Bench measures the whole gateway beside its peers: the same requests through
 // Fairway, nginx, HAProxy, Caddy and Traefik, in interleaved rounds, each proxy
-// on cores of its own and one at a time.
+// on cores of its own and one at a time. What a hop of the mesh costs is measured
+// beside one plain gateway, and none, in the same way.
 //
 // What counts is the CPU time of the proxy's processes per request, from the
 // kernel's scheduler statistics, and its ratio to the peers' in the same round:
@@ -17,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -58,7 +60,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	tools, err := install(ctx, strings.Split(*peers, ","), *binary, *cache)
+	tools, err := install(ctx, wanted(strings.Split(*peers, ","), chosen), *binary, *cache)
 	if err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func choose(names string) ([]scenario, error) {
 	for _, name := range strings.Split(names, ",") {
 		found := false
 		for _, s := range scenarios {
-			if s.name == name {
+			if s.name == name || s.group == name {
 				chosen, found = append(chosen, s), true
 			}
 		}
@@ -105,6 +107,16 @@ func choose(names string) ([]scenario, error) {
 		}
 	}
 	return chosen, nil
+}
+
+// wanted are those of names who take part in a scenario. A name that nobody has
+// stays, to be complained of.
+func wanted(names []string, chosen []scenario) []string {
+	idle := map[string]bool{}
+	for _, p := range peers {
+		idle[p.name] = !slices.ContainsFunc(chosen, func(s scenario) bool { return s.takesPart(p) })
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return idle[name] })
 }
 
 // write makes a file in the bench's directory.

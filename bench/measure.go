@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -30,7 +31,10 @@ type bench struct {
 	h2c   *proxy  // nginx as an h2c backend
 	h2cAt int
 
-	proxy     *proxy // under measurement
+	authority *authority // of the mesh
+
+	running   []*proxy        // under measurement, from the client on
+	began     []time.Duration // what each had used when the count began
 	idleBytes float64
 }
 
@@ -45,6 +49,7 @@ type sample struct {
 	P99       time.Duration `json:"p99_ns"`
 	Memory    int64         `json:"rss_bytes"`
 	IdleBytes float64       `json:"bytes_per_idle_connection,omitempty"`
+	Gateways  []float64     `json:"cpu_us_per_request_of_each,omitempty"` // on a way, from the client on
 	Failed    int           `json:"failed"`
 }
 
@@ -54,6 +59,9 @@ func newBench(dir string, tools map[string]tool) (*bench, error) {
 		return nil, err
 	}
 	var err error
+	if b.authority, err = newAuthority(); err != nil {
+		return nil, err
+	}
 	if b.small, err = serveCanned(small, nil); err != nil {
 		return nil, err
 	}
@@ -86,18 +94,21 @@ func (b *bench) measure(ctx context.Context, s scenario, rounds int) ([]result, 
 	collected := map[string][]sample{}
 	for round := range rounds {
 		for _, p := range b.runners(s) {
-			x, err := b.round(ctx, p.scenario, p.peer)
-			if err != nil && p.peer.name != "fairway" && ctx.Err() == nil {
+			x, err := p.round(ctx)
+			if err != nil && p.optional && ctx.Err() == nil {
 				fmt.Fprintf(os.Stderr, "  round %d without %s: %v\n", round+1, p.label, err)
 				continue
 			}
 			if err != nil {
 				return nil, err
 			}
-			x.Round, x.Peer = round+1, p.label
+			x.Scenario, x.Round, x.Peer = s.name, round+1, p.label
 			collected[p.label] = append(collected[p.label], x)
-			fmt.Fprintf(os.Stderr, "  round %d %-8s %7.1f us/request %8.0f requests/s\n", x.Round, p.label, x.CPU, x.Rate)
+			fmt.Fprintf(os.Stderr, "  round %d %-11s %7.1f us/request %8.0f requests/s\n", x.Round, p.label, x.CPU, x.Rate)
 		}
+	}
+	if s.ways {
+		return summarizeWays(s, collected), nil
 	}
 	return summarize(s, collected), nil
 }
@@ -105,22 +116,31 @@ func (b *bench) measure(ctx context.Context, s scenario, rounds int) ([]result, 
 // A runner is who runs in a scenario, under which label.
 type runner struct {
 	label    string
-	peer     peer
-	scenario scenario
+	optional bool // the others are measured where it fails
+	round    func(ctx context.Context) (sample, error)
 }
 
 // runners are those who take part in each round of s.
 func (b *bench) runners(s scenario) []runner {
 	var list []runner
+	_, ok := b.tools["fairway"]
+	if ok && s.ways {
+		for _, w := range ways {
+			if _, ok := s.load.(idle); !ok || w.name != "direct" { // there is nobody whose memory it would be
+				list = append(list, runner{w.name, false, func(ctx context.Context) (sample, error) { return b.takeWay(ctx, s, w) }})
+			}
+		}
+		return list
+	}
 	for _, p := range peers {
 		if _, ok := b.tools[p.name]; ok && s.takesPart(p) {
-			list = append(list, runner{p.name, p, s})
+			list = append(list, runner{p.name, p.name != "fairway", func(ctx context.Context) (sample, error) { return b.round(ctx, s, p) }})
 		}
 	}
-	if _, ok := b.tools["fairway"]; ok && s.base != "" {
+	if ok && s.base != "" {
 		one := s
 		one.routes, one.cores = 0, 0
-		list = append(list, runner{s.base, peers[0], one})
+		list = append(list, runner{s.base, false, func(ctx context.Context) (sample, error) { return b.round(ctx, one, peers[0]) }})
 	}
 	return list
 }
@@ -131,11 +151,12 @@ func (b *bench) round(ctx context.Context, s scenario, p peer) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	b.proxy, err = b.start(ctx, p, set)
+	run, err := b.start(ctx, p, set)
 	if err != nil {
 		return sample{}, err
 	}
-	defer b.proxy.stop()
+	defer run.stop()
+	b.running = []*proxy{run}
 	url := fmt.Sprintf("http://%s:%d/", host, set.Port)
 	if s.tls {
 		url = fmt.Sprintf("https://%s:%d/", host, set.Port)
@@ -143,37 +164,72 @@ func (b *bench) round(ctx context.Context, s scenario, p peer) (sample, error) {
 	if err := b.warm(ctx, s, url); err != nil {
 		return sample{}, fmt.Errorf("%s: %w", p.name, err)
 	}
-	before := b.proxy.cpu()
-	o, err := s.load.run(ctx, b, url)
-	used := b.proxy.cpu() - before
+	x, err := b.sample(ctx, s, url)
 	if err != nil {
 		return sample{}, fmt.Errorf("%s: %w", p.name, err)
 	}
-	if o.requests == 0 {
-		return sample{}, fmt.Errorf("%s answered nothing", p.name)
+	return x, nil
+}
+
+// begin has the count of CPU time begin now. A load calls it again once it is
+// ready, where getting there is not to be counted.
+func (b *bench) begin() {
+	b.began = b.began[:0]
+	for _, run := range b.running {
+		b.began = append(b.began, run.cpu())
 	}
-	return sample{
-		Scenario: s.name, Peer: p.name,
-		CPU:  float64(used.Nanoseconds()) / 1e3 / float64(o.requests),
-		Rate: float64(o.requests) / o.seconds, P50: o.p50, P99: o.p99,
-		Memory: b.proxy.memory(), IdleBytes: b.idleBytes, Failed: o.failed,
-	}, nil
+}
+
+// memory returns what those that run hold, in bytes.
+func (b *bench) memory() int64 {
+	var total int64
+	for _, run := range b.running {
+		total += run.memory()
+	}
+	return total
+}
+
+// sample runs the load of s, and counts what it has cost those that run.
+func (b *bench) sample(ctx context.Context, s scenario, url string) (sample, error) {
+	b.idleBytes = 0
+	b.begin()
+	o, err := s.load.run(ctx, b, url)
+	var used []time.Duration
+	for i, run := range b.running {
+		used = append(used, run.cpu()-b.began[i])
+	}
+	if err != nil {
+		return sample{}, err
+	}
+	if o.requests == 0 {
+		return sample{}, errors.New("nothing was answered")
+	}
+	x := sample{Rate: float64(o.requests) / o.seconds, P50: o.p50, P99: o.p99, Memory: b.memory(), IdleBytes: b.idleBytes, Failed: o.failed}
+	for _, d := range used {
+		each := float64(d.Nanoseconds()) / 1e3 / float64(o.requests)
+		x.CPU += each
+		if s.ways {
+			x.Gateways = append(x.Gateways, each)
+		}
+	}
+	return x, nil
 }
 
 // warm sends a second of the scenario's own traffic, or some of it.
 func (b *bench) warm(ctx context.Context, s scenario, url string) error {
-	if _, ok := s.load.(idle); ok {
-		return nil
+	var err error
+	switch l := s.load.(type) {
+	case wrk:
+		_, err = b.onClientCore(ctx, "wrk", "-t1", fmt.Sprint("-c", l.conns), "-d1s", url)
+	case paced:
+		_, err = b.onClientCore(ctx, "wrk", "-t1", fmt.Sprint("-c", l.conns), "-d1s", url)
+	case h2load:
+		args := []string{"-t1", "-c8", "-m8", "-D1"}
+		if l.http1 {
+			args = append(args, "--h1")
+		}
+		_, err = b.onClientCore(ctx, "h2load", append(args, url)...)
 	}
-	args := []string{"-t1", "-c8", "-m8", "-D1"}
-	if w, ok := s.load.(wrk); ok {
-		_, err := b.onClientCore(ctx, "wrk", "-t1", fmt.Sprint("-c", w.conns), "-d1s", url)
-		return err
-	}
-	if h := s.load.(h2load); h.http1 {
-		args = append(args, "--h1")
-	}
-	_, err := b.onClientCore(ctx, "h2load", append(args, url)...)
 	return err
 }
 

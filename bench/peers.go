@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"embed"
@@ -34,9 +35,11 @@ type setup struct {
 	H2C         bool
 	Workers     int
 	Host        string
-	Routes      []int // numbers of the further routes
-	Prior       bool  // speaks nothing but HTTP/2 by prior knowledge
-	Stream      bool  // hands bytes on
+	Routes      []int      // numbers of the further routes
+	Prior       bool       // speaks nothing but HTTP/2 by prior knowledge
+	Stream      bool       // hands bytes on
+	Addr        string     // where it listens; empty is 127.0.0.1
+	Mesh        *meshSetup // of a waypoint
 }
 
 // ChainData and KeyData are the files in base64, as a Secret holds them.
@@ -47,6 +50,8 @@ func base64File(path string) (string, error) {
 	data, err := os.ReadFile(path)
 	return base64.StdEncoding.EncodeToString(data), err
 }
+
+func (s setup) addr() string { return cmp.Or(s.Addr, "127.0.0.1") }
 
 // A peer is a proxy that can be measured.
 type peer struct {
@@ -60,7 +65,7 @@ type peer struct {
 
 var peers = []peer{
 	{"fairway", map[string]string{"manifests/all.yaml": "fairway.yaml.tmpl"}, map[string]string{"manifests/all.yaml": "fairway-stream.yaml.tmpl"}, func(binary string, s setup) *exec.Cmd {
-		cmd := exec.Command(binary, "serve", "-manifests", filepath.Join(s.Dir, "manifests"), "-bind", "127.0.0.1",
+		cmd := exec.Command(binary, "serve", "-manifests", filepath.Join(s.Dir, "manifests"), "-bind", s.addr(),
 			"-admin", "127.0.0.1:0", "-state", filepath.Join(s.Dir, "state"), "-access-log", filepath.Join(s.Dir, "access.log"))
 		cmd.Env = append(os.Environ(), fmt.Sprint("GOMAXPROCS=", s.Workers))
 		return cmd
@@ -163,7 +168,7 @@ func (p *proxy) await(ctx context.Context, s setup) error {
 	}
 	defer transport.CloseIdleConnections()
 	for {
-		err := getOnce(ctx, &http.Client{Transport: transport}, fmt.Sprintf("%s://127.0.0.1:%d/", scheme, s.Port))
+		err := getOnce(ctx, &http.Client{Transport: transport}, fmt.Sprintf("%s://%s:%d/", scheme, s.addr(), s.Port))
 		if err == nil {
 			return nil
 		}

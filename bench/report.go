@@ -22,6 +22,9 @@ type result struct {
 	// ratio is Fairway's CPU per request over this peer's, the median of the
 	// rounds' own ratios.
 	ratio float64
+	// Of a way:
+	gateways         []float64 // CPU per request of each gateway, from the client on
+	added50, added99 time.Duration
 }
 
 func summarize(s scenario, collected map[string][]sample) []result {
@@ -32,17 +35,7 @@ func summarize(s scenario, collected map[string][]sample) []result {
 		if len(samples) == 0 {
 			continue
 		}
-		r := result{scenario: s, peer: name, samples: samples, middle: sample{
-			CPU:    median(samples, func(x sample) float64 { return x.CPU }),
-			Rate:   median(samples, func(x sample) float64 { return x.Rate }),
-			P50:    time.Duration(median(samples, func(x sample) float64 { return float64(x.P50) })),
-			P99:    time.Duration(median(samples, func(x sample) float64 { return float64(x.P99) })),
-			Memory: int64(median(samples, func(x sample) float64 { return float64(x.Memory) })),
-		}}
-		r.middle.IdleBytes = median(samples, func(x sample) float64 { return x.IdleBytes })
-		for _, x := range samples {
-			r.middle.Failed += x.Failed
-		}
+		r := result{scenario: s, peer: name, samples: samples, middle: middleOf(samples)}
 		var ratios []float64
 		for i := range min(len(ours), len(samples)) {
 			ratios = append(ratios, ours[i].CPU/samples[i].CPU)
@@ -51,6 +44,22 @@ func summarize(s scenario, collected map[string][]sample) []result {
 		results = append(results, r)
 	}
 	return results
+}
+
+// middleOf are the medians of rounds, and the sum of what failed.
+func middleOf(samples []sample) sample {
+	m := sample{
+		CPU:       median(samples, func(x sample) float64 { return x.CPU }),
+		Rate:      median(samples, func(x sample) float64 { return x.Rate }),
+		P50:       time.Duration(median(samples, func(x sample) float64 { return float64(x.P50) })),
+		P99:       time.Duration(median(samples, func(x sample) float64 { return float64(x.P99) })),
+		Memory:    int64(median(samples, func(x sample) float64 { return float64(x.Memory) })),
+		IdleBytes: median(samples, func(x sample) float64 { return x.IdleBytes }),
+	}
+	for _, x := range samples {
+		m.Failed += x.Failed
+	}
+	return m
 }
 
 func peerNames() []string {
@@ -90,6 +99,9 @@ func printTable(w io.Writer, s scenario, results []result) {
 }
 
 func columns(s scenario) []string {
+	if s.ways {
+		return wayColumns(s)
+	}
 	c := []string{"proxy", "CPU us/request", "fairway / it", "requests/s", "p50", "p99", "RSS MiB", "failed"}
 	if s.perByte {
 		c = append(c, "CPU us/MiB")
@@ -101,6 +113,9 @@ func columns(s scenario) []string {
 }
 
 func (r result) cells() []string {
+	if r.scenario.ways {
+		return r.wayCells()
+	}
 	m := r.middle
 	c := []string{
 		r.peer, fmt.Sprintf("%.1f", m.CPU), fmt.Sprintf("%.2f", r.ratio), fmt.Sprintf("%.0f", m.Rate),
@@ -131,6 +146,7 @@ func save(dir string, at time.Time, tools map[string]tool, results []result) err
 			fmt.Fprintf(&table, "- %s: %s\n", p.name, t.version)
 		}
 	}
+	table.WriteString(legend(results))
 	last := ""
 	for _, r := range results {
 		if r.scenario.name != last {

@@ -24,6 +24,10 @@ type scenario struct {
 	base string
 	// perByte prints CPU per MiB too.
 	perByte bool
+	// group, where not empty, is another name for it and others together.
+	group string
+	// ways compares the ways of Fairway's mesh, and no peers.
+	ways bool
 }
 
 // backend is a kind of backend.
@@ -58,9 +62,27 @@ var scenarios = []scenario{
 	{name: "pass", about: "TLS passed through by its server name, a connection for each request", load: wrk{conns: 16, close: true}, rounds: 5, tls: true, stream: true, backend: smallTLS},
 	{name: "idle", about: "memory of an idle keep-alive connection, 4,000 of them", load: idle{conns: 4000}, rounds: 1, backend: smallHTTP1},
 	{name: "idletls", about: "the same over TLS, 2,000 of them", load: idle{conns: 2000}, rounds: 1, tls: true, backend: smallHTTP1},
+	aHop("hop-1", "a hop: HTTP/1.1 keep-alive, 1 KiB, 1 connection", wrk{conns: 1}, 3),
+	aHop("hop-100", "a hop: the same on 100 connections", wrk{conns: 100}, 3),
+	aHop("hop-1000", "a hop: the same on 1,000 connections", wrk{conns: 1000}, 3),
+	aHop("hoprate-1", "a hop: 1,000 requests/s on 1 connection", paced{conns: 1, rate: 1000}, 3),
+	aHop("hoprate-100", "a hop: 1,000 requests/s on 100 connections", paced{conns: 100, rate: 1000}, 3),
+	aHop("hoprate-1000", "a hop: 1,000 requests/s on 1,000 connections", paced{conns: 1000, rate: 1000}, 3),
+	aHop("hopconn", "a hop: a connection of the client for each request, 16 at once", wrk{conns: 16, close: true}, 3),
+	aHop("hopidle", "a hop: memory of an idle connection of the client, 4,000 of them", idle{conns: 4000}, 1),
+}
+
+// aHop is a scenario of the mesh. What a new hop connection costs is none, as
+// gateways keep theirs: BenchmarkHop in tlsmgr/identity has it, beside a bare
+// handshake of crypto/tls.
+func aHop(name, about string, l load, rounds int) scenario {
+	return scenario{name: name, about: about, load: l, rounds: rounds, backend: smallHTTP1, group: "hop", ways: true}
 }
 
 func (s scenario) takesPart(p peer) bool {
+	if s.ways {
+		return p.name == "fairway"
+	}
 	if s.stream && p.streams == nil {
 		return false
 	}
