@@ -45,7 +45,7 @@ func parseCapture(args []string) (*captureFlags, error) {
 	f.StringVar(&o.node, "node", os.Getenv("NODE_NAME"), "the `name` of the node (default: what NODE_NAME of the environment says)")
 	f.StringVar(&o.zone, "zone", "", "the `zone` of the node; the control plane knows")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:15022", "the `address` of the admin port: health, metrics, debug pages")
-	f.StringVar(&o.state, "state", defaultState(), "the `folder` for the last good state, which a node that starts without the control plane has")
+	f.StringVar(&o.state, "state", defaultState(), "the `folder` for the last good state of each node, which one that starts without the control plane has")
 	f.BoolVar(&o.remove, "remove-on-exit", false, "take the rules away on SIGTERM: nothing is captured or refused from then on, not even while the agent is only replaced")
 	f.BoolVar(&o.cleanup, "cleanup", false, "take away the rules that an agent has left, and end")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "what is logged: debug, info, warn or error")
@@ -125,9 +125,11 @@ func (n *nodeAgent) newClient() *feed.Client {
 		Credentials: credentials.NewTLS(identity.ClientConfig(m.keeper.Certificate, m.roots.Bundle, m.control)),
 		Gateway:     n.options.fleet.gateway, Pod: m.pod, Node: n.options.node,
 		Apply:   n.agent.Apply,
+		Restore: n.agent.Restore,
 		Program: version,
-		Dir:     filepath.Clean(n.options.state),
-		Log:     n.log,
+		// Nodes may have one folder, or one another's by way of an image of a disk.
+		Dir: filepath.Join(n.options.state, n.options.node),
+		Log: n.log,
 	}
 	if n.options.zone == "" {
 		o.Place = func(p feed.Place) { n.agent.SetZone(p.Zone) }

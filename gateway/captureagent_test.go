@@ -270,6 +270,12 @@ func TestCaptureAgent(t *testing.T) {
 	p.cmd.Wait()
 	has("after a crash")
 
+	// The agent of another node with the same folder leaves ours alone.
+	p = c.agent(t, dir, "-node", "n2")
+	p.await(t, "control away")
+	p.end(t)
+	has("beside another node's")
+
 	p = c.agent(t, dir, "-remove-on-exit")
 	p.await(t, "last good state in force")
 	has("after a restart")

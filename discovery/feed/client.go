@@ -33,6 +33,10 @@ type ClientOptions struct {
 	// Apply puts a change in force, atomically, and returns all Problems that
 	// then stand. It is called by the goroutine of Run.
 	Apply func(*routing.Delta) []*routing.Problem
+	// Restore, if set, is given the last good state in Apply's place, by who has
+	// something newer, perhaps, from before it began. Apply follows once control
+	// has said what is otherwise, if that is nothing, too.
+	Restore func(*routing.Delta) []*routing.Problem
 	// Dir, if set, is where the last good state is kept. It holds keys.
 	Dir string
 	// Program is the version of the program, for people. It may be empty.
@@ -66,6 +70,7 @@ type Client struct {
 	clean    bool               // control was told on this stream that nothing is wrong
 	wayward  bool               // starting over did not help: versions are not compared on this stream
 	told     bool               // that control is away
+	restored bool               // Restore was called, and Apply was not yet
 	saved    time.Time
 }
 
@@ -163,7 +168,11 @@ func (c *Client) restore() {
 	}
 	c.state.restore(parts, place)
 	c.setPlace(place)
-	c.apply(c.state.everything())
+	if c.options.Restore != nil {
+		c.problems, c.restored = c.options.Restore(c.state.everything()), true
+	} else {
+		c.apply(c.state.everything())
+	}
 	c.loaded(false)
 	c.options.Log.Info("last good state in force", "took", time.Since(began))
 }
@@ -177,7 +186,7 @@ func (c *Client) setPlace(p Place) {
 // apply puts a change in force.
 func (c *Client) apply(d *routing.Delta) {
 	began := time.Now()
-	c.problems = c.options.Apply(d)
+	c.problems, c.restored = c.options.Apply(d), false
 	c.options.Log.Debug("change in force", "took", time.Since(began))
 }
 
@@ -299,8 +308,8 @@ func (c *Client) take(r *discoveryv3.DeltaDiscoveryResponse) (*discoveryv3.Delta
 		c.setPlace(at)
 	}
 	delta := c.state.close()
-	if delta == nil && !c.Status().Loaded {
-		delta = &routing.Delta{} // the Gateway has nothing, and that is in force
+	if delta == nil && (c.restored || !c.Status().Loaded) {
+		delta = &routing.Delta{} // the Gateway has nothing else, and that is in force
 	}
 	if delta != nil {
 		c.apply(delta)

@@ -214,6 +214,34 @@ func TestAgentKeepsItsState(t *testing.T) {
 	}
 }
 
+// Who restores is told what control says even where that is nothing new.
+func TestRestoredStateIsConfirmed(t *testing.T) {
+	c := startControl(t, newMesh(t), nil)
+	c.Update(meshSpec())
+	c.Open()
+	dir := t.TempDir()
+	restored := make(chan *routing.Delta, 1)
+	start := func() *pod {
+		return startPod(t, c, func(o *ClientOptions) {
+			o.Gateway, o.Node, o.Pod, o.Credentials, o.Dir = CaptureGateway, "node-a", "fairway-system/capture-a", c.mesh.client(agentID), dir
+			o.Restore = func(d *routing.Delta) []*routing.Problem { restored <- d; return nil }
+		})
+	}
+	p := start()
+	if d := p.next(t); len(d.Captures) != 1 || len(restored) != 0 {
+		t.Errorf("at first %+v and %d states restored, want a capture and none", d, len(restored))
+	}
+	p.stop()
+	p = start()
+	if d := p.next(t); len(d.Captures)+len(d.Workloads)+len(d.Endpoints) != 0 {
+		t.Errorf("after a restart %+v, want nothing new", d)
+	}
+	if d := <-restored; len(d.Captures) != 1 || len(d.Workloads) != 1 || len(d.Endpoints) != 2 {
+		t.Errorf("restored %+v, want the capture, the node's workload and two waypoints", d)
+	}
+	waitConnected(t, p)
+}
+
 // Doors are nothing that a Gateway's Programmed waits for: a change of one, among
 // ten thousand, leaves what is wanted of listeners as it is.
 func TestDoorsAreNotWanted(t *testing.T) {

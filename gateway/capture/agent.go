@@ -40,6 +40,7 @@ type Agent struct {
 	state State
 	have  *Ruleset // what the table was left with; nil: nobody knows
 	begun bool     // there is a State to be in force
+	heir  bool     // Restore was called: until it has begun the table is that of an agent before
 	owed  bool     // it has never been, or not since it changed
 	stats Stats
 }
@@ -58,7 +59,8 @@ type Stats struct {
 	Refused map[Refusal]uint64
 }
 
-// NewAgent returns an Agent that leaves the table as it is until Apply is called.
+// NewAgent returns an Agent that leaves the table as it is until Apply is called,
+// or Restore where there is none.
 func NewAgent(o Options) *Agent {
 	return &Agent{
 		log: o.Log, touched: make(chan struct{}, 1), kernel: &Kernel{NetNS: o.NetNS}, pause: checkPause,
@@ -74,6 +76,37 @@ func (a *Agent) Apply(d *routing.Delta) []*routing.Problem {
 	a.state.Change(d)
 	a.begun, a.owed = true, true
 	return a.problems(a.put())
+}
+
+// Restore takes the state that an agent before this one has kept. The table that
+// it left is as new as that, or newer, and stays until Apply is called: what has
+// changed since the state was kept is not undone. Where there is no table, as the
+// node has started anew, the state is put in force.
+func (a *Agent) Restore(d *routing.Delta) []*routing.Problem {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.state.Change(d)
+	a.heir = true
+	return a.problems(a.inherit())
+}
+
+// inherit leaves the table as it is, if there is one, and keeps it so if it is
+// what the state wants. The lock is held.
+func (a *Agent) inherit() error {
+	want := Build(&a.state)
+	have, err := a.kernel.Read(want)
+	if err != nil || have == nil {
+		a.begun, a.owed = true, true
+		return a.put()
+	}
+	d, err := Between(have, want)
+	if err == nil && d.Empty() {
+		a.begun, a.owed = true, false
+	} else if !a.stats.InForce {
+		a.log.Info("table is newer than the last good state, and stays until control says what it has to be")
+	}
+	a.stats.InForce = true
+	return nil
 }
 
 // SetZone says which zone the node is in.
@@ -160,7 +193,7 @@ func (a *Agent) Stats() Stats {
 func (a *Agent) Remove() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.have, a.begun, a.stats.InForce = nil, false, false
+	a.have, a.begun, a.heir, a.stats.InForce = nil, false, false, false
 	return a.kernel.Remove()
 }
 
@@ -220,7 +253,7 @@ func (a *Agent) check() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.begun {
-		return true
+		return !a.heir || a.inherit() == nil
 	}
 	owed, changes := a.owed, a.stats.Changes
 	a.have = nil // ask the kernel

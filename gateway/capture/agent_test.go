@@ -265,6 +265,64 @@ func TestTheTableStaysWhenTheAgentEnds(t *testing.T) {
 	w.want(w.client, w.cartVIP[IPv4], cartPort, from(w.cart, w.client, IPv4))
 }
 
+// What an agent has kept may be older than the table that it left: what has been
+// captured since then stays captured.
+func TestAnHeirUndoesNothing(t *testing.T) {
+	w := newWorld(t) // with its table
+	log, out := newLog()
+	old := everything(w.state)
+	old.Workloads = nil
+	a := NewAgent(Options{Node: "n1", Zone: "a", NetNS: int(w.ns), Log: log})
+	if problems := a.Restore(old); problems != nil {
+		t.Fatal(problems)
+	}
+	out.wait(t, "table is newer than the last good state")
+	a.SetZone("b")
+	a.SetZone("a")
+	if !a.check() || !a.Ready() {
+		t.Error("not ready, want it to be: there is a table")
+	}
+	w.want(w.client, w.cartVIP[IPv4], cartPort, from(w.shop, w.client, IPv4))
+
+	// Somebody takes it away: then what was kept is better than nothing.
+	must(t, w.kernel.Remove())
+	if !a.check() {
+		t.Error("the table is not made")
+	}
+	has := func(s *State) {
+		t.Helper()
+		want := Build(s)
+		if have, err := a.kernel.Read(want); err != nil || have == nil || have.String() != want.String() {
+			t.Errorf("the table is\n%v\nwith %v, want\n%s", have, err, want)
+		}
+	}
+	kept := &State{Node: "n1", Zone: "a"}
+	kept.Change(old)
+	has(kept)
+
+	// And then control says what it has to be.
+	a.Apply(&routing.Delta{Workloads: everything(w.state).Workloads})
+	has(w.state)
+}
+
+// Where the table is what an agent has kept it is mended from the beginning,
+// without control.
+func TestAnHeirMendsTheTableThatItKnows(t *testing.T) {
+	w := newWorld(t)
+	log, _ := newLog()
+	a := NewAgent(Options{Node: "n1", Zone: "a", NetNS: int(w.ns), Log: log})
+	if problems := a.Restore(everything(w.state)); problems != nil {
+		t.Fatal(problems)
+	}
+	c, err := nftables.New(nftables.WithNetNSFd(int(w.ns)))
+	must(t, err)
+	c.FlushChain(&nftables.Chain{Table: table(), Name: chainStrict})
+	must(t, c.Flush())
+	if !a.check() || a.Stats().Mended != 1 {
+		t.Errorf("%+v: want the table mended", a.Stats())
+	}
+}
+
 // A table that cannot be changed is a Problem, and the agent is not ready.
 func TestFailureIsAProblem(t *testing.T) {
 	notNS, err := os.Open(os.DevNull)
