@@ -23,6 +23,8 @@ var (
 	clientSlow  = answer{408, 0, "request stood still for too long\n"}
 	misdirected = answer{421, telemetry.NoRoute, "host belongs to another listener\n"}
 	shut        = answer{500, telemetry.NoRoute, "listener is closed\n"}
+	overLimit   = answer{429, telemetry.RateLimited, "too many requests\n"}
+	uncounted   = answer{503, telemetry.RateLimited, "nobody counts the request\n"}
 	overloaded  = answer{503, telemetry.Overload, "gateway overloaded\n"}
 	overflowed  = answer{503, telemetry.UpstreamOverflow, "too many requests to the backend\n"}
 	budgetSpent = answer{503, telemetry.UpstreamOverflow, "too many retries to the backend\n"}
@@ -137,6 +139,9 @@ func (e *exchange) reply(status int) *message.Response {
 	*r = message.Response{Status: status, Fields: r.Fields[:0]}
 	r.Fields.Add(message.Server, serverName)
 	e.on.putDate(&r.Fields)
+	if e.count != nil {
+		e.count.tell(&r.Fields)
+	}
 	return r
 }
 
@@ -197,6 +202,9 @@ func (e *exchange) respond(t *try, resp *message.Response, last bool) {
 func (e *exchange) dress(resp *message.Response) {
 	s := e.share
 	e.on.putDate(&resp.Fields)
+	if e.count != nil {
+		e.count.tell(&resp.Fields)
+	}
 	for i := range e.granted {
 		editField(&resp.Fields, &e.granted[i])
 	}

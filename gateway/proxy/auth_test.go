@@ -306,7 +306,7 @@ func TestExtAuthzServerIsAsked(t *testing.T) {
 	c := s.get("/cart?n=1", "X-Team: a")
 	q := s.only()
 	if q.req.Method != "POST" || q.req.Path != "/envoy.service.auth.v3.Authorization/Check" || q.req.Authority != "b.ns" ||
-		q.header("content-type") != "application/grpc" || q.header("grpc-timeout") != "5S" || !q.req.Trailers || !q.ended {
+		q.header("content-type") != "application/grpc" || q.header("grpc-timeout") != "5000m" || !q.req.Trailers || !q.ended {
 		t.Errorf("asked %+v", q.req)
 	}
 	var asked authv3.CheckRequest

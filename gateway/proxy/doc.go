@@ -23,7 +23,8 @@
 //     backend. A request without a token goes on, and so does a preflight.
 //  4. A share of the rule is drawn by weight, unless the request's session
 //     names one.
-//  5. Who may pass is found out, but for preflights of CORS; then the rule's
+//  5. Who may pass is found out, but for preflights of CORS: rate limits count
+//     the request, then those are asked whom the rule asks. Then the rule's
 //     fault is drawn: its delay is waited for, or it answers.
 //  6. A preflight of CORS, a redirect, a status: answered here.
 //  7. Filters: header changes of the rule, then of the backend, each first Set,
@@ -63,21 +64,28 @@
 // The gateway's own answers have a line of plain text and "server: fairway".
 // To a gRPC request (content type application/grpc) they are Trailers-Only
 // with status 200 and the grpc-status that gRPC maps the status to, but for a
-// deadline of the whole exchange: that is DEADLINE_EXCEEDED.
+// deadline of the whole exchange, that is DEADLINE_EXCEEDED, and a rate limit,
+// that is RESOURCE_EXHAUSTED: UNAVAILABLE, which the mapping has for 429, has
+// clients try again.
 //
 //	400 DPE  the path has an encoded NUL
 //	401 UAEX the token does not hold, or there are no keys to prove it with
-//	403 UAEX nobody could be asked whether the request may pass
+//	403 UAEX nobody could be asked whether the request may pass, a policy of the
+//	         listener or its waypoint refuses it, or one that is named is not there
 //	404 NR   no rule takes the request, or no listener has the host
 //	408 SI   the client sent nothing for StreamIdle
 //	413 UAEX the body is longer than the server that is asked may be told
 //	414 DPE  the path is too long once the rule's expression has rewritten it
 //	421 NR   the host belongs to another listener than the TLS name, or to one
 //	         that asks of clients what the connection has not shown
+//	429 RL   over a rate limit
 //	500 NC   the rule's reference leads nowhere; a share may name another status
 //	500 NR   a part of the listener that keeps people out cannot work
 //	502 UPE  the backend's response is not valid
-//	503 UH   the cluster has no endpoint; with DF as its names have no address
+//	503 NC   the backend's waypoint serves nothing at its address
+//	503 RL   nobody could count the request for a rate limit that is FailClosed
+//	503 UH   the cluster has no endpoint, or no waypoint in front of them; with DF
+//	         as its names have no address
 //	503 DF   the request's host has no address that it may be sent to
 //	503 UF   no connection could be had
 //	503 UO   a limit of the cluster is reached; with URX its retry budget
@@ -173,6 +181,26 @@
 // A rewrite by expression looks at the path without its query, and replaces what
 // it finds each time; the result begins with '/' in any case and has 64 KiB at
 // most.
+//
+// # Rate limits
+//
+// A request that the listener's policies let pass and that a rule takes is counted
+// by the rate limits of both (Listener.Policies, Action.Policies; package
+// ratelimit), before anybody is asked whom the rule asks. A policy that is on both
+// counts it once. What no rule takes is not counted, and neither are preflights of
+// CORS that are answered here and connections of which no requests are seen. A
+// retry is not counted again, nor is a mirror.
+//
+// First come the limits that the pod counts by itself, then the stores of shared
+// ones are asked, one after the other; what comes of the request's body meanwhile
+// waits. A request that one of these refuses is given back to the pod's own. Where
+// a store does not answer the request passes, and the log says so as an audit, or
+// it is refused with 503, where the policy is FailClosed. A rule with a policy that
+// is not there, or is no rate limit, refuses all.
+//
+// Responses say what is left of the limit of which the least is (x-ratelimit-limit,
+// -remaining, -reset), unless the backend's say so by themselves. Those who are
+// refused are told when to come back (Retry-After).
 //
 // # External authorization
 //

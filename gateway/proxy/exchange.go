@@ -35,6 +35,7 @@ type life struct {
 	req  *message.Request
 	peer *message.Peer
 
+	snap     *routing.Snapshot // that says where the request goes
 	listener *routing.Listener
 	took     took // of the path, by the match
 	rule     *rule
@@ -78,6 +79,8 @@ type life struct {
 	questions []authz.Question   // that are left to be asked
 	asking    *asker             // who is asked now; nil: the rule's
 	refusing  routing.PolicyName // on whose behalf
+
+	count *count // nil: no rate limit has counted the request
 
 	inquiry   *inquiry      // under way; see ask
 	gathering bool          // the request's body has to be whole before it is asked about
@@ -147,7 +150,16 @@ func (e *exchange) act() {
 	if s.cors != nil {
 		e.crossOrigin(s.cors)
 	}
-	if e.rule.auth != nil && s.answer == nil && !e.preflight {
+	if (e.guard != nil && e.guard.limits != nil || len(e.rule.policies) > 0) && !e.preflight {
+		e.limit()
+		return
+	}
+	e.authorize()
+}
+
+// authorize has those let the request pass whom the rule asks.
+func (e *exchange) authorize() {
+	if e.rule.auth != nil && e.share.answer == nil && !e.preflight {
 		e.asking = e.rule.auth
 		e.ask()
 		return
@@ -395,6 +407,9 @@ func (e *exchange) conclude() {
 	e.dropBody()
 	if e.inquiry != nil {
 		e.inquiry.cancel()
+	}
+	if e.count != nil {
+		e.count.leave()
 	}
 	if e.proof != nil {
 		e.proof.e = nil

@@ -48,8 +48,12 @@ func (e *exchange) settleGRPC() {
 
 // grpc returns what a is to a gRPC client.
 func (a *answer) grpc() int {
-	if a == &timedOut {
+	switch a {
+	case &timedOut:
 		return grpcDeadlineExceeded
+	case &overLimit:
+		// Of UNAVAILABLE, which the mapping has for 429, clients make a retry.
+		return grpcResourceExhausted
 	}
 	return grpcStatus(a.status)
 }

@@ -11,16 +11,18 @@ import (
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/policy/authz"
 	"fairway.dev/gateway/policy/jwt"
+	"fairway.dev/gateway/policy/ratelimit"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/routing"
 )
 
 // A guard is the policies of a listener, made ready.
 type guard struct {
-	set   *authz.Set
-	found []*routing.Policy // of the listener's names, nil for one that is not there
-	trust []string          // the trust domains, when it was made
-	asks  map[*routing.ExternalAuth]*asker
+	set    *authz.Set
+	limits *ratelimit.Set    // nil: there are none
+	found  []*routing.Policy // of the listener's names, nil for one that is not there
+	trust  []string          // the trust domains, when it was made
+	asks   map[*routing.ExternalAuth]*asker
 
 	checked atomic.Pointer[routing.Snapshot] // in which all that is as it was
 }
@@ -45,10 +47,8 @@ func (g *guard) holds(p *Proxy, l *routing.Listener, snap *routing.Snapshot) boo
 	if g.checked.Load() == snap {
 		return true
 	}
-	for i, name := range l.Policies {
-		if g.found[i] != snap.Policy(name) {
-			return false
-		}
+	if !areFound(g.found, l.Policies, snap) {
+		return false
 	}
 	for ask, a := range g.asks {
 		if a.cluster != p.o.Clusters.Cluster(ask.Cluster) {
@@ -59,6 +59,16 @@ func (g *guard) holds(p *Proxy, l *routing.Listener, snap *routing.Snapshot) boo
 		return false
 	}
 	g.checked.Store(snap)
+	return true
+}
+
+// areFound reports whether found are the policies that have the names.
+func areFound(found []*routing.Policy, names []routing.PolicyName, snap *routing.Snapshot) bool {
+	for i, name := range names {
+		if found[i] != snap.Policy(name) {
+			return false
+		}
+	}
 	return true
 }
 
@@ -78,7 +88,7 @@ func (p *Proxy) newGuard(l *routing.Listener, snap *routing.Snapshot) *guard {
 			g.asks[a.External] = p.asker(a.External)
 		}
 	}
-	g.set = authz.New(there, missing, g.trust)
+	g.set, g.limits = authz.New(there, missing, g.trust), p.limitSet(there)
 	g.checked.Store(snap)
 	return g
 }
@@ -96,12 +106,13 @@ func (p *Proxy) prepareGuards(snap *routing.Snapshot) {
 // pass asks the policies of the listener whether the request may pass, and goes
 // on with where it goes to.
 func (e *exchange) pass(res *routing.Result, token *jwt.Token) {
-	g := e.on.proxy.guardOf(res.Listener, e.on.proxy.snap.Load())
+	g := e.on.proxy.guardOf(res.Listener, e.snap)
+	e.proved = token
 	if g == nil {
 		e.arrive(res)
 		return
 	}
-	e.listener, e.guard, e.went, e.proved = res.Listener, g, *res, token
+	e.listener, e.guard, e.went = res.Listener, g, *res
 	e.questions = g.set.Custom(e.questions[:0], e.attributes())
 	e.askNext()
 }

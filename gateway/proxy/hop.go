@@ -28,7 +28,7 @@ func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *messa
 	default:
 		told.Source = message.Nobody
 	}
-	return l.waypoint(hop.Cluster), told
+	return l.cluster(hop.Cluster), told
 }
 
 // fill says in w what a waypoint is to know; inside is what the backends speak
@@ -40,21 +40,21 @@ func fill(w *upstream.Wait, hop *message.Hop, inside *upstream.Cluster) {
 	}
 }
 
-// hops are the clusters of waypoints, as of a Snapshot: Set.Cluster is for
-// those who are not on a loop.
-type hops struct {
+// known are clusters by their names, as of a Snapshot: Set.Cluster is for those
+// who are not on a loop.
+type known struct {
 	snap     *routing.Snapshot
 	clusters map[routing.ClusterName]*upstream.Cluster
 }
 
-func (l *local) waypoint(name routing.ClusterName) *upstream.Cluster {
-	if snap := l.proxy.snap.Load(); l.hops.snap != snap {
-		l.hops = hops{snap, map[routing.ClusterName]*upstream.Cluster{}}
+func (l *local) cluster(name routing.ClusterName) *upstream.Cluster {
+	if snap := l.proxy.snap.Load(); l.known.snap != snap {
+		l.known = known{snap, map[routing.ClusterName]*upstream.Cluster{}}
 	}
-	c, known := l.hops.clusters[name]
+	c, known := l.known.clusters[name]
 	if !known {
 		c = l.proxy.o.Clusters.Cluster(name)
-		l.hops.clusters[name] = c
+		l.known.clusters[name] = c
 	}
 	return c
 }

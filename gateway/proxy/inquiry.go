@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/policy"
+	"fairway.dev/gateway/policy/ratelimit"
 	"fairway.dev/gateway/upstream"
 )
 
@@ -24,8 +26,9 @@ const (
 	maxVerdict = 64 << 10
 )
 
-// An inquiry asks an authorization server about a request: the Receiver of the
-// server's stream. The exchange waits for it, and ends it if it ends before.
+// An inquiry asks a server about a request, one of authorization or of rate limits:
+// the Receiver of the server's stream. The exchange waits for it, and ends it if it
+// ends before.
 type inquiry struct {
 	on    *local
 	wait  upstream.Wait
@@ -35,8 +38,12 @@ type inquiry struct {
 
 // inquired is what of an inquiry ends with it.
 type inquired struct {
-	e  *exchange
-	to *asker
+	e        *exchange
+	to       *asker              // of authorization
+	question *ratelimit.Question // of rate limits; nil: to is asked
+	grpc     bool
+
+	server *upstream.Cluster // who is asked
 	// cluster is the server's, or its waypoint's, which hop is for.
 	cluster *upstream.Cluster
 	hop     message.Hop
@@ -55,26 +62,48 @@ type inquired struct {
 
 // inquire begins to ask. The exchange may be over when it returns.
 func (e *exchange) inquire() {
-	a := e.asking
-	if a.cluster == nil {
+	q := e.newInquiry(e.asking.cluster)
+	if q == nil {
 		e.nobodyAsked()
 		return
 	}
-	cluster, hop := e.on.towards(a.cluster, e.listener, e.peer)
-	if cluster == nil || !cluster.Begin() {
-		e.nobodyAsked()
-		return
-	}
-	q := e.on.takeInquiry()
-	q.e, q.to, q.cluster, q.hop = e, a, cluster, hop
-	e.inquiry = q
-	if a.grpc {
+	if q.to = e.asking; q.to.grpc {
 		q.askGRPC()
 	} else {
 		q.askHTTP()
 	}
 	e.on.loop.Arm(&q.timer, authTime)
 	q.try()
+}
+
+// consult begins to ask a rate limit service. The exchange may be over when it
+// returns.
+func (e *exchange) consult(about *ratelimit.Question) {
+	q := e.newInquiry(e.on.cluster(about.Cluster()))
+	if q == nil {
+		d := about.Failed()
+		e.counted(&d)
+		return
+	}
+	q.question = about
+	q.call(ratelimit.ServicePath, about.Timeout(), append(make([]byte, frameHead), about.Message()...))
+	e.on.loop.Arm(&q.timer, about.Timeout())
+	q.try()
+}
+
+// newInquiry returns one of a server; nil: it cannot be asked.
+func (e *exchange) newInquiry(server *upstream.Cluster) *inquiry {
+	if server == nil {
+		return nil
+	}
+	cluster, hop := e.on.towards(server, e.listener, e.peer)
+	if cluster == nil || !cluster.Begin() {
+		return nil
+	}
+	q := e.on.takeInquiry()
+	q.e, q.server, q.cluster, q.hop = e, server, cluster, hop
+	e.inquiry = q
+	return q
 }
 
 // askHTTP makes the request of plain HTTP: the client's, without what the rule
@@ -124,15 +153,25 @@ func (q *inquiry) askGRPC() {
 	if names := q.to.request; len(names) > 0 {
 		check.Wants = func(lower string) bool { return slices.Contains(names, lower) }
 	}
-	spec := q.to.cluster.Spec()
+	q.call(policy.CheckPath, authTime, check.Append(make([]byte, frameHead, 1<<10)))
+}
+
+// frameHead is what comes before a message of gRPC: that it is not compressed, and
+// how long it is (gRPC over HTTP2, Length-Prefixed-Message).
+const frameHead = 5
+
+// call makes the request of a call in gRPC. frame has the message behind room for
+// its head.
+func (q *inquiry) call(path string, within time.Duration, frame []byte) {
+	spec := q.server.Spec()
+	q.grpc = true
 	q.req = message.Request{
 		Method: http.MethodPost, Scheme: "http", Authority: spec.Service + "." + spec.Namespace,
-		Path: policy.CheckPath, Proto: message.HTTP2, Trailers: true,
+		Path: path, Proto: message.HTTP2, Trailers: true,
 	}
 	q.req.Fields.Add(message.ContentType, "application/grpc")
-	q.req.Fields.Add(message.GRPCTimeout, "5S")
-	frame := check.Append(make([]byte, 5, 1<<10)) // not compressed, and how long
-	binary.BigEndian.PutUint32(frame[1:], uint32(len(frame)-5))
+	q.req.Fields.Add(message.GRPCTimeout, strconv.FormatInt(max(within.Milliseconds(), 1), 10)+"m")
+	binary.BigEndian.PutUint32(frame[1:], uint32(len(frame)-frameHead))
 	q.carry(frame)
 }
 
@@ -162,7 +201,7 @@ func (q *inquiry) try() {
 	q.ep, q.up = ep, nil
 	q.status, q.fields, q.verdict = 0, q.fields[:0], q.verdict[:0]
 	q.wait.Proto, q.wait.Host = q.req.Proto, q.req.Authority
-	fill(&q.wait, &q.hop, q.to.cluster)
+	fill(&q.wait, &q.hop, q.server)
 	q.cluster.Connect(l.loop, ep, &q.wait)
 }
 
@@ -209,7 +248,7 @@ func (q *inquiry) Data(p []byte) {
 		q.fail()
 		return
 	}
-	if q.to.grpc || q.status != http.StatusOK {
+	if q.grpc || q.status != http.StatusOK {
 		q.verdict = append(q.verdict, p...)
 	}
 	q.up.Consumed(len(p))
@@ -278,11 +317,16 @@ func (q *inquiry) end(o upstream.Outcome) {
 	}
 }
 
-// fail turns a request away that nobody was asked about.
+// fail goes on with a request that nobody was asked about.
 func (q *inquiry) fail() {
-	e := q.e
+	e, question := q.e, q.question
 	q.on.putInquiry(q)
-	e.nobodyAsked()
+	if question == nil {
+		e.nobodyAsked()
+		return
+	}
+	d := question.Failed()
+	e.counted(&d)
 }
 
 // nobodyAsked turns the request away as nobody could be asked about it.
@@ -295,6 +339,10 @@ func (e *exchange) nobodyAsked() {
 // trailers, or in its head.
 func (q *inquiry) conclude(trailers message.Fields) {
 	q.end(upstream.Answered(q.status))
+	if q.question != nil {
+		q.answered(trailers)
+		return
+	}
 	e, a, status, fields := q.e, q.to, q.status, slices.Clone(q.fields)
 	if !a.grpc {
 		body := string(q.verdict)
@@ -306,8 +354,7 @@ func (q *inquiry) conclude(trailers message.Fields) {
 		}
 		return
 	}
-	code, _ := trailers.Get(message.GRPCStatus)
-	v, err := verdictOf(status, code, q.verdict)
+	v, err := q.verdictOf(trailers)
 	q.on.putInquiry(q)
 	switch {
 	case err != nil:
@@ -319,15 +366,36 @@ func (q *inquiry) conclude(trailers message.Fields) {
 	}
 }
 
-// verdictOf reads the one message of an answer in gRPC.
-func verdictOf(status int, code string, b []byte) (*policy.Verdict, error) {
-	if status != http.StatusOK || code != "0" {
-		return nil, fmt.Errorf("status %d, gRPC status %q: want 200 and 0", status, code)
+// answered takes what a rate limit service says.
+func (q *inquiry) answered(trailers message.Fields) {
+	e, d := q.e, q.question.Failed()
+	if b, err := q.message(trailers); err == nil {
+		d, _ = q.question.Answer(b) // or it has failed, all the same
 	}
-	if len(b) < 5 || b[0] != 0 || int(binary.BigEndian.Uint32(b[1:])) != len(b)-5 {
+	q.on.putInquiry(q)
+	e.counted(&d)
+}
+
+// verdictOf reads the answer of an authorization server.
+func (q *inquiry) verdictOf(trailers message.Fields) (*policy.Verdict, error) {
+	b, err := q.message(trailers)
+	if err != nil {
+		return nil, err
+	}
+	return policy.ParseVerdict(b)
+}
+
+// message returns the one message of an answer in gRPC.
+func (q *inquiry) message(trailers message.Fields) ([]byte, error) {
+	code, _ := trailers.Get(message.GRPCStatus)
+	if q.status != http.StatusOK || code != "0" {
+		return nil, fmt.Errorf("status %d, gRPC status %q: want 200 and 0", q.status, code)
+	}
+	b := q.verdict
+	if len(b) < frameHead || b[0] != 0 || int(binary.BigEndian.Uint32(b[1:])) != len(b)-frameHead {
 		return nil, fmt.Errorf("%d bytes: want one message that is not compressed", len(b))
 	}
-	return policy.ParseVerdict(b[5:])
+	return b[frameHead:], nil
 }
 
 func (l *local) takeInquiry() *inquiry {

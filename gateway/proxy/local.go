@@ -9,6 +9,7 @@ import (
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/policy/authz"
 	"fairway.dev/gateway/policy/jwt"
+	"fairway.dev/gateway/policy/ratelimit"
 	"fairway.dev/routing"
 )
 
@@ -25,11 +26,12 @@ type local struct {
 	mirrored int // mirrors under way
 
 	rng    rand.PCG
-	hops   hops
+	known  known
 	match  routing.Request
 	proven jwt.Cache
 
 	attributes authz.Attributes
+	countable  ratelimit.Attributes
 	reply      message.Response // an answer of our own
 	scratch    []byte
 	second     int64 // of date
@@ -39,6 +41,7 @@ type local struct {
 	tries     []*try      // free
 	mirrors   []*mirror   // free
 	inquiries []*inquiry  // free
+	counts    []*count    // free
 	buffers   [][]byte    // free
 }
 

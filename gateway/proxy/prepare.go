@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fairway.dev/gateway/telemetry"
@@ -13,7 +14,7 @@ import (
 )
 
 // A rule is a routing.Target made ready for the loops: all that can be looked
-// up or worked out once is. It does not change.
+// up or worked out once is. It does not change, but for counted.
 type rule struct {
 	shares []share
 	limits []uint64 // of the shares: a draw below limits[i] is for shares[i] or one before
@@ -25,6 +26,9 @@ type rule struct {
 	session *session // nil without one
 	auth    *asker   // nil: nobody is asked
 	fault   *fault   // nil: none
+
+	policies []routing.PolicyName      // rate limits of its own
+	counted  atomic.Pointer[[]*limits] // by listener; see limitsOf
 }
 
 // A share is one of the places where a rule sends its requests. A rule that
@@ -63,6 +67,7 @@ func (p *Proxy) Prepare(snap *routing.Snapshot) {
 	p.prepareWatches(snap)
 	p.prepareTokens(snap)
 	p.prepareGuards(snap)
+	p.prepareLimits(snap)
 }
 
 // byListener is who hears of the requests of bound listeners that no rule takes.
@@ -105,6 +110,8 @@ func (p *Proxy) prepare(t *routing.Target) *rule {
 		retry:   newRetryPolicy(a.Retry),
 		auth:    p.asker(a.Auth),
 		fault:   newFault(a.Fault),
+
+		policies: a.Policies,
 	}
 	if a.Session != nil {
 		r.session = newSession(a.Session, t.Route.Name, t.Index, p.o.SessionKey)

@@ -11,16 +11,21 @@ import (
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/policy/jwt"
+	"fairway.dev/gateway/policy/ratelimit"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/tracing"
 	"fairway.dev/gateway/upstream"
 	"fairway.dev/routing"
 )
 
-// Options are what a Proxy needs. Clusters is required, the rest has defaults.
+// Options are what a Proxy needs. Clusters and Limits are required, the rest has
+// defaults.
 type Options struct {
 	// Clusters are where requests go.
 	Clusters *upstream.Set
+
+	// Limits counts what rate limits bound, on the same loops.
+	Limits *ratelimit.Store
 
 	// Loops is the number of loops: Handler takes those with an Index from 0
 	// to Loops-1. If zero, 1.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"fairway.dev/gateway/hop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/upstream"
@@ -118,6 +119,10 @@ var (
 	unconnected = failure{
 		answer{503, telemetry.UpstreamFailure, "no connection to the backend\n"},
 		upstream.NoConnection, telemetry.RetryConnect, true, false}
+	forbidden = failure{denied, upstream.NoConnection, telemetry.RetryConnect, true, true}
+	unserved  = failure{
+		answer{503, telemetry.NoCluster, "waypoint does not serve the backend\n"},
+		upstream.NoConnection, telemetry.RetryConnect, true, true}
 	crowded = failure{
 		answer{503, telemetry.UpstreamOverflow, "too many requests to the backend\n"},
 		upstream.NoConnection, telemetry.RetryConnect, true, true}
@@ -141,10 +146,19 @@ var (
 		upstream.Timeout, telemetry.RetryTimeout, false, false}
 )
 
-// connectFailure says what it means that there is no connection.
+// connectFailure says what it means that there is no connection. What a waypoint
+// refuses its other pods would refuse, too, but for want of an endpoint.
 func connectFailure(err error) *failure {
-	if errors.Is(err, upstream.ErrOverflow) {
+	var no *hop.Refusal
+	switch {
+	case errors.Is(err, upstream.ErrOverflow):
 		return &crowded
+	case !errors.As(err, &no):
+		return &unconnected
+	case no.Status == 401 || no.Status == 403:
+		return &forbidden
+	case no.Status == 400 || no.Status == 404:
+		return &unserved
 	}
 	return &unconnected
 }

@@ -9,6 +9,7 @@ import (
 // says, or answers.
 func (e *exchange) route() {
 	snap := e.on.proxy.snap.Load()
+	e.snap = snap
 	if snap == nil {
 		e.answer(&noRoute)
 		return

@@ -20,6 +20,7 @@ import (
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/policy/ratelimit"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/upstream"
 	"fairway.dev/routing"
@@ -39,12 +40,13 @@ type stage struct {
 	lines   bytes.Buffer
 
 	names phonebook
-	down  map[uint16]error // ports whose dial fails, and how
-	hang  map[uint16]bool  // ports whose dial never ends
-	rules []*rule          // that were ever prepared
-	room  int              // exchanges on a connection
-	tls   bool             // of clients
-	order bool             // the route is Ordered, as a VirtualService's
+	down  map[uint16]error     // ports whose dial fails, and how
+	hang  map[uint16]bool      // ports whose dial never ends
+	redis map[uint16]*redisEnd // ports of stores
+	rules []*rule              // that were ever prepared
+	room  int                  // exchanges on a connection
+	tls   bool                 // of clients
+	order bool                 // the route is Ordered, as a VirtualService's
 	conns []*conn
 	spoke []message.Proto // on connections
 	calls []*call         // in the order of Open
@@ -70,6 +72,7 @@ func newStageWith(t testing.TB, o Options, rules ...routing.Rule) *stage {
 	s.log = telemetry.NewAccessLog(s.metrics, &s.lines, telemetry.AccessLogOptions{})
 	s.log.Attach(s.loop)
 	o.Clusters, o.Metrics, o.AccessLog = s.set, s.metrics, s.log
+	o.Limits = ratelimit.NewStore(ratelimit.Options{Start: start, Loops: []*loop.Loop{s.loop}, Clusters: s.set})
 	s.proxy = New(o)
 	s.handler = s.proxy.Handler(s.loop)
 	s.serve(rules...)
@@ -183,7 +186,12 @@ func (s *stage) dial(l *loop.Loop, to netip.AddrPort, _ loop.Opening, _ time.Dur
 				done(nil, "", err)
 			default:
 				ours, theirs := loop.Pipe(l)
-				theirs.Handle(quiet{})
+				if r := s.redis[to.Port()]; r != nil {
+					r.conn = theirs
+					theirs.Handle(r)
+				} else {
+					theirs.Handle(quiet{})
+				}
 				s.conns = append(s.conns, &conn{s: s, pipe: ours, port: to.Port()})
 				done(ours, "", nil)
 			}

@@ -24,6 +24,7 @@ import (
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/policy/jwt"
+	"fairway.dev/gateway/policy/ratelimit"
 	"fairway.dev/gateway/proxy"
 	"fairway.dev/gateway/resolve"
 	"fairway.dev/gateway/stream"
@@ -99,6 +100,7 @@ type Server struct {
 	retryBinds *time.Timer
 	endSpans   func()     // sends the spans that are left
 	tokens     *jwt.Store // proves tokens
+	limits     *ratelimit.Store
 
 	mu    sync.Mutex // guards Update and what follows
 	binds map[routing.PortKey]*proxy.Bind
@@ -131,8 +133,9 @@ func New(o Options) (*Server, error) {
 	o.Metrics.Upstream.Watch(s.upstreamState)
 	spans := s.exportSpans()
 	s.tokens = jwt.NewStore(jwt.Options{Log: o.Log})
+	s.limits = ratelimit.NewStore(ratelimit.Options{Start: time.Now(), Loops: s.loops, Clusters: s.clusters})
 	s.proxy = proxy.New(proxy.Options{
-		Clusters: s.clusters, Loops: o.Loops, Metrics: o.Metrics, AccessLog: o.AccessLog, Spans: spans, Tokens: s.tokens,
+		Clusters: s.clusters, Limits: s.limits, Loops: o.Loops, Metrics: o.Metrics, AccessLog: o.AccessLog, Spans: spans, Tokens: s.tokens,
 		TrustedHops: o.TrustedHops, MaxExchanges: o.MaxExchanges,
 	})
 	for _, l := range s.loops {
@@ -255,6 +258,7 @@ func (s *Server) Close() {
 	s.mu.Unlock()
 	s.tcp.Cut()
 	s.names.Close()
+	s.limits.Retain(nil) // hangs up on stores
 	for _, l := range s.loops {
 		l.Stop() // with what was posted
 	}

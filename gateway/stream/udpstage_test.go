@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/policy/ratelimit"
 	"fairway.dev/gateway/proxy"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/upstream"
@@ -90,7 +91,7 @@ func newUDPStage(t *testing.T, o UDPOptions) *udpStage {
 	}
 	loops := []*loop.Loop{s.loop}
 	s.set = upstream.NewSet(upstream.Options{Loops: loops, Now: s.loop.Now})
-	s.proxy = proxy.New(proxy.Options{Clusters: s.set, Metrics: s.metrics})
+	s.proxy = proxy.New(proxy.Options{Clusters: s.set, Limits: ratelimit.NewStore(ratelimit.Options{}), Metrics: s.metrics})
 	s.proxy.Handler(s.loop)
 	s.log = telemetry.NewAccessLog(s.metrics, &s.lines, telemetry.AccessLogOptions{})
 	s.log.Attach(s.loop)

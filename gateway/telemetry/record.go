@@ -26,7 +26,7 @@ const (
 	UpstreamProtocolError                   // UPE: the backend broke the protocol
 	DownstreamClosed                        // DC: the client went away
 	DownstreamProtocol                      // DPE: the client broke the protocol
-	RateLimited                             // RL: over a rate limit; nobody limits rates yet
+	RateLimited                             // RL: over a rate limit, or nobody could count it
 	Unauthorized                            // UAEX: authorization refused
 	NoCluster                               // NC: the rule's backend does not exist
 	Overload                                // OM: shed because we are overloaded

@@ -198,7 +198,7 @@ func (l *Limiter) take(now time.Time, a *Attributes) (d Decision) {
 		}
 		one := r.decision(r.take(key, clock))
 		one.Policy = l.policy.Name
-		if d.tighten(&one); !d.Allowed {
+		if d.Tighten(&one); !d.Allowed {
 			l.giveBack(i, a)
 			return d
 		}

@@ -77,9 +77,9 @@ func (d *Decision) Fields(dst []policy.Edit) []policy.Edit {
 // seconds rounds up: who comes back then is not too early.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// tighten makes d what both say: a refusal, or of two that pass the one that
+// Tighten makes d what both say: a refusal, or of two that pass the one that
 // leaves less.
-func (d *Decision) tighten(o *Decision) {
+func (d *Decision) Tighten(o *Decision) {
 	if !o.Allowed || o.Per != 0 && (d.Per == 0 || o.Remaining < d.Remaining) {
 		*d = *o
 	}
@@ -99,7 +99,7 @@ func (s *Set) Take(now time.Time, a *Attributes) (d Decision) {
 	d.Allowed = true
 	for i, l := range s.local {
 		one := l.take(now, a)
-		if d.tighten(&one); !d.Allowed {
+		if d.Tighten(&one); !d.Allowed {
 			giveBack(s.local[:i], a)
 			return d
 		}

@@ -100,7 +100,7 @@ func (q *Question) decide(counts []int64) Decision {
 		if !one.Allowed {
 			one.Retry = c.left
 		}
-		if d.tighten(&one); !d.Allowed {
+		if d.Tighten(&one); !d.Allowed {
 			break
 		}
 	}
