@@ -43,23 +43,29 @@ func newAuthority() (*authority, error) {
 	return &authority{cert, key}, err
 }
 
-// identify writes to a folder who the waypoint of a namespace is, as -identity
-// wants it.
-func (b *bench) identify(namespace, dir string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+// sign makes the certificate of the waypoint of a namespace, and its key.
+func (a *authority) sign(namespace string) (der []byte, key *ecdsa.PrivateKey, err error) {
+	key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	uri, err := url.Parse(identity(namespace, "waypoint"))
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+	der, err = x509.CreateCertificate(rand.Reader, &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), URIs: []*url.URL{uri},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}, b.authority.cert, &key.PublicKey, b.authority.key)
+	}, a.cert, &key.PublicKey, a.key)
+	return der, key, err
+}
+
+// identify writes to a folder who the waypoint of a namespace is, as -identity
+// wants it.
+func (b *bench) identify(namespace, dir string) error {
+	der, key, err := b.authority.sign(namespace)
 	if err != nil {
 		return err
 	}

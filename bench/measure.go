@@ -32,6 +32,7 @@ type bench struct {
 	h2cAt int
 
 	authority *authority // of the mesh
+	stranger  *stranger  // in it, where a way has one
 
 	running   []*proxy        // under measurement, from the client on
 	began     []time.Duration // what each had used when the count began
@@ -126,7 +127,7 @@ func (b *bench) runners(s scenario) []runner {
 	_, ok := b.tools["fairway"]
 	if ok && s.ways {
 		for _, w := range ways {
-			if _, ok := s.load.(idle); !ok || w.name != "direct" { // there is nobody whose memory it would be
+			if w.fits(s) {
 				list = append(list, runner{w.name, false, func(ctx context.Context) (sample, error) { return b.takeWay(ctx, s, w) }})
 			}
 		}
@@ -155,8 +156,8 @@ func (b *bench) round(ctx context.Context, s scenario, p peer) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	defer run.stop()
 	b.running = []*proxy{run}
+	defer b.stop()
 	url := fmt.Sprintf("http://%s:%d/", host, set.Port)
 	if s.tls {
 		url = fmt.Sprintf("https://%s:%d/", host, set.Port)
@@ -178,6 +179,14 @@ func (b *bench) begin() {
 	for _, run := range b.running {
 		b.began = append(b.began, run.cpu())
 	}
+}
+
+// stop ends those that run.
+func (b *bench) stop() {
+	for _, run := range b.running {
+		run.stop()
+	}
+	b.running = nil
 }
 
 // memory returns what those that run hold, in bytes.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -19,6 +20,7 @@ type way struct {
 	about     string
 	plain     bool    // by one gateway outside the mesh
 	waypoints []onWay // those on the way, from the client on
+	stranger  bool    // stands between two waypoints
 }
 
 // onWay is a waypoint as a way needs it.
@@ -36,7 +38,8 @@ var ways = []way{
 	{name: "plain", about: "client, a gateway, backend", plain: true},
 	{name: "hop1", about: "client, the Service's waypoint, backend", waypoints: []onWay{{"shop", "http"}}},
 	{name: "hop2", about: "client, waypoint, mTLS, waypoint, backend: requests go as they are (ALPN fairway-hop/1)", waypoints: []onWay{{"web", "http"}, {"shop", "http"}}},
-	{name: "hop2-tunnel", about: "the same, the first waypoint hands on bytes in a tunnel for each connection (CONNECT), the second has HTTP in it", waypoints: []onWay{{"web", "tcp"}, {"shop", "http"}}},
+	{name: "hop2-stranger", about: "the same to a waypoint that speaks h2 alone: HTTP/1.1 in tunnels (CONNECT); a relay between them has it so, whose latency is counted and whose CPU is not", waypoints: []onWay{{"web", "http"}, {"shop", "http"}}, stranger: true},
+	{name: "hop2-tunnel", about: "as hop2, the first waypoint hands on bytes in a tunnel for each connection (CONNECT), the second has HTTP in it", waypoints: []onWay{{"web", "tcp"}, {"shop", "http"}}},
 	{name: "hop2-tcp", about: "the same, both hand on bytes", waypoints: []onWay{{"web", "tcp"}, {"shop", "tcp"}}},
 }
 
@@ -61,6 +64,18 @@ type meshSetup struct {
 	Waypoints []waypoint
 	Client    string // the namespace of the client's pod
 	Protocol  string // of the Service
+}
+
+// fits reports whether a way has something to tell in a scenario: nobody's memory
+// is taken without a gateway, and a relay is too slow to go as fast as it can.
+func (w way) fits(s scenario) bool {
+	switch s.load.(type) {
+	case idle:
+		return w.name != "direct" && !w.stranger
+	case paced:
+		return true
+	}
+	return !w.stranger
 }
 
 // takeWay runs the gateways of a way and measures it once.
@@ -95,6 +110,12 @@ func (b *bench) startWay(ctx context.Context, s scenario, w way) (url string, er
 		b.running = []*proxy{run}
 		return fmt.Sprintf("http://%s:%d/", host, set.Port), nil
 	}
+	if w.stranger {
+		addr, to := fmt.Sprintf("%s:%d", strangerAddr, hopPort), fmt.Sprintf("%s:%d", addrOf("shop"), hopPort)
+		if b.stranger, err = b.authority.startStranger(addr, to); err != nil {
+			return "", err
+		}
+	}
 	url = fmt.Sprintf("http://%s:%d/", host, b.small.port())
 	for i := len(w.waypoints) - 1; i >= 0; i-- {
 		addr, run, err := b.startWaypoint(ctx, s, w, i)
@@ -120,7 +141,7 @@ func (b *bench) startWaypoint(ctx context.Context, s scenario, w way, i int) (st
 	}
 	here := w.waypoints[i]
 	set.Addr, set.Port = addrOf(here.namespace), capturePort
-	set.Mesh = &meshSetup{Waypoints: waypoints, Client: w.waypoints[0].namespace, Protocol: here.protocol}
+	set.Mesh = &meshSetup{Waypoints: w.mesh(), Client: w.waypoints[0].namespace, Protocol: here.protocol}
 	if err := b.identify(here.namespace, filepath.Join(set.Dir, "identity")); err != nil {
 		return "", nil, err
 	}
@@ -143,12 +164,24 @@ func addrOf(namespace string) string {
 	panic("bug: no waypoint of namespace " + namespace)
 }
 
+// mesh are the waypoints as they find each other.
+func (w way) mesh() []waypoint {
+	all := slices.Clone(waypoints)
+	for i := range all {
+		if w.stranger && all[i].Namespace == "shop" {
+			all[i].Addr = strangerAddr
+		}
+	}
+	return all
+}
+
 // leaveWay stops what startWay has started.
 func (b *bench) leaveWay() {
-	for _, run := range b.running {
-		run.stop()
+	b.stop()
+	if b.stranger != nil {
+		b.stranger.stop()
+		b.stranger = nil
 	}
-	b.running = nil
 }
 
 // wentAs looks for a line of the access log that says that gateway i of w has
@@ -180,14 +213,22 @@ func (p *proxy) wentAs(ctx context.Context, w way, i int) error {
 // connection it was, what it was taken for, and for the first of two that it
 // went on by a hop.
 func (w way) logged(i int) []string {
-	want := []string{fmt.Sprintf(`"source_principal":%q`, identity(w.waypoints[0].namespace, "client"))}
+	source := identity(w.waypoints[0].namespace, "client")
+	if w.stranger && i > 0 { // to strangers a waypoint vouches for nobody
+		source = identity(w.waypoints[i-1].namespace, "waypoint")
+	}
+	want := []string{fmt.Sprintf(`"source_principal":%q`, source)}
 	if w.waypoints[i].protocol == "http" {
 		want = append(want, `"method":"GET"`)
 	} else {
 		want = append(want, `"protocol":"TCP"`)
 	}
 	if i+1 < len(w.waypoints) {
-		want = append(want, fmt.Sprintf(`"endpoint":"%s:%d"`, addrOf(w.waypoints[i+1].namespace), hopPort))
+		next := addrOf(w.waypoints[i+1].namespace)
+		if w.stranger {
+			next = strangerAddr
+		}
+		want = append(want, fmt.Sprintf(`"endpoint":"%s:%d"`, next, hopPort))
 	}
 	return want
 }

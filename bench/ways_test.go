@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -64,6 +66,8 @@ func TestWhatWaypointsLog(t *testing.T) {
 		{"hop1", 0, []string{`"source_principal":"spiffe://cluster.local/ns/shop/sa/client"`, `"method":"GET"`}},
 		{"hop2", 0, []string{`"source_principal":"spiffe://cluster.local/ns/web/sa/client"`, `"method":"GET"`, `"endpoint":"127.77.0.3:15008"`}},
 		{"hop2", 1, []string{`"source_principal":"spiffe://cluster.local/ns/web/sa/client"`, `"method":"GET"`}},
+		{"hop2-stranger", 0, []string{`"source_principal":"spiffe://cluster.local/ns/web/sa/client"`, `"method":"GET"`, `"endpoint":"127.77.0.4:15008"`}},
+		{"hop2-stranger", 1, []string{`"source_principal":"spiffe://cluster.local/ns/web/sa/waypoint"`, `"method":"GET"`}},
 		{"hop2-tunnel", 0, []string{`"source_principal":"spiffe://cluster.local/ns/web/sa/client"`, `"protocol":"TCP"`, `"endpoint":"127.77.0.3:15008"`}},
 		{"hop2-tcp", 1, []string{`"source_principal":"spiffe://cluster.local/ns/web/sa/client"`, `"protocol":"TCP"`}},
 	}
@@ -119,6 +123,65 @@ func TestGroupsAreChosen(t *testing.T) {
 	}
 	if _, err := choose("hops"); err == nil {
 		t.Error("choose(hops) gives no error")
+	}
+}
+
+// Two that would agree on more than h2 do not by a stranger, and each sees who
+// the other says that it is.
+func TestStrangerSpeaksH2Alone(t *testing.T) {
+	a, err := newAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := func(namespace string) *tls.Config {
+		der, key, err := a.sign(namespace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &tls.Config{
+			Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, InsecureSkipVerify: true,
+			ClientAuth: tls.RequireAnyClientCert, NextProtos: []string{"fairway-hop/1", "h2"},
+		}
+	}
+	shop, err := tls.Listen("tcp", "127.0.0.1:0", config("shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shop.Close()
+	seen := make(chan string, 1)
+	go func() {
+		defer close(seen)
+		c, err := shop.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		io.CopyN(c, c, 5)
+		state := c.(*tls.Conn).ConnectionState()
+		if len(state.PeerCertificates) == 1 {
+			seen <- state.NegotiatedProtocol + " " + state.PeerCertificates[0].URIs[0].String()
+		}
+	}()
+	s, err := a.startStranger("127.0.0.1:0", shop.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.stop()
+	web, err := tls.Dial("tcp", s.ln.Addr().String(), config("web"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer web.Close()
+	io.WriteString(web, "hello")
+	if text, err := io.ReadAll(web); string(text) != "hello" || err != nil {
+		t.Errorf("%q came back, error %v; want hello", text, err)
+	}
+	state := web.ConnectionState()
+	if got, want := state.NegotiatedProtocol+" "+state.PeerCertificates[0].URIs[0].String(), "h2 "+identity("shop", "waypoint"); got != want {
+		t.Errorf("web sees %s, want %s", got, want)
+	}
+	if got, want := <-seen, "h2 "+identity("web", "waypoint"); got != want {
+		t.Errorf("shop sees %s, want %s", got, want)
 	}
 }
 
