@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	if *list {
 		for _, s := range scenarios {
-			fmt.Printf("%-10s %s\n", s.name, s.about)
+			fmt.Printf("%-12s %s\n", s.name, s.about)
 		}
 		return nil
 	}
