@@ -88,7 +88,7 @@ type RateLimit struct {
 	// the policy cannot be had as it was written, and who made it has said why.
 	Rules []RateLimitRule
 	// Shared, if not nil, has the gateways of all fleets count together; where
-	// it cannot be asked FailOpen decides.
+	// it cannot be asked FailClosed decides.
 	Shared *SharedLimit
 	// FailClosed refuses what cannot be counted, with 503. Without it, it passes.
 	FailClosed bool

@@ -47,7 +47,7 @@ func (g *guard) holds(p *Proxy, l *routing.Listener, snap *routing.Snapshot) boo
 	if g.checked.Load() == snap {
 		return true
 	}
-	if !areFound(g.found, l.Policies, snap) {
+	if !areFound(g.found, l.Policies, snap) || g.limits != nil && g.limits.Forgotten() {
 		return false
 	}
 	for ask, a := range g.asks {

@@ -57,7 +57,7 @@ func (x *limits) holds(snap *routing.Snapshot) bool {
 	if x.checked.Load() == snap {
 		return true
 	}
-	if !areFound(x.found, x.names, snap) {
+	if !areFound(x.found, x.names, snap) || x.set.Forgotten() {
 		return false
 	}
 	x.checked.Store(snap)

@@ -186,6 +186,31 @@ func TestLimitsOutlastGenerations(t *testing.T) {
 	s.wantStatuses("once it was forgotten", []int{200, 429}, "", "")
 }
 
+// A policy that was forgotten and comes again begins anew, for rules and listeners
+// that have stayed.
+func TestForgottenLimitsComeAgain(t *testing.T) {
+	for _, action := range []routing.Action{to("a"), limiting("p")} {
+		s := newStage(t, to("a"))
+		l, p := listener, limit("p", 1)
+		if action.Policies == nil {
+			l.Policies = []routing.PolicyName{"p"}
+		}
+		spec := specOn([]*routing.Listener{&l}, routing.Rule{Action: action})
+		spec.Policies = map[routing.PolicyName]*routing.Policy{"p": p}
+		s.put(spec)
+		s.wantStatuses("at first", []int{200, 429}, "", "")
+		snap := s.proxy.snap.Load()
+		var gone, back routing.Delta
+		gone.Removed.Policies, back.Policies = []routing.PolicyName{"p"}, []*routing.Policy{p}
+		for _, d := range []*routing.Delta{&gone, {}, &back} {
+			snap, _ = snap.Update(d)
+			s.proxy.Prepare(snap)
+			s.proxy.Publish(snap)
+		}
+		s.wantStatuses("then", []int{200, 429}, "", "")
+	}
+}
+
 // RateLimitRule.by claim:NAME: of a token that was proved, whatever the listener's
 // other policies.
 func TestLimitsByClaim(t *testing.T) {

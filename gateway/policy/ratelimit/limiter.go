@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"fairway.dev/routing"
@@ -20,6 +21,8 @@ type Limiter struct {
 	rules  []rule
 	start  time.Time // of local clocks; see rate
 	redis  *redis    // that is asked; nil: none
+
+	forgotten atomic.Bool // by the Store
 }
 
 type rule struct {

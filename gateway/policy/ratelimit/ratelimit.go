@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -91,6 +92,13 @@ type Set struct{ local, shared []*Limiter }
 
 // Empty reports whether no request is counted.
 func (s *Set) Empty() bool { return len(s.local)+len(s.shared) == 0 }
+
+// Forgotten reports whether the Store has forgotten one of the policies (Retain): if
+// that is in force again, another Set is to be made.
+func (s *Set) Forgotten() bool {
+	forgotten := func(l *Limiter) bool { return l.forgotten.Load() }
+	return slices.ContainsFunc(s.local, forgotten) || slices.ContainsFunc(s.shared, forgotten)
+}
 
 // Take counts a request by all limits that this gateway pod keeps by itself, and
 // decides. Any loop may call it, with its own clock. A request that is refused
@@ -192,6 +200,7 @@ func (s *Store) Retain(inForce []*routing.Policy) {
 		if stay[p] {
 			used[l.redis] = true
 		} else {
+			l.forgotten.Store(true)
 			delete(s.limiters, p)
 		}
 	}
