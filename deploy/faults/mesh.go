@@ -129,10 +129,10 @@ func (m *mesh) waypointReady(ctx context.Context, namespace string) error {
 	return err
 }
 
-// waypointPods returns a field of the waypoint's pods, without those that are
+// pods returns a field of the pods that have the label, without those that are
 // about to end.
-func (m *mesh) waypointPods(ctx context.Context, namespace, field string) ([]string, error) {
-	out, err := m.k(ctx, "-n", namespace, "get", "pods", "-l", waypointLabel, "-o",
+func (c *cluster) pods(ctx context.Context, namespace, label, field string) ([]string, error) {
+	out, err := c.k(ctx, "-n", namespace, "get", "pods", "-l", label, "-o",
 		"go-template={{range .items}}{{if not .metadata.deletionTimestamp}}{{."+field+"}} {{end}}{{end}}")
 	return strings.Fields(out), err
 }

@@ -27,6 +27,10 @@ var meshFaults = []fault[*mesh]{
 		lossless: true, run: killMeshControl},
 	{name: "mesh-callee", what: "mesh: the callee's waypoint pods killed one by one", healed: "the slowest to be replaced", run: killCallee},
 	{name: "mesh-caller", what: "mesh: the caller's waypoint pods killed one by one", healed: "the slowest to be replaced", run: killCaller},
+	{name: "mesh-crash", what: "mesh: the waypoint pods of the callee, then of the caller, crashed one by one", healed: "the slowest to be ready again",
+		script: true, run: crashWaypoints},
+	{name: "mesh-agent", what: "mesh: the agent of each node crashed", healed: "the slower to be ready again",
+		lossless: true, script: true, run: crashAgents},
 	{name: "mesh-root", what: "mesh: another root and CA brought, and both waypoints restarted under it", healed: "from the Secret to the first certificate of the new CA",
 		lossless: true, run: rotateRoot},
 }
@@ -128,7 +132,7 @@ func killCaller(ctx context.Context, m *mesh) (time.Duration, error) {
 // killWaypoint kills one pod of the namespace's waypoint after the other; the
 // next one once all are there again.
 func (m *mesh) killWaypoint(ctx context.Context, namespace string) (time.Duration, error) {
-	pods, err := m.waypointPods(ctx, namespace, "metadata.name")
+	pods, err := m.pods(ctx, namespace, waypointLabel, "metadata.name")
 	if err != nil || len(pods) == 0 {
 		return 0, fmt.Errorf("pods %q: %w", pods, err)
 	}
@@ -142,6 +146,41 @@ func (m *mesh) killWaypoint(ctx context.Context, namespace string) (time.Duratio
 			return 0, err
 		}
 		slowest = max(slowest, time.Since(began))
+	}
+	return slowest, nil
+}
+
+func crashWaypoints(ctx context.Context, m *mesh) (time.Duration, error) {
+	var slowest time.Duration
+	for _, ns := range []string{callee, caller} {
+		took, err := m.crashAll(ctx, ns, waypointLabel)
+		if err != nil {
+			return 0, err
+		}
+		slowest = max(slowest, took)
+	}
+	return slowest, nil
+}
+
+func crashAgents(ctx context.Context, m *mesh) (time.Duration, error) {
+	return m.crashAll(ctx, "fairway-system", "app.kubernetes.io/component=capture")
+}
+
+// crashAll crashes one pod that has the label after the other, as all of a
+// kind need not have the load. It returns how long the slowest was away.
+func (m *mesh) crashAll(ctx context.Context, namespace, label string) (time.Duration, error) {
+	pods, err := m.pods(ctx, namespace, label, "metadata.name")
+	if err != nil || len(pods) == 0 {
+		return 0, fmt.Errorf("pods %q: %w", pods, err)
+	}
+	var slowest time.Duration
+	for _, pod := range pods {
+		took, err := m.crash(ctx, namespace, pod)
+		if err != nil {
+			return 0, err
+		}
+		slowest = max(slowest, took)
+		pause(ctx, settle) // until all know
 	}
 	return slowest, nil
 }
@@ -202,7 +241,7 @@ func rotateRoot(ctx context.Context, m *mesh) (time.Duration, error) {
 // signedBy reports whether all pods of the namespace's waypoint show a
 // certificate that ca signed.
 func (m *mesh) signedBy(ctx context.Context, namespace string, ca authority) (bool, error) {
-	addresses, err := m.waypointPods(ctx, namespace, "status.podIP")
+	addresses, err := m.pods(ctx, namespace, waypointLabel, "status.podIP")
 	if err != nil || len(addresses) == 0 {
 		return false, fmt.Errorf("pods %q: %w", addresses, err)
 	}
