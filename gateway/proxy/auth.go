@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"cmp"
 	"slices"
+	"time"
 
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/policy"
@@ -17,7 +19,9 @@ type asker struct {
 	path     string   // of plain HTTP: comes before the request's
 	request  []string // fields that are told, lower case
 	response []string // fields of the answer that the backend is told, lower case; none: all
+	withhold bool     // the backend is told none
 	body     int      // bytes of the request's body that are told
+	patience time.Duration
 }
 
 // asker makes what a rule asks ready. Compile has closed rules that ask nobody.
@@ -27,7 +31,7 @@ func (p *Proxy) asker(a *routing.ExternalAuth) *asker {
 	}
 	return &asker{
 		cluster: p.o.Clusters.Cluster(a.Cluster), grpc: a.GRPC, path: a.Path,
-		request: a.Request, response: a.Response, body: a.MaxBody,
+		request: a.Request, response: a.Response, withhold: a.Withhold, body: a.MaxBody, patience: cmp.Or(a.Timeout, authTime),
 	}
 }
 
@@ -159,7 +163,7 @@ func ofFraming(id message.Name) bool {
 // (HTTPAuthConfig.allowedResponseHeaders).
 func (a *asker) adopted(fields []policy.Edit) []policy.Edit {
 	return slices.DeleteFunc(fields, func(x policy.Edit) bool {
-		if x.Name == "host" {
+		if x.Name == "host" || a.withhold {
 			return true
 		}
 		if len(a.response) > 0 {

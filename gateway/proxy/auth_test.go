@@ -380,3 +380,29 @@ func TestExtAuthzRefusals(t *testing.T) {
 	}
 	s.want(c, 200, "UAEX")
 }
+
+// meshConfig.extensionProviders of Istio: timeout, and headersToUpstreamOnAllow
+// that names none.
+func TestProvidersHaveTheirTimeAndMayWithhold(t *testing.T) {
+	s := newStage(t, asking(routing.ExternalAuth{Timeout: time.Second, Withhold: true}))
+	c := s.get("/")
+	s.only().head(200, true, "X-User: me")
+	s.loop.Settle()
+	b := s.call(1)
+	if got := b.header("x-user"); got != "" {
+		t.Errorf("the backend was told X-User %q, want nothing", got)
+	}
+	b.reply(200, "ok")
+	if c.resp.Status != 200 {
+		t.Errorf("status %d, want 200", c.resp.Status)
+	}
+	slow := s.get("/")
+	s.pass(999 * time.Millisecond)
+	if slow.done() {
+		t.Error("turned away before a second was over")
+	}
+	s.pass(time.Millisecond)
+	if slow.resp.Status != 403 {
+		t.Errorf("status %d after a second, want 403", slow.resp.Status)
+	}
+}

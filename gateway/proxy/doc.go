@@ -211,7 +211,7 @@
 // other answer is the client's, with UAEX. In gRPC it is Envoy's ext_authz: see
 // package policy. Metadata of the answer are for nobody.
 //
-// The server has 5 seconds, and 64 KiB for its answer. Without one the request
+// The server has 5 seconds, unless the rule says otherwise, and 64 KiB for its answer. Without one the request
 // does not pass. A connection that was not had, or was closed while kept, is
 // tried again twice. What comes of the request's body meanwhile waits, so that
 // its client is held back. A server that is told the body is asked when that

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// authTime is how long an authorization server may take for its answer.
+	// authTime is how long an authorization server may take for its answer, where
+	// the rule does not say.
 	authTime = 5 * time.Second
 	// authRetries are for connections that are not had, or were closed while kept.
 	authRetries = 2
@@ -72,7 +73,7 @@ func (e *exchange) inquire() {
 	} else {
 		q.askHTTP()
 	}
-	e.on.loop.Arm(&q.timer, authTime)
+	e.on.loop.Arm(&q.timer, q.to.patience)
 	q.try()
 }
 
@@ -153,7 +154,7 @@ func (q *inquiry) askGRPC() {
 	if names := q.to.request; len(names) > 0 {
 		check.Wants = func(lower string) bool { return slices.Contains(names, lower) }
 	}
-	q.call(policy.CheckPath, authTime, check.Append(make([]byte, frameHead, 1<<10)))
+	q.call(policy.CheckPath, q.to.patience, check.Append(make([]byte, frameHead, 1<<10)))
 }
 
 // frameHead is what comes before a message of gRPC: that it is not compressed, and
