@@ -60,9 +60,13 @@ func (m *mesh) addr(n int) string { return fmt.Sprintf("127.%d.0.%d", m.base, n)
 // world is what the two namespaces have in common with most meshes: Service
 // cart of shop, at 10.96.0.5, is what is called.
 func (m *mesh) world() string {
-	var b strings.Builder
-	for ns, at := range map[string]int{"web": webWaypoint, "shop": shopWaypoint} {
-		fmt.Fprintf(&b, `---
+	return m.namespace("web", webWaypoint) + m.namespace("shop", shopWaypoint) +
+		m.pod("web", "front", webPod) + m.pod("shop", "stock", shopPod) + m.ports("cart.shop.80")
+}
+
+// namespace is one with its waypoint.
+func (m *mesh) namespace(ns string, at int) string {
+	return fmt.Sprintf(`---
 apiVersion: v1
 kind: Namespace
 metadata: {name: %[1]s, labels: {istio.io/use-waypoint: waypoint, istio.io/dataplane-mode: ambient}}
@@ -87,26 +91,27 @@ addressType: IPv4
 ports: [{name: mesh, port: 15008}]
 endpoints: [{addresses: [%[3]s]}]
 `, ns, at, m.addr(at))
-	}
-	for _, p := range []struct {
-		ns, account string
-		at          int
-	}{{"web", "front", webPod}, {"shop", "stock", shopPod}} {
-		fmt.Fprintf(&b, `---
+}
+
+// pod is one that is called as its service account is.
+func (m *mesh) pod(ns, account string, at int) string {
+	return fmt.Sprintf(`---
 apiVersion: v1
 kind: Pod
 metadata: {name: %[1]s, namespace: %[2]s}
 spec: {serviceAccountName: %[1]s, nodeName: one, containers: [{name: c, image: c}]}
 status: {phase: Running, podIP: %[3]s, podIPs: [{ip: %[3]s}]}
-`, p.account, p.ns, m.addr(p.at))
-	}
-	fmt.Fprintf(&b, `---
+`, account, ns, m.addr(at))
+}
+
+// ports has the mesh's capture port stand for one of a Service.
+func (m *mesh) ports(key string) string {
+	return fmt.Sprintf(`---
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: fairway-mesh-ports, namespace: fairway-system}
-data: {cart.shop.80: "%d"}
-`, m.capture)
-	return b.String()
+data: {%s: "%d"}
+`, key, m.capture)
 }
 
 // cart is Service cart with its backend.

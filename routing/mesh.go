@@ -46,6 +46,9 @@ type Mesh struct {
 	// is believed: X-Forwarded-For and the like, and for the workloads of their
 	// namespaces who it is. What everybody else says is not.
 	Vouchers []Voucher
+	// PassOn says that the gateway is an east-west gateway: who it knows its client
+	// to be, by proof or by a voucher's word, it tells the next gateway.
+	PassOn bool
 }
 
 // A Voucher is a gateway that vouches for others.
@@ -53,6 +56,10 @@ type Voucher struct {
 	Identity   string   // "spiffe://cluster.local/ns/shop/sa/waypoint"
 	Namespaces []string // of the workloads that it may vouch for; none: only for itself
 }
+
+// EveryNamespace among a Voucher's Namespaces stands for all of the mesh: an
+// east-west gateway speaks for whoever calls from another network.
+const EveryNamespace = "*"
 
 // A Hop is how gateways reach the endpoints of a cluster: by way of one, which
 // enforces what there is to enforce. What doors of that gateway send to the
@@ -69,6 +76,15 @@ type Hop struct {
 	// client would dial, "10.96.0.5:80", or where the far end is in another
 	// network a host and a port.
 	Authority string
+	// Beyond is how those reach the endpoints whom this hop is not for, where these
+	// are in another network: then nobody goes straight.
+	Beyond *FarHop
+}
+
+// A FarHop is how endpoints in another network are reached, by whoever it is.
+type FarHop struct {
+	Cluster   ClusterName // the NetworkCluster
+	Authority string      // what its gateways are asked for: a host and a port
 }
 
 // A Workload is who is behind an address.
@@ -112,6 +128,10 @@ type Capture struct {
 func WaypointCluster(gateway string) ClusterName { return ClusterName(waypointPrefix + gateway) }
 
 const waypointPrefix = "mesh/"
+
+// NetworkCluster is the name of the cluster of another network's east-west
+// gateways: "mesh/~/west". No namespace is called so.
+func NetworkCluster(network string) ClusterName { return WaypointCluster("~/" + network) }
 
 // Waypoint returns the gateway whose WaypointCluster has the name, if it is one.
 // A Service's has a colon: "mesh/cart:80" is one of the namespace mesh.

@@ -9,6 +9,7 @@ func TestClustersOfWaypointsAreToldByTheirNames(t *testing.T) {
 		ok      bool
 	}{
 		{WaypointCluster("shop/waypoint"), "shop/waypoint", true},
+		{NetworkCluster("west"), "~/west", true},
 		{"mesh/cart:8080", "", false},    // a Service of the namespace mesh
 		{"mesh/cart:8080/v1", "", false}, // and a part of its endpoints
 		{"shop/mesh:80", "", false},

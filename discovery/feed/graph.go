@@ -26,7 +26,8 @@ type holder struct {
 // leads is what a part leads to, by names of resources.
 type leads struct {
 	to []string
-	// Clusters that a gateway itself talks to, and not for a client: straight.
+	// Clusters that a gateway itself talks to, and not for a client, or by which it
+	// reaches another network: straight.
 	own []string
 	// Of a cluster: its endpoints, and how most Gateways reach them.
 	endpoints string
@@ -38,7 +39,11 @@ func leadsOf(c *routing.Cluster) leads {
 	straight := *c
 	straight.Hop = nil
 	name := clusterName(c.Name)
-	return leads{to: namesIn(name, &straight), endpoints: endpointsName(c.Name), hop: c.Hop}
+	to := leads{to: namesIn(name, &straight), endpoints: endpointsName(c.Name), hop: c.Hop}
+	if c.Hop != nil && c.Hop.Beyond != nil { // a few addresses, whoever goes by it
+		to.own = []string{clusterName(c.Hop.Beyond.Cluster)}
+	}
+	return to
 }
 
 // leadsOfListener returns what a listener leads to.

@@ -43,6 +43,9 @@ func (o *oracle) clusterAlone(name routing.ClusterName) {
 	if c.TLS != nil {
 		o.certificate(c.TLS.Certificate)
 	}
+	if c.Hop != nil && c.Hop.Beyond != nil {
+		o.straight(c.Hop.Beyond.Cluster)
+	}
 }
 
 func (o *oracle) straight(name routing.ClusterName) {

@@ -172,9 +172,10 @@ func someParts() []any {
 			To: "shop/cart:80", Detect: true, Capture: 20001, Strict: true,
 		},
 		&routing.Listener{Name: "shop/waypoint/mesh", Gateway: "shop/waypoint", Port: routing.HBONEPort, Protocol: routing.HBONE, Mesh: &routing.Mesh{
-			TrustDomains: []string{"cluster.local"}, Vouchers: []routing.Voucher{{Identity: "spiffe://cluster.local/ns/bank/sa/waypoint", Namespaces: []string{"bank"}}},
+			TrustDomains: []string{"cluster.local"}, Vouchers: []routing.Voucher{{Identity: "spiffe://cluster.local/ns/bank/sa/waypoint", Namespaces: []string{"bank"}}}, PassOn: true,
 		}},
-		&routing.Cluster{Name: "bank/teller:80", Hop: &routing.Hop{Gateway: "bank/waypoint", Inside: true, Cluster: "mesh/bank/waypoint", Authority: "10.96.0.6:80"}},
+		&routing.Cluster{Name: "bank/teller:80", Hop: &routing.Hop{Gateway: "bank/waypoint", Inside: true, Cluster: "mesh/bank/waypoint", Authority: "10.96.0.6:80",
+			Beyond: &routing.FarHop{Cluster: "mesh/~/west", Authority: "teller.bank:80"}}},
 		&routing.Endpoints{Cluster: "mesh/bank/waypoint", List: []routing.Endpoint{
 			{Addr: netip.MustParseAddrPort("10.0.0.3:15008"), Node: "node-a", Identity: "spiffe://cluster.local/ns/bank/sa/waypoint", Ready: true},
 		}},

@@ -118,10 +118,19 @@ func (c chance) route() *routing.Route {
 	return r
 }
 
+// west is the cluster of another network's gateways.
+var west = routing.NetworkCluster("west")
+
 func (c chance) clusterPart() *routing.Cluster {
 	p := &routing.Cluster{Name: c.clusterName(), Port: uint16(c.IntN(3))}
 	if c.IntN(2) == 0 { // to whatever cluster: itself, or one that hops, too
 		p.Hop = &routing.Hop{Gateway: c.gateway(), Cluster: c.cluster(), Inside: c.IntN(4) == 0}
+		if c.IntN(3) == 0 {
+			p.Hop.Beyond = &routing.FarHop{Cluster: west}
+		}
+	}
+	if c.IntN(8) == 0 {
+		p.Name, p.Hop = west, nil
 	}
 	if c.IntN(3) == 0 {
 		p.TLS = &routing.UpstreamTLS{ServerName: "x", Certificate: pick(c, c.certificate(), "")}

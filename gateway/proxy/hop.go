@@ -12,15 +12,23 @@ import (
 var noWaypoint = answer{503, telemetry.NoHealthyUpstream, "no waypoint in front of the backend\n"}
 
 // towards returns where what a listener sends to c goes: to c itself, or to
-// the waypoint of its endpoints with what that is to be told. It is nil where
-// there is no such waypoint. Only a waypoint's doors send straight to the
-// endpoints: its bound listeners, if it has any, do not ask the policies there.
+// the waypoint of its endpoints, or the gateway of their network, with what that
+// is to be told. It is nil where there is no such waypoint. Only a waypoint's
+// doors go on from there: its bound listeners, if it has any, do not ask the
+// policies there.
 func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *message.Peer) (*upstream.Cluster, message.Hop) {
 	hop := c.Spec().Hop
-	if hop == nil || from.Inside && hop.Gateway == from.Gateway || !from.Inside && hop.Inside {
+	if hop == nil {
 		return c, message.Hop{}
 	}
-	told := message.Hop{Target: hop.Authority, Client: peer.Remote}
+	to, authority := hop.Cluster, hop.Authority
+	if from.Inside && hop.Gateway == from.Gateway || !from.Inside && hop.Inside {
+		if hop.Beyond == nil {
+			return c, message.Hop{}
+		}
+		to, authority = hop.Beyond.Cluster, hop.Beyond.Authority
+	}
+	told := message.Hop{Target: authority, Client: peer.Remote}
 	switch {
 	case !from.Inside: // an edge speaks for those outside of the mesh
 	case peer.Vouch:
@@ -28,7 +36,7 @@ func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *messa
 	default:
 		told.Source = message.Nobody
 	}
-	return l.cluster(hop.Cluster), told
+	return l.cluster(to), told
 }
 
 // fill says in w what a waypoint is to know; inside is what the backends speak

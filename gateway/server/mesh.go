@@ -189,8 +189,8 @@ func (h *host) enter(a *hop.Arrival) (*door, *message.Peer, error) {
 }
 
 // client says whom a peer speaks for, and of which namespace that is. A gateway
-// may speak for the workloads of its own namespaces (law 14); everybody else
-// for himself.
+// may speak for the workloads of its own namespaces (law 14), an east-west
+// gateway for all of them; everybody else for himself.
 func (h *host) client(a *hop.Arrival) (peer *message.Peer, namespace string, err error) {
 	mesh := h.mesh()
 	if mesh == nil {
@@ -219,10 +219,17 @@ func (h *host) client(a *hop.Arrival) (peer *message.Peer, namespace string, err
 	if err != nil {
 		return nil, "", err
 	}
-	if a.Source != "" && (!slices.Contains(mesh.TrustDomains, id.TrustDomain) || !slices.Contains(mesh.Vouchers[i].Namespaces, id.Namespace)) {
+	if a.Source != "" && !vouchesFor(mesh, mesh.Vouchers[i].Namespaces, id) {
 		return nil, "", fmt.Errorf("%s may not vouch for %s", a.Peer.Identity, a.Source)
 	}
+	peer.Vouch = mesh.PassOn // of nobody it is said that he is nobody
 	return peer, id.Namespace, nil
+}
+
+// vouchesFor reports whether a gateway of those namespaces may speak for id.
+func vouchesFor(mesh *routing.Mesh, namespaces []string, id identity.ID) bool {
+	return slices.Contains(mesh.TrustDomains, id.TrustDomain) &&
+		(slices.Contains(namespaces, id.Namespace) || slices.Contains(namespaces, routing.EveryNamespace))
 }
 
 // doorAt returns the door of an authority as tunnels name it, nil where there is

@@ -27,7 +27,7 @@ func (s *Set) Dial(ctx context.Context, name routing.ClusterName, alpn string) (
 	if w.err != nil {
 		return nil, w.err
 	}
-	if hop := v.config.spec.Hop; hop != nil && !hop.Inside {
+	if hop := v.config.spec.Hop; hop != nil && (!hop.Inside || hop.Beyond != nil) {
 		return nil, fmt.Errorf("cluster %s: reached by way of %s, want one that is reached straight", name, hop.Gateway)
 	}
 	errs := []error{fmt.Errorf("cluster %s: no endpoint is ready", name)}

@@ -35,7 +35,7 @@ func (t *Translator) class(r *reading) outcome {
 		}
 		return outcome{Value: c, Gone: true}
 	}
-	if gc.Spec.ControllerName != t.opts.controllerName() {
+	if gc.Spec.ControllerName != t.opts.controllerName() || slices.Contains(remoteClasses, gatewayv1.ObjectName(r.ID.Name)) {
 		return outcome{Value: class{state: classForeign}}
 	}
 	report := newReport("GatewayClass", gc)

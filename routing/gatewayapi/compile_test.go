@@ -42,7 +42,7 @@ func TestCompileHasNothingToAdd(t *testing.T) {
 			c.edit(mesh)
 		}
 		mesh.tellServicesApart()
-		checkCompile(t, "a random mesh", mesh, Options{DefaultClass: "fairway", Isolated: true, MeshPorts: "a/ports"})
+		checkCompile(t, "a random mesh", mesh, Options{DefaultClass: "fairway", Isolated: true, MeshPorts: "a/ports", RootNamespace: "a"})
 	}
 }
 

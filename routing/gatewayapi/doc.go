@@ -165,6 +165,46 @@
 //   - A Service that is enrolled with us has the condition
 //     fairway.dev/WaypointBound in its report.
 //
+// # Other networks
+//
+// A mesh may have several networks, each a cluster with its own objects. The name of
+// our own is Options.Network, or the label topology.istio.io/network of the root
+// namespace; without one there is one network, and none of this. Between networks
+// there is one hop of HBONE, to a gateway at the border: Istio's double HBONE is not
+// spoken yet, nor is a Service that is here and there under one name.
+//
+//	topology.istio.io/network         our Gateway with HBONE in the root namespace, our own network: an east-west gateway
+//	istio.io/global                   Service, else Namespace: "true" has its doors at east-west gateways
+//	gatewayClassName istio-remote     a gateway of the network of its label, with spec.addresses; fairway-remote, too
+//	gateway.istio.io/service-account  that Gateway: who answers there; its own name, if not
+//	fairway.dev/vouches-for           that Gateway: the namespaces it speaks for, "web,bank"; all, if not
+//
+// What is decided:
+//
+//   - An east-west gateway is asked for names: cart.shop.svc.cluster.local:80. Its
+//     doors send to the Service's cluster, whose Hop leads to the Service's own
+//     waypoint: policy there is asked as of everybody. A Service without a waypoint is
+//     reached straight. Headless Services and ServiceEntries are not exported: what is
+//     elsewhere itself would go round.
+//   - Here law 14 bends. Our waypoints believe an east-west gateway about every
+//     namespace ([routing.EveryNamespace]), as callers of all of the other network come
+//     through it: who runs its service account can pass for anybody. So it is in the
+//     root namespace, and a label elsewhere makes none; nobody else is believed like
+//     that; it passes on only whom a certificate or a voucher of its own has proved
+//     ([routing.Mesh].PassOn); and of whom nothing is known it says so.
+//   - Whom it believes are the Gateways of remote classes, and no other listener does:
+//     one of the root namespace for what its annotation lists, or for everybody, as an
+//     east-west gateway there speaks for; one of another namespace, as the waypoint that
+//     calls, for that alone. Addresses count in the root namespace alone: who may make
+//     a Gateway does not draw another's connections to himself.
+//   - Networks share the trust domain, or TrustDomainAliases, and the roots.
+//   - Gateways of remote classes are read, whoever's controller they have, and nobody's
+//     to run. A name as an address is looked up.
+//   - TLS that is passed through by its name, on port 15443 say, is a TLS listener with
+//     TLSRoutes, as on any Gateway.
+//
+// # Ports of the mesh
+//
 // The ports that stand for those of Services are read from a ConfigMap
 // (Options.MeshPorts); until a port has its number, what node agents capture of
 // it is refused.

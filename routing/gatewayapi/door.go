@@ -39,12 +39,12 @@ func (t *Translator) facade(r *reading) outcome {
 	b := r.bindingOf(r.ID.NS, r.ID.Name)
 	if b == nil {
 		f.why = fmt.Sprintf("Service %s/%s is not enrolled: want the label %s on it, or on its namespace", r.ID.NS, r.ID.Name, waypointLabel)
-		return outcome{Value: f}
+		return outcome{Value: f, Parts: t.farDoors(r, svc)}
 	}
 	f.foreign, f.why = b.works() && !b.ours, b.message
 	r.settings(r.ID.NS, r.ID.Name) // for its report
 	if !r.enforced(b) {
-		return outcome{Value: f}
+		return outcome{Value: f, Parts: t.farDoors(r, svc)}
 	}
 	e := t.enrolled(r, svc)
 	var out outcome
@@ -151,6 +151,7 @@ func ConsumerGift(kind, ns, name, consumer string) dialect.Gift {
 type porch struct {
 	waypoint parentName
 	own      bool
+	far      bool // for who calls from other networks, by name
 	from     string
 }
 
@@ -169,6 +170,11 @@ func (r *reading) porches(e *Enrolled, b *binding) []porch {
 			list = append(list, porch{waypoint: w})
 		}
 	}
+	for _, w := range r.exportedAt(e.Kind, e.Namespace, e.Labels) {
+		if !slices.ContainsFunc(list, func(p porch) bool { return p.waypoint == w }) {
+			list = append(list, porch{waypoint: w, far: true})
+		}
+	}
 	var consumers []string
 	for item := range r.Bag(cellID{Kind: consumersOf, NS: e.Namespace, Name: e.Name, Part: e.Kind}) {
 		consumers = append(consumers, item.(string))
@@ -176,7 +182,7 @@ func (r *reading) porches(e *Enrolled, b *binding) []porch {
 	slices.Sort(consumers)
 	for _, ns := range consumers {
 		if w := r.consumerOf(ns); w != (parentName{}) {
-			list = append(list, porch{w, w == own, ns})
+			list = append(list, porch{waypoint: w, own: w == own, from: ns})
 		}
 	}
 	return list
@@ -190,6 +196,38 @@ func (t *Translator) doorsOf(r *reading, e *Enrolled, b *binding) (doors []Door,
 		captures[i] = r.meshPort(MeshPortKey(captureName(e, p.Port)))
 	}
 	porches := r.porches(e, b)
+	doors, parts = t.build(r, e, porches, captures)
+	if b.works() && !b.ours && !slices.ContainsFunc(porches, func(p porch) bool { return !p.far }) {
+		return doors, parts // all else of it is another controller's affair
+	}
+	for i, p := range e.Ports {
+		c := &routing.Capture{Name: captureName(e, p.Port), Addresses: addresses, Port: p.Port, To: captures[i]}
+		if b.works() && b.ours {
+			c.Waypoint = b.waypoint.String()
+		}
+		parts = append(parts, c)
+	}
+	return doors, parts
+}
+
+// farDoors makes the doors of what nobody has to go by a waypoint for: those for
+// who calls from other networks.
+func (t *Translator) farDoors(r *reading, svc *corev1.Service) (parts []any) {
+	var list []porch
+	for _, w := range r.exportedAt("Service", svc.Namespace, svc.Labels) {
+		list = append(list, porch{waypoint: w, far: true})
+	}
+	if list == nil || len(clusterIPs(svc)) == 0 || isOfGateway(&svc.ObjectMeta) || svc.Spec.Type == corev1.ServiceTypeExternalName {
+		return nil
+	}
+	e := t.enrolled(r, svc)
+	_, parts = t.build(r, &e, list, make([]uint16, len(e.Ports)))
+	return parts
+}
+
+// build makes the doors of porches.
+func (t *Translator) build(r *reading, e *Enrolled, porches []porch, captures []uint16) (doors []Door, parts []any) {
+	addresses := addressesOf(e.Addresses)
 	for _, at := range porches {
 		f := r.frame(at.waypoint)
 		if f == nil || !f.serves() {
@@ -197,7 +235,9 @@ func (t *Translator) doorsOf(r *reading, e *Enrolled, b *binding) (doors []Door,
 		}
 		for i := range e.Ports {
 			l := at.listener(e, &e.Ports[i], addresses)
-			l.Capture = captures[i]
+			if !at.far {
+				l.Capture = captures[i]
+			}
 			if at.own {
 				l.To = r.shownTo(at.waypoint, &e.Ports[i])
 			}
@@ -212,16 +252,6 @@ func (t *Translator) doorsOf(r *reading, e *Enrolled, b *binding) (doors []Door,
 			r.limitDoor(l, &d, at.waypoint)
 			doors, parts = append(doors, d), append(parts, l)
 		}
-	}
-	if b.works() && !b.ours && len(porches) == 0 {
-		return nil, nil // all of it is another controller's affair
-	}
-	for i, p := range e.Ports {
-		c := &routing.Capture{Name: captureName(e, p.Port), Addresses: addresses, Port: p.Port, To: captures[i]}
-		if b.works() && b.ours {
-			c.Waypoint = b.waypoint.String()
-		}
-		parts = append(parts, c)
 	}
 	return doors, parts
 }

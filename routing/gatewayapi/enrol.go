@@ -34,6 +34,8 @@ type namespaceMesh struct {
 	direct               bool // ingress gateways do not go by waypoints
 	captured             bool
 	lenient              bool
+	network              string // of the root namespace: the cluster's
+	global               bool   // its Services are for other networks, too
 }
 
 // namespace reads the labels and annotations of a Namespace.
@@ -48,6 +50,8 @@ func (t *Translator) namespace(r *reading) outcome {
 		direct:     o.Labels[ingressLabel] == "false",
 		captured:   o.Labels[dataplaneLabel] == "ambient",
 		lenient:    o.Annotations[missingAnnotation] == "allow",
+		network:    o.Labels[networkLabel],
+		global:     o.Labels[globalLabel] == "true",
 	}
 	out := outcome{Value: n}
 	if value, ok := o.Annotations[missingAnnotation]; ok && !n.lenient {

@@ -126,12 +126,20 @@ func (t *Translator) gatewayState(r *reading) outcome {
 	h := holder{"Gateway", r.ID.NS, r.ID.Name}
 	g, _ := r.Value(cellID{Kind: gatewayCell, NS: r.ID.NS, Name: r.ID.Name}).(*gateway)
 	states, _ := r.Value(h.cell(listenersCell)).([]listenerState)
-	if g == nil || !g.ours {
-		return outcome{}
+	m := r.member(parentName{r.ID.NS, r.ID.Name})
+	if m == nil {
+		m = &member{}
 	}
 	report := newReport("Gateway", o)
+	reportNotes(report, m.notes)
+	if g == nil || !g.ours {
+		if len(m.notes) == 0 {
+			report = nil
+		}
+		return outcome{Report: report}
+	}
 	reportNotes(report, g.problems)
-	if m := r.member(g.roster.gateway); m != nil && m.problem != "" {
+	if m.problem != "" {
 		report.Problem("metadata.labels["+waypointForLabel+"]", reasonUnsupportedValue, m.problem)
 	}
 	report.Parameters = g.parameters

@@ -154,7 +154,7 @@ func (t *Translator) listeners(r *reading) outcome {
 		if states[i].programmed.ok() {
 			part := l.part(h, o.created, f, &states[i])
 			if l.protocol == hboneProtocol {
-				part.Mesh = t.believes(r)
+				part.Mesh = t.believes(r, f.gateway)
 			} else if t.shaper.Listener != nil { // what goes through HBONE is for doors
 				t.shaper.Listener(r.Reading, f.gateway.ns, f.gateway.name, f.labels, part)
 			}

@@ -32,7 +32,7 @@ func FuzzEditsComeToTheSameAsAFreshStart(f *testing.F) {
 
 func checkHistory(t *testing.T, seed uint64, steps int) {
 	c := chance{rand.New(rand.NewPCG(seed, 0))}
-	opts := Options{DefaultClass: "fairway", Isolated: c.IntN(2) == 0, Reserved: map[uint16]string{82: "a test"}, MeshPorts: "a/ports"}
+	opts := Options{DefaultClass: "fairway", Isolated: c.IntN(2) == 0, Reserved: map[uint16]string{82: "a test"}, MeshPorts: "a/ports", RootNamespace: "a"}
 	w, kept := world{}, dialecttest.NewResult()
 	tr := New(w, opts)
 	switch seed % 4 {

@@ -42,6 +42,7 @@ const (
 	consumersAt                                   // of a waypoint: the namespaces whose workloads have it
 	outbound                                      // the waypoints that have such namespaces
 	consumersOf                                   // of a Service: the namespaces with routes of their own to it
+	remotesOf                                     // the gateways of other networks, or of one of them
 	streamsTo                                     // of a Service: its ports that TCPRoutes of its namespace are for
 )
 
@@ -59,8 +60,9 @@ const (
 
 // What objects ask for of the mesh, each by itself.
 const (
-	memberCell    = dialect.Parsed + meshKinds + iota // Gateway: what the mesh knows of it
-	namespaceCell                                     // Namespace: what it asks for
+	namespaceCell = dialect.Parsed + meshKinds + iota // Namespace: what it asks for
+	networkCell                                       // the name of our own network
+	memberCell                                        // Gateway: what the mesh knows of it
 	consumerCell                                      // of a namespace: the waypoint of its workloads
 	consumesCell                                      // Namespace: puts it among those of that waypoint
 	outboundCell                                      // the waypoints that some namespace's workloads have
@@ -72,6 +74,8 @@ const (
 	meshShardCell                                     // some of these
 	podCell                                           // Pod: who it is
 	mentionsCell                                      // of a route: the Services that are its parents, where they have to know
+	eastWestCell                                      // our Gateways that let other networks in
+	remotesCell                                       // the gateways of other networks that vouch for others
 	serviceCell                                       // Service: its annotations, the policies on it, and how it is enrolled
 )
 
@@ -82,8 +86,11 @@ const (
 	backendCell                             // what a backendRef comes to
 )
 
-// waypointCell is the cluster of a waypoint's pods.
-const waypointCell = dialect.Backends + meshKinds
+// Clusters of gateways.
+const (
+	waypointCell        = dialect.Backends + meshKinds + iota // the pods of a waypoint
+	networkGatewaysCell                                       // the gateways of another network
+)
 
 // Gateways and ListenerSets.
 const (

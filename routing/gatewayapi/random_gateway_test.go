@@ -46,7 +46,7 @@ func (c chance) parameters() (string, metav1.Object) {
 
 func (c chance) gateway() (string, metav1.Object) {
 	o := &gatewayv1.Gateway{ObjectMeta: c.meta(c.ns(), "g1", "g2")}
-	o.Spec.GatewayClassName = pick[gatewayv1.ObjectName](c, "fairway", "fairway", "fairway", "ours", "nobodys")
+	o.Spec.GatewayClassName = pick[gatewayv1.ObjectName](c, "fairway", "fairway", "fairway", "ours", "nobodys", "istio-remote")
 	for range pick(c, 0, 0, 0, 1, 2) {
 		o.Spec.Addresses = append(o.Spec.Addresses, gatewayv1.GatewaySpecAddress{
 			Type:  some(c, gatewayv1.IPAddressType, gatewayv1.IPAddressType, gatewayv1.HostnameAddressType),
@@ -66,6 +66,12 @@ func (c chance) gateway() (string, metav1.Object) {
 	}
 	if c.IntN(4) == 0 {
 		o.Labels = map[string]string{waypointForLabel: pick(c, "service", "workload", "all", "none", "odd")}
+	}
+	if c.IntN(3) == 0 {
+		o.Labels = map[string]string{networkLabel: pick(c, "one", "two", "three")}
+	}
+	if c.IntN(4) == 0 {
+		o.Annotations = map[string]string{accountAnnotation: "gw", vouchesAnnotation: pick(c, "", "a", "b, a")}
 	}
 	o.Spec.TLS = c.gatewayTLS()
 	o.Spec.Listeners = c.listeners()

@@ -24,6 +24,12 @@ func (c chance) enrol(o *metav1.ObjectMeta) {
 	if c.IntN(3) == 0 {
 		o.Labels[dataplaneLabel] = pick(c, "ambient", "none")
 	}
+	if c.IntN(3) == 0 {
+		o.Labels[globalLabel] = pick(c, "true", "false")
+	}
+	if c.IntN(3) == 0 {
+		o.Labels[networkLabel] = pick(c, "one", "two")
+	}
 	if c.IntN(12) == 0 {
 		o.Labels[gatewayv1.GatewayNameLabelKey] = "g1"
 	}

@@ -27,6 +27,7 @@ const (
 	reasonInvalidAnnotation       = "InvalidAnnotation"       // of a Service
 	reasonUnsupportedValue        = "UnsupportedValue"        // the API's, of routes and listeners; ours of other kinds
 	reasonHostnamesIgnored        = "HostnamesIgnored"        // of a route whose parent is a Service
+	reasonNetwork                 = "UnsupportedNetwork"      // a Gateway's network is not what it would have to be
 	reasonNotEnrolled             = "NotEnrolled"             // such a route's parent has no waypoint at which the route applies
 )
 

@@ -56,6 +56,11 @@ type Options struct {
 	// that join. If empty, "istio-system".
 	RootNamespace string
 
+	// Network is the name of the cluster's own network. If empty, that which the
+	// label topology.istio.io/network of RootNamespace says; without it there is
+	// one network.
+	Network string
+
 	// MeshPorts is the ConfigMap, as "NAMESPACE/NAME", of the ports that stand for
 	// those of Services (see MeshPortKey). If empty, DefaultMeshPorts.
 	MeshPorts string
@@ -206,6 +211,10 @@ func (t *Translator) formulas() map[cellKind]func(*reading) outcome {
 		consumesCell:           t.consumes,
 		outboundCell:           t.outbound,
 		vouchersCell:           t.vouchers,
+		networkCell:            t.network,
+		eastWestCell:           t.eastWest,
+		remotesCell:            t.remotes,
+		networkGatewaysCell:    t.networkGateways,
 		meshCell:               t.mesh,
 		readyCell:              t.ready,
 		bindingCell:            t.binding,

@@ -26,9 +26,13 @@ type member struct {
 	services  bool   // it is for connections to Services
 	workloads bool   // it is for connections to pods
 	problem   string // of what it says that it is for
+	eastWest  bool   // it lets in who calls from other networks
 
 	from     gatewayv1.FromNamespaces // whose objects may use it
 	selector labels.Selector
+
+	remote *remote // another network's; nil: it is none
+	notes  []note  // about its network
 }
 
 // isWaypoint reports whether m, which may be nil, is one.
@@ -40,6 +44,9 @@ func (t *Translator) member(r *reading) outcome {
 	o := object[gatewayv1.Gateway](r, "Gateway", r.ID.NS, r.ID.Name)
 	if o == nil || !r.Planted {
 		return outcome{Gone: true}
+	}
+	if slices.Contains(remoteClasses, o.Spec.GatewayClassName) {
+		return t.remote(r, o)
 	}
 	class := r.Value(cellID{Kind: classCell, Name: string(o.Spec.GatewayClassName)}).(class)
 	m := &member{ours: class.state != classForeign, base: o.Name}
@@ -56,19 +63,22 @@ func (t *Translator) member(r *reading) outcome {
 	}
 	if m.isWaypoint() {
 		m.servesFor(r, o)
+		if m.ours {
+			t.faces(r, m, o)
+		}
 	}
 	out := outcome{Value: m}
 	if m.ours {
 		t.wantsPods = t.wantsPods || m.isWaypoint()
-		out.Gifts = []gift{{To: cellID{Kind: membersOf}, Item: fleetMember{parentName{r.ID.NS, r.ID.Name}, m.isWaypoint()}}}
+		out.Gifts = []gift{{To: cellID{Kind: membersOf}, Item: fleetMember{parentName{r.ID.NS, r.ID.Name}, m.isWaypoint(), m.eastWest}}}
 	}
 	return out
 }
 
 // A fleetMember is one of our Gateways.
 type fleetMember struct {
-	gateway  parentName
-	waypoint bool
+	parentName
+	waypoint, eastWest bool
 }
 
 // identityOf is that of a service account.
@@ -128,16 +138,20 @@ func (t *Translator) mesh(r *reading) outcome {
 func (r *reading) hasMesh() bool { return r.Value(cellID{Kind: meshCell}).(bool) }
 
 // vouchers lists our Gateways, and for the workloads of which namespaces they
-// vouch (law 14): those whose own connections go through them.
+// vouch (law 14): those whose own connections go through them, and of east-west
+// gateways all, as they speak for whoever calls from another network.
 func (t *Translator) vouchers(r *reading) outcome {
 	var list []routing.Voucher
 	for item := range r.Bag(cellID{Kind: membersOf}) {
-		gw := item.(fleetMember).gateway
+		m := item.(fleetMember)
+		gw := m.parentName
 		v := routing.Voucher{Identity: r.member(gw).identity}
 		for ns := range r.Bag(gw.cell(consumersAt, "")) {
 			v.Namespaces = append(v.Namespaces, ns.(string))
 		}
-		slices.Sort(v.Namespaces)
+		if slices.Sort(v.Namespaces); m.eastWest {
+			v.Namespaces = []string{routing.EveryNamespace}
+		}
 		list = append(list, v)
 	}
 	slices.SortFunc(list, func(a, b routing.Voucher) int { return strings.Compare(a.Identity, b.Identity) })
@@ -146,11 +160,25 @@ func (t *Translator) vouchers(r *reading) outcome {
 
 // believes is whom a waypoint believes: itself too, as what its bound listeners
 // send to its own Services comes in by its doors, where policy is.
-func (t *Translator) believes(r *reading) *routing.Mesh {
-	return &routing.Mesh{
+// An east-west gateway believes those of other networks besides, and passes on
+// what they say.
+func (t *Translator) believes(r *reading, gw parentName) *routing.Mesh {
+	mesh := &routing.Mesh{
 		TrustDomains: append([]string{t.opts.trustDomain()}, t.opts.TrustDomainAliases...),
 		Vouchers:     r.Value(cellID{Kind: vouchersCell}).([]routing.Voucher),
 	}
+	if m := r.member(gw); m == nil || !m.eastWest {
+		return mesh
+	}
+	mesh.PassOn = true
+	said := map[string][]string{}
+	for _, list := range [][]routing.Voucher{mesh.Vouchers, r.Value(cellID{Kind: remotesCell}).([]routing.Voucher)} {
+		for _, v := range list {
+			said[v.Identity] = append(said[v.Identity], v.Namespaces...)
+		}
+	}
+	mesh.Vouchers = vouchersOf(said)
+	return mesh
 }
 
 // waypointOf are the cells that a Gateway has for itself if it has an HBONE

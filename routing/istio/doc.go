@@ -113,7 +113,11 @@
 //   - A ServiceEntry is enrolled by labels, as Services are. Its clients dial
 //     spec.addresses or, where there are none, those of its status. Hosts of one
 //     entry share a door: they have to lead to the same endpoints.
-//   - WorkloadEntries, and endpoints, of other networks are reached directly.
+//   - WorkloadEntries, and endpoints, of another network than our own are reached by
+//     its gateways where all of a ServiceEntry are there: these are asked for the host
+//     and the port that clients dial, and know the rest. Beside endpoints of our own,
+//     and of Services, they are left out. Where our own network has no name, all are
+//     reached directly.
 //
 // # Security
 //

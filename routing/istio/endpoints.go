@@ -118,7 +118,7 @@ func (j *joint) serviceEndpoints(r *reading, s gatewayapi.Shaping, list []routin
 		return list
 	}
 	for _, w := range r.workloadsOf(s.Namespace, s.Service.Spec.Selector) {
-		if port, ok := w.servicePort(s.ServicePort); ok && selects(w.labels, labels) {
+		if port, ok := w.servicePort(s.ServicePort); ok && w.network == "" && selects(w.labels, labels) {
 			list = append(list, w.endpoint(port, where, spot{}))
 		}
 	}

@@ -20,6 +20,7 @@ import (
 const (
 	reasonConflictingHost = "ConflictingHost" // another object stands for the host
 	reasonNoEndpoints     = "NoEndpoints"     // nothing to send to
+	reasonFarEndpoint     = "FarEndpoint"     // an endpoint of another network
 )
 
 // An entry is what a ServiceEntry asks for.
@@ -53,7 +54,7 @@ func (j *joint) entry(r *reading) dialect.Outcome {
 		return dialect.Outcome{Gone: true}
 	}
 	spec := &o.Spec
-	p := &specParser{}
+	p := &specParser{network: gatewayapi.NetworkOf(r.Reading)}
 	v := &entry{
 		name: o.Name, resolution: spec.Resolution, sans: slices.Clone(spec.SubjectAltNames),
 		labels: o.Labels, created: o.CreationTimestamp.Time, addresses: addressesOf(o),
@@ -286,6 +287,7 @@ func (j *joint) entryCluster(r *reading) dialect.Outcome {
 	if t.use != uses[useHTTP] {
 		c.Protocol = routing.UpstreamTCP
 	}
+	r.goFar(c, e, host)
 	r.finish(c, s, t, s.own, port.protocol == "HTTP")
 	return dialect.Outcome{Parts: []any{c}}
 }
@@ -327,7 +329,7 @@ func (j *joint) entryEndpoints(r *reading) dialect.Outcome {
 	s := r.shapeOf(t.client, host, ns)
 	places := r.placesOf(s, t)
 	for _, w := range list {
-		if labels, ok := s.picks(t.subset); ok && selects(w.labels, labels) {
+		if labels, ok := s.picks(t.subset); ok && w.network == "" && selects(w.labels, labels) {
 			out.List = append(out.List, w.endpoint(w.portFor(port.name, port.to()), places, r.spotOf(w.node)))
 		}
 	}

@@ -232,6 +232,7 @@ func (j *joint) entryState(r *reading) dialect.Outcome {
 		r.checkEntryHost(p, fmt.Sprintf("spec.hosts[%d]", i), v, host)
 	}
 	r.checkDoors(p, v)
+	r.checkNetworks(p, v)
 	if v.selector != nil && len(r.members(r.ID.NS, v)) == 0 {
 		p.find(routing.Warning, "spec.workloadSelector", reasonNoEndpoints, "check the labels; a pod is found by a Service that picks it",
 			"picks no WorkloadEntry and no pod of namespace %s", r.ID.NS)

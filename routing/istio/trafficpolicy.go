@@ -83,7 +83,10 @@ func (p *policy) under(sub *policy, port int) *policy {
 // A specParser reads what can be sent to, and notes what is wrong with it. What
 // is not valid is left out, and the rest holds; but TLS that cannot be had as
 // it is asked for closes its clusters.
-type specParser struct{ found complaints }
+type specParser struct {
+	found   complaints
+	network string // our own; empty: there is one
+}
 
 func (p *specParser) find(level routing.Level, field, reason, fix, format string, args ...any) {
 	p.found.add(complaint{level, field, reason, fmt.Sprintf(format, args...), fix})

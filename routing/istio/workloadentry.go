@@ -1,6 +1,7 @@
 package istio
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 
 	"fairway.dev/routing"
 	"fairway.dev/routing/dialect"
+	"fairway.dev/routing/gatewayapi"
 )
 
 // A workload is an endpoint before its port is known: a WorkloadEntry, or a pod.
@@ -28,6 +30,7 @@ type workload struct {
 	state    *routing.Endpoint // a pod's conditions and place; nil: it is ready
 	node     string            // of a pod
 	sick     bool              // its own health check says so
+	network  string            // that is not ours; empty: ours
 }
 
 // A workloadEntry is what a WorkloadEntry asks for.
@@ -49,9 +52,12 @@ func (j *joint) workload(r *reading) dialect.Outcome {
 		labels = map[string]string{}
 	}
 	maps.Copy(labels, o.Labels)
-	p := &specParser{}
+	p := &specParser{network: gatewayapi.NetworkOf(r.Reading)}
 	v := &workloadEntry{}
-	v.workload, v.usable = p.workload("spec", &o.Spec, labels)
+	if v.workload, v.usable = p.workload("spec", &o.Spec, labels); v.network != "" {
+		p.find(routing.Info, "spec.network", reasonFarEndpoint, "",
+			"in network %s: a ServiceEntry whose workloads are all there reaches it, and what else picks it leaves it out", v.network)
+	}
 	v.name = o.Name
 	v.sick = isSick(o)
 	v.found = p.found
@@ -93,11 +99,8 @@ func (p *specParser) workload(field string, e *networking.WorkloadEntry, labels 
 	if e.ServiceAccount != "" {
 		p.find(routing.Info, field+".serviceAccount", reasonMeshTLS, "", "mTLS of the mesh ends at the waypoint: the identity is not checked")
 	}
-	if e.Network != "" {
-		p.find(routing.Info, field+".network", reasonIneffectiveField, "", "gateways reach all networks directly: %s is not told apart", e.Network)
-	}
-	if network := labels[networkLabel]; network != "" && network != e.Network {
-		p.find(routing.Info, field+".labels["+networkLabel+"]", reasonIneffectiveField, "", "gateways reach all networks directly: %s is not told apart", network)
+	if w.network = p.farNetwork(field, e, labels); w.network != "" && e.Address == "" {
+		return w, true // its gateway knows
 	}
 	addr, err := netip.ParseAddr(e.Address)
 	host := strings.ToLower(strings.TrimSuffix(e.Address, "."))
@@ -117,6 +120,24 @@ func (p *specParser) workload(field string, e *networking.WorkloadEntry, labels 
 		w.host = host
 	}
 	return w, true
+}
+
+// farNetwork is the network that a workload is in, if that is not ours.
+func (p *specParser) farNetwork(field string, e *networking.WorkloadEntry, labels map[string]string) string {
+	label := labels[networkLabel]
+	if p.network != "" {
+		if network := cmp.Or(e.Network, label); network != p.network {
+			return network
+		}
+		return ""
+	}
+	if e.Network != "" {
+		p.find(routing.Info, field+".network", reasonIneffectiveField, "", "gateways reach all networks directly: %s is not told apart", e.Network)
+	}
+	if label != "" && label != e.Network {
+		p.find(routing.Info, field+".labels["+networkLabel+"]", reasonIneffectiveField, "", "gateways reach all networks directly: %s is not told apart", label)
+	}
+	return ""
 }
 
 // portFor is the port that a workload has for a Service's port of that name.
