@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/tls"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,21 +15,22 @@ import (
 // believed; not else.
 func TestHopsFollowTrust(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var cert *tls.Certificate
-		var roots *identity.Bundle
+		var cert atomic.Pointer[tls.Certificate]
+		var roots atomic.Pointer[identity.Bundle]
+		var renewed atomic.Int32
 		m := &Mesh{
 			Own: func() (*tls.Certificate, error) {
-				if cert == nil {
-					return nil, errors.New("none yet")
+				if c := cert.Load(); c != nil {
+					return c, nil
 				}
-				return cert, nil
+				return nil, errors.New("none yet")
 			},
-			Roots: func() *identity.Bundle { return roots },
+			Roots: roots.Load,
 		}
-		stop, ended, renewed := make(chan struct{}), make(chan struct{}), 0
+		stop, ended := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(ended)
-			m.follow(stop, func() { renewed++ })
+			m.follow(stop, func() { renewed.Add(1) })
 		}()
 		for _, tt := range []struct {
 			what   string
@@ -36,17 +38,17 @@ func TestHopsFollowTrust(t *testing.T) {
 			want   int
 		}{
 			{"nothing", func() {}, 0},
-			{"the first certificate", func() { cert = new(tls.Certificate) }, 1},
+			{"the first certificate", func() { cert.Store(new(tls.Certificate)) }, 1},
 			{"nothing again", func() {}, 1},
-			{"another certificate", func() { cert = new(tls.Certificate) }, 2},
-			{"other roots", func() { roots = new(identity.Bundle) }, 3},
+			{"another certificate", func() { cert.Store(new(tls.Certificate)) }, 2},
+			{"other roots", func() { roots.Store(new(identity.Bundle)) }, 3},
 		} {
 			synctest.Wait()
 			tt.change()
 			time.Sleep(trustRecheck)
 			synctest.Wait()
-			if renewed != tt.want {
-				t.Errorf("%s: hops were made anew %d times, want %d", tt.what, renewed, tt.want)
+			if got := int(renewed.Load()); got != tt.want {
+				t.Errorf("%s: hops were made anew %d times, want %d", tt.what, got, tt.want)
 			}
 		}
 		close(stop)
