@@ -155,8 +155,9 @@
 // again by chance. Where nothing was begun the first retry is at once, unless
 // the rule names a Backoff. A request is not retried once more than 64 KiB of
 // its body were sent, or its response has begun to pass. Of the requests of one
-// share on one loop a fifth may be retrying, but three always (else URX). The
-// last response is what the client gets, with URX in its record.
+// share on one loop a fifth may be retrying, but three always (else URX); those
+// that had no connection do not count. The last response is what the client gets,
+// with URX in its record.
 //
 // A cluster with a RetryBudget has that in place of the fifth: it holds over
 // all routes and loops, and a retry that it does not let through is answered

@@ -286,7 +286,7 @@ func (e *exchange) again(cause telemetry.RetryCause, soon bool) bool {
 		e.rec.Flags |= telemetry.UpstreamRetryLimit
 		return false
 	}
-	if !e.spend() {
+	if !e.spend(cause) {
 		return false
 	}
 	e.retries++
@@ -325,8 +325,10 @@ const (
 
 // spend counts a retry against the budget: the cluster's own, else its limit of
 // retries under way, and where it has neither the budget that each share has on
-// each loop. It says in the record what does not let the retry through.
-func (e *exchange) spend() bool {
+// each loop. It says in the record what does not let the retry through. Where
+// there was no connection that last one does not count: nobody's work is asked for
+// twice, and an endpoint that refuses is out for the others at once.
+func (e *exchange) spend(cause telemetry.RetryCause) bool {
 	c := e.cluster
 	if ok, budgeted := c.SpendRetry(e.on.loop); budgeted {
 		if !ok {
@@ -340,7 +342,7 @@ func (e *exchange) spend() bool {
 		return e.beginRetry()
 	}
 	u := &e.share.uses[e.on.index]
-	if e.retrying {
+	if e.retrying || cause == telemetry.RetryConnect {
 		return true
 	}
 	if u.retrying >= max(minRetries, u.active/retryShare) {

@@ -414,6 +414,39 @@ func TestRetryBudget(t *testing.T) {
 	}
 }
 
+// Law 10: an endpoint that refuses costs no request that finds it out, however
+// many do at once.
+func TestAllWhoAreRefusedAreSentElsewhere(t *testing.T) {
+	s := newStage(t, to("a"))
+	s.down[1] = errRefused
+	const many = 4 * minRetries
+	var clients []*client
+	for range 3 * many { // all at once, before the endpoint has refused anybody
+		c := s.request("GET", "/")
+		c.sent = true
+		c.recv = s.handler.Exchange(c, c.req, true)
+		clients = append(clients, c)
+	}
+	s.loop.Settle()
+	for _, b := range s.calls {
+		b.reply(200, "ok")
+	}
+	refused := 0
+	for _, c := range clients {
+		if c.resp.Status != 200 {
+			t.Errorf("status %d, want 200", c.resp.Status)
+		}
+	}
+	for _, r := range s.records() {
+		if r.Attempts > 1 {
+			refused++
+		}
+	}
+	if refused <= minRetries {
+		t.Fatalf("%d requests were refused, want more than %d at once", refused, minRetries)
+	}
+}
+
 func TestAvoidedEndpointsAreBounded(t *testing.T) {
 	e := &exchange{}
 	for range 20 {
