@@ -168,7 +168,7 @@ func TestOverlays(t *testing.T) {
 // No overlay, whatever is in it, makes an object another's, or its pods.
 func FuzzOverlay(f *testing.F) {
 	for _, patch := range []string{
-		`{"metadata": null, "spec": null}`, `{"metadata": [], "spec": "x"}`, `{"$patch": "delete"}`, `{"$patch": "replace"}`,
+		`{"metadata": null, "spec": null}`, `{"metAdAtA": []}`, `{"metadata": {"Name": []}}`, `{"metadata": [], "spec": "x"}`, `{"$patch": "delete"}`, `{"$patch": "replace"}`,
 		`{"spec": {"template": {"metadata": 1, "spec": {"containers": [1]}}}}`, `{"spec": {"selector": {"$retainKeys": ["x"]}}}`,
 		`{"spec": {"ports": [{"port": "x", "$patch": "delete"}]}}`, `{"metadata": {"labels": {"$patch": "replace", "a": "b"}}}`,
 	} {
@@ -188,14 +188,15 @@ func FuzzOverlay(f *testing.F) {
 			return
 		}
 		for i, d := range all {
-			var o struct {
-				Kind     string
-				Metadata metav1.ObjectMeta
-			}
-			read(t, d.fields, &o)
-			if o.Kind != kinds[i] || o.Metadata.Name != "edge-fairway" || o.Metadata.Namespace != "shop" ||
-				len(o.Metadata.OwnerReferences) != 1 || o.Metadata.OwnerReferences[0].UID != "uid-1" || o.Metadata.Labels[labelManagedBy] != program {
-				t.Errorf("%s after %s: %+v", d.kind, patch, o)
+			// Names of fields are the API server's, which tells "metadata" from "Metadata".
+			var plain map[string]any
+			read(t, d.fields, &plain)
+			meta, _ := plain["metadata"].(map[string]any)
+			owners, _ := meta["ownerReferences"].([]any)
+			labels, _ := meta["labels"].(map[string]any)
+			if plain["kind"] != kinds[i] || meta["name"] != "edge-fairway" || meta["namespace"] != "shop" || labels[labelManagedBy] != program ||
+				len(owners) != 1 || owners[0].(map[string]any)["uid"] != "uid-1" {
+				t.Errorf("%s after %s: %v", d.kind, patch, plain)
 			}
 		}
 	})
