@@ -281,7 +281,7 @@ func TestHopBetweenWaypoints(t *testing.T) {
 // awaitAccess waits for the access log to have a text.
 func (r *rig) awaitAccess(text string) {
 	r.t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.After(patience)
 	for {
 		r.mu.Lock()
 		log := r.out.String()
@@ -289,10 +289,11 @@ func (r *rig) awaitAccess(text string) {
 		if strings.Contains(log, text) {
 			return
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-r.wrote:
+		case <-deadline:
 			r.t.Fatalf("the access log has no %s:\n%s", text, log)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }
 

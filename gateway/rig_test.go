@@ -65,6 +65,7 @@ type rig struct {
 	cmd   *exec.Cmd
 	admin string
 	lines chan string // of its log
+	wrote chan struct{} // something to the access log
 	ended chan error
 
 	mu  sync.Mutex
@@ -77,7 +78,7 @@ type rig struct {
 func startRig(t *testing.T, vars map[string]any, manifests map[string]string, args ...string) *rig {
 	t.Helper()
 	r := &rig{
-		t: t, dir: t.TempDir(), state: t.TempDir(), lines: make(chan string, 1000), ended: make(chan error, 1),
+		t: t, dir: t.TempDir(), state: t.TempDir(), lines: make(chan string, 1000), ended: make(chan error, 1), wrote: make(chan struct{}, 1),
 		vars: map[string]any{"HTTP": freePort(t), "HTTPS": freePort(t)},
 	}
 	for k, v := range vars {
@@ -94,7 +95,7 @@ func startRig(t *testing.T, vars map[string]any, manifests map[string]string, ar
 	}
 	// Tests look at memory: let it be what is held, not what waits to be collected.
 	r.cmd.Env = append(os.Environ(), "GOGC=100")
-	r.cmd.Stdout = &lockedWriter{&r.mu, &r.out}
+	r.cmd.Stdout = &lockedWriter{&r.mu, &r.out, r.wrote}
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -106,13 +107,18 @@ func startRig(t *testing.T, vars map[string]any, manifests map[string]string, ar
 }
 
 type lockedWriter struct {
-	mu *sync.Mutex
-	w  io.Writer
+	mu    *sync.Mutex
+	w     io.Writer
+	wrote chan struct{} // of capacity 1
 }
 
 func (l *lockedWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	select {
+	case l.wrote <- struct{}{}:
+	default:
+	}
 	return l.w.Write(p)
 }
 

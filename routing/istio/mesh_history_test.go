@@ -54,7 +54,7 @@ func FuzzAuthorizationPolicy(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		o := &securityv1.AuthorizationPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p"}}
 		if !json.Valid(text) || protojson.Unmarshal(text, &o.Spec) != nil {
-			t.Skip()
+			return // no policy: nothing to hold
 		}
 		w := dialecttest.World{}
 		w.Put(KindAuthorization, o)
