@@ -64,7 +64,7 @@ type rig struct {
 	vars  map[string]any // for the manifests' templates
 	cmd   *exec.Cmd
 	admin string
-	lines chan string // of its log
+	lines chan string   // of its log
 	wrote chan struct{} // something to the access log
 	ended chan error
 
