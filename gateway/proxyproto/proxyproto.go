@@ -23,6 +23,10 @@ type Header struct {
 	// health checks), or for a client of an unknown kind (UNKNOWN, AF_UNSPEC,
 	// a Unix socket, datagrams). The connection's own addresses count then.
 	Source, Destination netip.AddrPort
+	// Identity is who the proxy says has proved to be the client: a SPIFFE ID,
+	// as ztunnel sends it (TLV 0xD0 of version 2), or what somebody else means by
+	// that type. It was not looked at. Empty: the header says nothing of it.
+	Identity string
 }
 
 // Known reports whether the header names a client.
@@ -63,7 +67,8 @@ func begins(p []byte, signature string) bool {
 }
 
 // Append appends a header of a version, 1 or 2, to dst. One that names no
-// client says that the proxy speaks for itself.
+// client says that the proxy speaks for itself. The Identity is not written:
+// nobody is to be believed about it who does not prove it.
 func Append(dst []byte, version uint8, h Header) []byte {
 	// One address of each family cannot be written: IPv4's becomes IPv6's.
 	if from, to := h.Source.Addr(), h.Destination.Addr(); h.Known() && from.Unmap().Is4() != to.Unmap().Is4() {

@@ -10,7 +10,7 @@ import (
 const v2 = signature2
 
 func header(from, to string) Header {
-	return Header{netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)}
+	return Header{Source: netip.MustParseAddrPort(from), Destination: netip.MustParseAddrPort(to)}
 }
 
 // The section numbers are those of proxy-protocol.txt.
@@ -127,6 +127,8 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("PROXY UNKNOWN\r\n"))
 	f.Add([]byte(v2 + "\x21\x11\x00\x10\xc0\x00\x02\x07\xc6\x33\x64\x01\xc8\x22\x01\xbb\x04\x00\x01x"))
 	f.Add([]byte(v2 + "\x20\x00\x00\x00"))
+	f.Add(with(tlv(0xD0, "spiffe://cluster.local/ns/web/sa/front")))
+	f.Add(summed(tlv(0xEA, "\x01vpce"), tlv(0xD0, "spiffe://cluster.local/ns/web/sa/front")))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		h, size, err := Parse(p)
 		if size < 0 || size > len(p) || size > MaxSize || err != nil && (size != 0 || h != Header{}) {
@@ -147,6 +149,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		again, _, err := Parse(Append(nil, 2, h))
+		h.Identity = "" // which is not written
 		if again != h || err != nil {
 			t.Fatalf("%v is written and read as %v, %v", h, again, err)
 		}

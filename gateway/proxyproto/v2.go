@@ -59,28 +59,28 @@ func parse2(p []byte) (h Header, size int, err error) {
 	if len(p) < size {
 		return Header{}, 0, nil
 	}
-	if !local {
-		h = addresses(family, p[fixedSize:size])
+	if local || family != tcp4 && family != tcp6 {
+		return Header{}, size, nil
+	}
+	h = addresses(family, p[fixedSize:size])
+	if err := h.tlvs(p[:size], fixedSize+addressSizes[family>>4]); err != nil {
+		return Header{}, 0, err
 	}
 	return h, size, nil
 }
 
-// addresses reads those of TCP. What follows them are TLVs, which say nothing
-// that is needed here.
+// addresses reads those of TCP.
 func addresses(family byte, p []byte) Header {
-	switch family {
-	case tcp4:
+	if family == tcp4 {
 		return Header{
-			netip.AddrPortFrom(netip.AddrFrom4([4]byte(p)), binary.BigEndian.Uint16(p[8:])),
-			netip.AddrPortFrom(netip.AddrFrom4([4]byte(p[4:])), binary.BigEndian.Uint16(p[10:])),
-		}
-	case tcp6:
-		return Header{
-			netip.AddrPortFrom(netip.AddrFrom16([16]byte(p)).Unmap(), binary.BigEndian.Uint16(p[32:])),
-			netip.AddrPortFrom(netip.AddrFrom16([16]byte(p[16:])).Unmap(), binary.BigEndian.Uint16(p[34:])),
+			Source:      netip.AddrPortFrom(netip.AddrFrom4([4]byte(p)), binary.BigEndian.Uint16(p[8:])),
+			Destination: netip.AddrPortFrom(netip.AddrFrom4([4]byte(p[4:])), binary.BigEndian.Uint16(p[10:])),
 		}
 	}
-	return Header{}
+	return Header{
+		Source:      netip.AddrPortFrom(netip.AddrFrom16([16]byte(p)).Unmap(), binary.BigEndian.Uint16(p[32:])),
+		Destination: netip.AddrPortFrom(netip.AddrFrom16([16]byte(p[16:])).Unmap(), binary.BigEndian.Uint16(p[34:])),
+	}
 }
 
 func append2(dst []byte, h Header) []byte {
