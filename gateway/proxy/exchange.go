@@ -207,6 +207,8 @@ func (e *exchange) forward() {
 	}
 	e.passTrace()
 	if e.cluster, e.req.Hop = e.on.towards(s.cluster, e.listener, e.peer); e.cluster == nil {
+		to, _ := next(s.cluster, e.listener)
+		e.rec.Policy = Absent(to)
 		e.answer(&noWaypoint)
 		return
 	}

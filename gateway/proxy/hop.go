@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"strings"
+
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/telemetry"
 	"fairway.dev/gateway/upstream"
@@ -17,16 +19,9 @@ var noWaypoint = answer{503, telemetry.NoHealthyUpstream, "no waypoint in front 
 // doors go on from there: its bound listeners, if it has any, do not ask the
 // policies there.
 func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *message.Peer) (*upstream.Cluster, message.Hop) {
-	hop := c.Spec().Hop
-	if hop == nil {
+	to, authority := next(c, from)
+	if to == "" {
 		return c, message.Hop{}
-	}
-	to, authority := hop.Cluster, hop.Authority
-	if from.Inside && hop.Gateway == from.Gateway || !from.Inside && hop.Inside {
-		if hop.Beyond == nil {
-			return c, message.Hop{}
-		}
-		to, authority = hop.Beyond.Cluster, hop.Beyond.Authority
 	}
 	told := message.Hop{Target: authority, Client: peer.Remote}
 	switch {
@@ -37,6 +32,35 @@ func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *messa
 		told.Source = message.Nobody
 	}
 	return l.cluster(to), told
+}
+
+// next returns the cluster of the gateways by which a listener reaches c, and what
+// they are asked for; none where it goes straight there.
+func next(c *upstream.Cluster, from *routing.Listener) (to routing.ClusterName, authority string) {
+	hop := c.Spec().Hop
+	switch {
+	case hop == nil:
+		return "", ""
+	case !(from.Inside && hop.Gateway == from.Gateway || !from.Inside && hop.Inside):
+		return hop.Cluster, hop.Authority
+	case hop.Beyond == nil:
+		return "", ""
+	}
+	return hop.Beyond.Cluster, hop.Beyond.Authority
+}
+
+// Absent says in the access log who is missing where policy is enforced: the
+// gateways whose cluster is that, without which nobody gets further. It is empty
+// for other clusters.
+func Absent(c routing.ClusterName) string {
+	gateway, ok := c.Waypoint()
+	if !ok {
+		return ""
+	}
+	if network, far := strings.CutPrefix(gateway, "~/"); far {
+		return "no gateway of network " + network + " is there"
+	}
+	return "no pod of waypoint " + gateway + " is there"
 }
 
 // fill says in w what a waypoint is to know; inside is what the backends speak

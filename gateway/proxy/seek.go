@@ -18,6 +18,7 @@ func (e *exchange) lacks(err error) {
 	case errors.Is(err, upstream.ErrNoEndpoints) && errors.Is(err, upstream.ErrNoAddress):
 		e.answer(&nameless)
 	case errors.Is(err, upstream.ErrNoEndpoints):
+		e.rec.Policy = Absent(e.cluster.Spec().Name)
 		e.answer(&noEndpoint)
 	default:
 		e.answer(&noAddress)

@@ -19,7 +19,8 @@ type Destination struct {
 	Tell     *telemetry.Exchanges // who hears of it; never nil
 	// Hop is what a waypoint is to be told that stands between; zero: none does.
 	Hop message.Hop
-	// Policy says who has refused the connection, where Flags are Unauthorized.
+	// Policy says who has refused the connection, where Flags are Unauthorized, or
+	// which waypoint is missing.
 	Policy string
 
 	drawn  *upstream.Cluster // Cluster, or what is behind the waypoint
@@ -79,7 +80,8 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, a Arrival) Destination {
 	}
 	d.Cluster, d.Hop = p.locals[l.Index()].Load().towards(s.cluster, d.Listener, a.peer())
 	if d.Cluster == nil {
-		d.Flags = noWaypoint.flags
+		to, _ := next(s.cluster, d.Listener)
+		d.Flags, d.Policy = noWaypoint.flags, Absent(to)
 	}
 	return d
 }

@@ -37,7 +37,7 @@ func (s *Server) newDialer() *hop.Dialer {
 			if _, err := m.Own(); err != nil {
 				return nil // nobody else is to blame that we have none
 			}
-			return identity.HopClient(m.Own, m.Roots, who)
+			return s.telling(identity.HopClient(m.Own, m.Roots, who), "hop failed", who)
 		},
 		Limits: s.http2Limits("hop_client"),
 	})
@@ -86,7 +86,7 @@ type host struct {
 func (s *Server) hopPort(bind *proxy.Bind, port *listen.Port) {
 	m := s.options.Mesh
 	h := &host{s, bind}
-	config := identity.HopServer(m.Own, m.Roots, h.trustDomains)
+	config := s.telling(identity.HopServer(m.Own, m.Roots, h.trustDomains), "hop refused", "")
 	config.NextProtos = []string{hop.Native, "h2"}
 	port.TLS = config
 	port.Codecs = func(c loop.Conn, peer *message.Peer) listen.Codec {

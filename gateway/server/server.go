@@ -93,6 +93,7 @@ type Server struct {
 	hopLimits []*http2.Limits // by loop
 	doors     sync.Map        // of routing.PortKey: its *door, once somebody came
 
+	distrusted atomic.Int64 // when it was last logged that a peer is not believed, in Unix nanoseconds
 	inForce    atomic.Pointer[generation]
 	applied    atomic.Bool // the first Update has ended
 	draining   atomic.Bool

@@ -158,6 +158,7 @@ func (p *pair) lacks(err error) {
 	case none && errors.Is(err, upstream.ErrNoAddress):
 		p.refuse(telemetry.NoHealthyUpstream | telemetry.NameFailure)
 	case none:
+		p.rec.Policy = proxy.Absent(p.to.Cluster.Spec().Name)
 		p.refuse(telemetry.NoHealthyUpstream)
 	default:
 		p.refuse(telemetry.NameFailure)
