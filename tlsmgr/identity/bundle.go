@@ -69,6 +69,9 @@ func (b *Bundle) Parts() []string {
 	return parts
 }
 
+// Roots returns the roots. Nobody changes them.
+func (b *Bundle) Roots() []*x509.Certificate { return b.roots }
+
 // PEM returns the roots and the lists as text.
 func (b *Bundle) PEM() []byte { return []byte(strings.Join(b.Parts(), "")) }
 

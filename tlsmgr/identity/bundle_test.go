@@ -3,8 +3,10 @@ package identity
 import (
 	"bytes"
 	"crypto/x509"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -64,7 +66,8 @@ func TestVerifyFailsClosed(t *testing.T) {
 func TestBundleFileFollowsTheFile(t *testing.T) {
 	first, second := newTestCA(t).Bundle(), newTestCA(t).Bundle()
 	path := filepath.Join(t.TempDir(), "root-cert.pem")
-	f := NewBundleFile(path, quiet)
+	var log strings.Builder
+	f := NewBundleFile(path, slog.New(slog.NewTextHandler(&log, nil)))
 	if f.Bundle() != nil {
 		t.Error("a bundle from no file")
 	}
@@ -97,6 +100,13 @@ func TestBundleFileFollowsTheFile(t *testing.T) {
 		}
 	}
 	os.Remove(path)
+	log.Reset()
+	for range 2 { // of which the second has nothing to say
+		f.Bundle()
+	}
+	if n := strings.Count(log.String(), "no such file"); n != 1 {
+		t.Errorf("it is said %d times what is wrong, want once:\n%s", n, log.String())
+	}
 	if got := f.Bundle(); got == nil || !bytes.Equal(got.PEM(), second.PEM()) {
 		t.Error("gone: another bundle than the last")
 	}

@@ -14,6 +14,7 @@ type BundleFile struct {
 
 	mu     sync.Mutex
 	read   os.FileInfo
+	failed string // what was last wrong with it, which is logged once
 	bundle *Bundle
 }
 
@@ -46,7 +47,7 @@ func (f *BundleFile) Bundle() *Bundle {
 		f.keep(info, err)
 		return f.bundle
 	}
-	f.read, f.bundle = info, bundle
+	f.read, f.failed, f.bundle = info, "", bundle
 	f.log.Info("root bundle read", "roots", len(bundle.roots))
 	return bundle
 }
@@ -54,5 +55,9 @@ func (f *BundleFile) Bundle() *Bundle {
 // keep leaves the bundle as it was; info is that of a file not to be read again.
 func (f *BundleFile) keep(info os.FileInfo, err error) {
 	f.read = info
+	if err.Error() == f.failed {
+		return // each handshake asks
+	}
+	f.failed = err.Error()
 	f.log.Warn("root bundle not usable, the one before stays", "err", err)
 }

@@ -196,6 +196,18 @@ type Claim struct {
 // does, for both ends of TLS: in PEM, the leaf first and a root last. What
 // else csr asks for is ignored.
 func (ca *CA) Sign(csr []byte, c Claim) ([][]byte, error) {
+	chain, err := ca.sign(csr, c)
+	if err != nil {
+		return nil, err
+	}
+	if root := ca.root(); root != nil {
+		chain = append(chain, encodeCertificate(root.Raw))
+	}
+	return chain, nil
+}
+
+// sign is Sign without the root.
+func (ca *CA) sign(csr []byte, c Claim) ([][]byte, error) {
 	if err := c.ID.Valid(); err != nil {
 		return nil, err
 	}
@@ -220,25 +232,26 @@ func (ca *CA) Sign(csr []byte, c Claim) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
-	return ca.chainOf(der), nil
-}
-
-func (ca *CA) chainOf(leaf []byte) [][]byte {
-	chain := [][]byte{encodeCertificate(leaf)}
+	chain := [][]byte{encodeCertificate(der)}
 	for _, cert := range ca.chain {
 		chain = append(chain, encodeCertificate(cert.Raw))
 	}
+	return chain, nil
+}
+
+// root returns the root that the CA leads to; nil where the bundle has it by
+// another name.
+func (ca *CA) root() *x509.Certificate {
 	last := ca.cert
 	if n := len(ca.chain); n > 0 {
 		last = ca.chain[n-1]
 	}
 	for _, root := range ca.bundle.roots {
 		if bytes.Equal(root.RawSubject, last.RawIssuer) && last.CheckSignatureFrom(root) == nil {
-			chain = append(chain, encodeCertificate(root.Raw))
-			break
+			return root
 		}
 	}
-	return chain
+	return nil
 }
 
 func ttl(asked time.Duration) time.Duration {

@@ -8,8 +8,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -138,6 +140,7 @@ func TestImpersonation(t *testing.T) {
 		}
 		return nil
 	}
+	unread := func(context.Context, ID, Caller) error { return status.Error(codes.Unavailable, "not read yet") }
 	tests := []struct {
 		name    string
 		caller  ID
@@ -149,6 +152,7 @@ func TestImpersonation(t *testing.T) {
 	}{
 		{"a pod of its node", ztunnel, []ID{ztunnel}, runs, cart.String(), codes.OK, cart},
 		{"a pod of another node", ztunnel, []ID{ztunnel}, runs, edge.String(), codes.PermissionDenied, ID{}},
+		{"the pods are not known yet", ztunnel, []ID{ztunnel}, unread, cart.String(), codes.Unavailable, ID{}},
 		{"nobody knows the pods", ztunnel, []ID{ztunnel}, nil, cart.String(), codes.PermissionDenied, ID{}},
 		{"switched off", ztunnel, nil, runs, cart.String(), codes.PermissionDenied, ID{}},
 		{"who is trusted with nothing", edge, []ID{ztunnel}, runs, cart.String(), codes.PermissionDenied, ID{}},
@@ -183,5 +187,55 @@ func TestImpersonation(t *testing.T) {
 		if id, err := OfCertificate(certs[0]); err != nil || id != tt.is {
 			t.Errorf("%s: certificate of %v, %v, want %v", tt.name, id, err, tt.is)
 		}
+	}
+}
+
+// What ztunnel makes of a reply (its src/tls/certificate.rs): the first text is
+// the leaf, the last has the roots, several while one takes the place of another,
+// and nothing but certificates; what is between them is shown to peers.
+func TestReplyAsIstiosClientsReadIt(t *testing.T) {
+	old := newTestCA(t)
+	for _, tt := range []struct {
+		name  string
+		roots func(*CA) Roots
+		want  int
+	}{
+		{"the CA's own", func(*CA) Roots { return nil }, 1},
+		{"none known yet", func(*CA) Roots { return func() *Bundle { return nil } }, 1},
+		{"another takes its place, and one list is of revoked ones", func(ca *CA) Roots {
+			both, err := ParseBundle(slices.Concat(ca.Bundle().PEM(), old.Bundle().PEM(), pemOf(listBlock, listOf(t, old, 7))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return func() *Bundle { return both }
+		}, 2},
+	} {
+		s := newSite(t, nil)
+		s.options.Roots = tt.roots(s.ca)
+		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer edge's token", "ClusterID", "any"))
+		out, err := NewServer(s.options).CreateCertificate(ctx, &v1alpha1.IstioCertificateRequest{Csr: string(request(t, newTestKey(t), &x509.CertificateRequest{}))})
+		if err != nil || len(out.CertChain) != 2 {
+			t.Fatalf("%s: %d texts, error %v, want the leaf and the roots", tt.name, len(out.GetCertChain()), err)
+		}
+		leaf := parse(t, [][]byte{[]byte(out.CertChain[0])})
+		roots, err := parseCertificates([]byte(out.CertChain[1]))
+		if err != nil || len(roots) != tt.want {
+			t.Fatalf("%s: %d roots, error %v, want %d", tt.name, len(roots), err, tt.want)
+		}
+		bundle, err := NewBundle(roots...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id, err := bundle.Verify(leaf, x509.ExtKeyUsageServerAuth, time.Now()); err != nil || id != edge {
+			t.Errorf("%s: the leaf is of %v by these roots, error %v, want %v", tt.name, id, err, edge)
+		}
+	}
+}
+
+// A node proxy that starts asks for all pods of its node at once.
+func TestNodesMayAskMoreOften(t *testing.T) {
+	s := newSite(t, func(o *ServerOptions) { o.TrustedNodes = []ID{{"cluster.local", "istio-system", "ztunnel"}} })
+	if got := NewServer(s.options).limiter.burst; got != nodeBurst {
+		t.Errorf("%d certificates at once, want %d", got, nodeBurst)
 	}
 }

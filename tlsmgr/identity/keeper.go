@@ -49,8 +49,9 @@ type Keeper struct {
 	// known here: a certificate that no longer leads to one of them, as the CA
 	// was replaced, is renewed at once.
 	Roots Roots
-	// Asks, if set before Run, is the identity that requests name. Most CAs go by
-	// the token alone; some (cert-manager's istio-csr) want both to be the same.
+	// Asks, if set before Run, is the identity that requests name, and no other
+	// is taken. Most CAs go by the token alone; some (cert-manager's istio-csr)
+	// want both to be the same.
 	Asks ID
 
 	issue   Issue
@@ -82,8 +83,12 @@ func (k *Keeper) Certificate() (*tls.Certificate, error) {
 }
 
 // Run gets the first certificate and renews it at half of its life, until ctx
-// ends. While that does not succeed, the one at hand is served on.
+// ends. While that does not succeed, the one at hand is served on until it
+// expires.
 func (k *Keeper) Run(ctx context.Context) {
+	expiry := time.AfterFunc(MaxTTL, k.expire)
+	expiry.Stop() // there is nothing yet that could expire
+	defer expiry.Stop()
 	retry := firstRetry
 	for {
 		wait, err := k.renew(ctx)
@@ -96,10 +101,18 @@ func (k *Keeper) Run(ctx context.Context) {
 			retry = min(2*retry, slowestRetry)
 		} else {
 			retry = firstRetry
+			expiry.Reset(time.Until(k.current.Load().Leaf.NotAfter) + time.Millisecond)
 		}
 		if !k.rest(ctx, wait) {
 			return
 		}
+	}
+}
+
+// expire says that the certificate at hand is of no use any more.
+func (k *Keeper) expire() {
+	if _, err := k.Certificate(); err != nil {
+		k.log.Error("no certificate of the mesh is left: whoever has to be reached by one is not", "err", err)
 	}
 }
 
@@ -160,6 +173,9 @@ func (k *Keeper) renew(ctx context.Context) (time.Duration, error) {
 	id, err := OfCertificate(cert.Leaf)
 	if err != nil {
 		return 0, fmt.Errorf("what was issued: %w", err)
+	}
+	if k.Asks != (ID{}) && id != k.Asks {
+		return 0, fmt.Errorf("what was issued: is of %s, want %s", id, k.Asks)
 	}
 	left := time.Until(cert.Leaf.NotAfter)
 	if left <= 0 {

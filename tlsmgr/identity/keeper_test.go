@@ -1,10 +1,13 @@
 package identity
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,6 +21,7 @@ type issuer struct {
 	ca            *CA
 	asked, issued atomic.Int64
 	away          atomic.Bool
+	log           *slog.Logger // nil: none
 }
 
 func (i *issuer) issue(ctx context.Context, csr []byte) ([]byte, error) {
@@ -32,7 +36,7 @@ func (i *issuer) issue(ctx context.Context, csr []byte) ([]byte, error) {
 func runKeeper(t *testing.T, i *issuer) *Keeper {
 	t.Helper()
 	i.ca = newTestCA(t)
-	k := NewKeeper(i.issue, quiet)
+	k := NewKeeper(i.issue, cmp.Or(i.log, quiet))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { k.Run(ctx); close(done) }()
@@ -121,9 +125,14 @@ func TestKeeperRenewsWhenTheRootsAreOthers(t *testing.T) {
 func TestKeeperServesTheOldOneUntilItExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{}
+		var log bytes.Buffer // read while the Keeper rests
+		i.log = slog.New(slog.NewTextHandler(&log, nil))
 		k := runKeeper(t, i)
 		i.away.Store(true)
 		time.Sleep(23*time.Hour + 59*time.Minute)
+		if synctest.Wait(); strings.Contains(log.String(), "ERROR") {
+			t.Errorf("it is said too early that no certificate is left:\n%s", log.String())
+		}
 		if _, err := k.Certificate(); err != nil {
 			t.Errorf("a minute before it expires: %v", err)
 		}
@@ -133,6 +142,9 @@ func TestKeeperServesTheOldOneUntilItExpires(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		if _, err := k.Certificate(); err == nil {
 			t.Error("an expired certificate is shown")
+		}
+		if synctest.Wait(); strings.Count(log.String(), "no certificate of the mesh is left") != 1 {
+			t.Error("it is not said once that no certificate is left")
 		}
 		i.away.Store(false)
 		time.Sleep(time.Minute)
@@ -177,12 +189,14 @@ func TestKeeperRefusesWhatIsNotItsOwn(t *testing.T) {
 		{"another's certificate", func(ctx context.Context, _ []byte) ([]byte, error) {
 			return Local(func() *CA { return ca }, Claim{ID: edge})(ctx, foreign)
 		}},
+		{"one of somebody else", Local(func() *CA { return ca }, Claim{ID: control})},
 		{"nothing", func(context.Context, []byte) ([]byte, error) { return nil, nil }},
 		{"garbage", func(context.Context, []byte) ([]byte, error) { return []byte("garbage"), nil }},
 		{"no CA yet", Local(func() *CA { return nil }, Claim{ID: edge})},
 	}
 	for _, tt := range tests {
 		k := NewKeeper(tt.issue, quiet)
+		k.Asks = edge
 		if _, err := k.renew(t.Context()); err == nil {
 			t.Errorf("%s: kept", tt.name)
 		}

@@ -7,12 +7,14 @@ import (
 
 const (
 	burst      = 30              // certificates that one address may ask for at once
+	nodeBurst  = 300             // the same where a node proxy asks for all pods of its node
 	refill     = 2 * time.Second // for one more
 	maxBuckets = 1 << 14
 )
 
-// A limiter bounds how often each address asks. The zero limiter is ready.
+// A limiter bounds how often each address asks.
 type limiter struct {
+	burst   int // at once
 	mu      sync.Mutex
 	buckets map[string]*bucket
 }
@@ -31,7 +33,7 @@ func (l *limiter) allow(address string, now time.Time) bool {
 		b = l.add(address, now)
 	}
 	if n := int(now.Sub(b.at) / refill); n > 0 {
-		b.left = min(burst, b.left+n)
+		b.left = min(l.burst, b.left+n)
 		b.at = b.at.Add(time.Duration(n) * refill)
 	}
 	if b.left == 0 {
@@ -48,7 +50,7 @@ func (l *limiter) add(address string, now time.Time) *bucket {
 	if len(l.buckets) >= maxBuckets {
 		l.forget(now)
 	}
-	b := &bucket{left: burst, at: now}
+	b := &bucket{left: l.burst, at: now}
 	l.buckets[address] = b
 	return b
 }
@@ -57,7 +59,7 @@ func (l *limiter) add(address string, now time.Time) *bucket {
 // as many new ones as make the walk worth it.
 func (l *limiter) forget(now time.Time) {
 	for address, b := range l.buckets {
-		if now.Sub(b.at) >= burst*refill {
+		if now.Sub(b.at) >= time.Duration(l.burst)*refill {
 			delete(l.buckets, address)
 		}
 	}

@@ -33,11 +33,14 @@ type Caller struct {
 	Node string // where that runs; empty: the API server does not say
 }
 
-// ServerOptions are what a Server needs. All but Allow, TrustedNodes and RunsOn
-// are required.
+// ServerOptions are what a Server needs. All but Roots, Allow, TrustedNodes and
+// RunsOn are required.
 type ServerOptions struct {
 	// CA returns the CA that signs, nil while there is none.
-	CA          func() *CA
+	CA func() *CA
+	// Roots, if set, are what callers are told to trust. Nil: the root that the
+	// CA leads to, which is too little while another takes its place.
+	Roots       Roots
 	TrustDomain string
 	// Authenticate returns whose a bearer token is. An error that is a gRPC
 	// status with code Unavailable means that it could not be found out.
@@ -48,8 +51,8 @@ type ServerOptions struct {
 	// TrustedNodes are the accounts of node proxies (ztunnel), which may have
 	// certificates of others, of pods on their own node. Empty: nobody may.
 	TrustedNodes []ID
-	// RunsOn returns nil if a pod of that ID runs where the caller does. Nil: no
-	// pod does.
+	// RunsOn returns nil if a pod of that ID runs where the caller does. An error
+	// is as Authenticate's. Nil: no pod does.
 	RunsOn func(ctx context.Context, id ID, caller Caller) error
 	Log    *slog.Logger
 }
@@ -65,7 +68,11 @@ type Server struct {
 
 // NewServer returns a Server.
 func NewServer(o ServerOptions) *Server {
-	return &Server{options: o, slots: make(chan struct{}, maxAtOnce)}
+	s := &Server{options: o, slots: make(chan struct{}, maxAtOnce), limiter: limiter{burst: burst}}
+	if len(o.TrustedNodes) > 0 {
+		s.limiter.burst = nodeBurst
+	}
+	return s
 }
 
 // Register adds the service to a gRPC server.
@@ -73,8 +80,9 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	v1alpha1.RegisterIstioCertificateServiceServer(r, s)
 }
 
-// CreateCertificate signs the request's key. The reply has the leaf first and
-// a root last.
+// CreateCertificate signs the request's key. The reply has the leaf first, and
+// in its last text the roots to trust, several where there are several: Istio's
+// clients take the one for a chain and the other for what peers have to lead to.
 //
 // A node proxy asks for a pod's ID by the metadata ImpersonatedIdentity, as
 // ztunnel does.
@@ -96,7 +104,7 @@ func (s *Server) CreateCertificate(ctx context.Context, in *v1alpha1.IstioCertif
 		s.options.Log.Info("certificate refused", "peer", addressOf(ctx), "err", err)
 		return nil, err
 	}
-	chain, err := ca.Sign([]byte(in.GetCsr()), Claim{ID: id, TTL: seconds(in.GetValidityDuration())})
+	chain, err := ca.sign([]byte(in.GetCsr()), Claim{ID: id, TTL: seconds(in.GetValidityDuration())})
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "%v", err)
 	}
@@ -105,7 +113,30 @@ func (s *Server) CreateCertificate(ctx context.Context, in *v1alpha1.IstioCertif
 	for _, cert := range chain {
 		reply.CertChain = append(reply.CertChain, string(cert))
 	}
+	if roots := s.roots(ca); roots != "" {
+		reply.CertChain = append(reply.CertChain, roots)
+	}
 	return reply, nil
+}
+
+// roots is what the callers of ca are to trust, in PEM: certificates alone, as
+// ztunnel takes nothing else.
+func (s *Server) roots(ca *CA) string {
+	var bundle *Bundle
+	if s.options.Roots != nil {
+		bundle = s.options.Roots()
+	}
+	if bundle == nil {
+		if root := ca.root(); root != nil {
+			return string(encodeCertificate(root.Raw))
+		}
+		return ""
+	}
+	var text strings.Builder
+	for _, root := range bundle.Roots() {
+		text.Write(encodeCertificate(root.Raw))
+	}
+	return text.String()
 }
 
 // seconds avoids overflow: any huge duration is as good as MaxTTL.
@@ -154,7 +185,9 @@ func (s *Server) claimed(ctx context.Context, in *v1alpha1.IstioCertificateReque
 	case s.options.RunsOn == nil:
 		return ID{}, status.Errorf(codes.PermissionDenied, "%s asks for %s: nobody knows its pods", caller.ID, id)
 	}
-	if err := s.options.RunsOn(ctx, id, caller); err != nil {
+	if err := s.options.RunsOn(ctx, id, caller); status.Code(err) == codes.Unavailable {
+		return ID{}, err
+	} else if err != nil {
 		return ID{}, status.Errorf(codes.PermissionDenied, "%s asks for %s: want that of a pod on its node: %v", caller.ID, id, err)
 	}
 	return id, nil

@@ -195,7 +195,7 @@ func TestAskingTooOftenIsRefused(t *testing.T) {
 }
 
 func TestLimiterRefillsAndForgets(t *testing.T) {
-	var l limiter
+	l := limiter{burst: burst}
 	now := time.Unix(0, 0)
 	for range burst {
 		if !l.allow("a", now) {
