@@ -49,6 +49,11 @@ type Mesh struct {
 	// PassOn says that the gateway is an east-west gateway: who it knows its client
 	// to be, by proof or by a voucher's word, it tells the next gateway.
 	PassOn bool
+	// Sandwich is the port by which tunnels come where a node proxy ends HBONE for
+	// the gateway's pods, and Listener.Port is its own: each is a connection from
+	// the pod to itself, and begins with a PROXY protocol header that says who the
+	// client has proved to be and what it asked for. 0: the gateway speaks HBONE.
+	Sandwich uint16
 }
 
 // A Voucher is a gateway that vouches for others.
@@ -170,6 +175,15 @@ func (s *Snapshot) Door(addr netip.AddrPort, namespace string) *Port {
 	}
 	key.From = ""
 	return s.Port(key)
+}
+
+// Sandwich returns the port by which tunnels come in place of this one
+// (Mesh.Sandwich); 0: they come here, or p is not for tunnels.
+func (p *Port) Sandwich() uint16 {
+	if p.Protocol != HBONE {
+		return 0
+	}
+	return p.listeners[0].Mesh.Sandwich
 }
 
 // DoorNamed is Door by a name in place of an address (Listener.Names).
@@ -413,6 +427,8 @@ func (l *Listener) checkInside() error {
 		return fmt.Errorf("protocol HBONE without a trust domain")
 	case l.Protocol != HBONE && l.Mesh != nil:
 		return fmt.Errorf("protocol %s with a mesh: want HBONE", l.Protocol)
+	case l.Mesh != nil && l.Mesh.Sandwich == l.Port:
+		return fmt.Errorf("tunnels that come by port %d, which is the node proxy's: want another", l.Port)
 	case slices.Contains(l.Policies, ""):
 		return fmt.Errorf("a policy without a name")
 	}
