@@ -116,7 +116,7 @@ func (r *replica) vouch(config *rest.Config) error {
 	if r.trust, err = trust.NewStore(config, o.namespace, o.trustDomain, r.log); err != nil {
 		return err
 	}
-	tokens, err := trust.NewTokens(config, o.trustDomain)
+	tokens, err := trust.NewTokens(config, o.trustDomain, trust.Audience)
 	if err != nil {
 		return err
 	}

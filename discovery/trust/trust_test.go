@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -389,6 +390,7 @@ func TestTokens(t *testing.T) {
 			*s = authenticationv1.TokenReviewStatus{Error: "pod is gone"}
 		}, false},
 		{"of another audience", func(s *authenticationv1.TokenReviewStatus) { s.Audiences = []string{"vault"} }, false},
+		{"of an Istio proxy, whom nothing is given unless it is asked for", func(s *authenticationv1.TokenReviewStatus) { s.Audiences = []string{IstioAudience} }, false},
 		{"of a server that knows no audiences", func(s *authenticationv1.TokenReviewStatus) { s.Audiences = nil }, false},
 		{"bound to no pod", func(s *authenticationv1.TokenReviewStatus) { s.User.Extra = nil }, false},
 		{"a user's", func(s *authenticationv1.TokenReviewStatus) { s.User.Username = "admin" }, false},
@@ -406,7 +408,7 @@ func TestTokens(t *testing.T) {
 			}
 			return s
 		}}
-		tokens, err := NewTokens(a.start(t), "cluster.local")
+		tokens, err := NewTokens(a.start(t), "cluster.local", Audience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -427,9 +429,32 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// Istio's proxies come with a token for their own CA (waypoint-wire C.5).
+func TestTokensOfTwoAudiences(t *testing.T) {
+	for _, audience := range []string{Audience, IstioAudience, "vault"} {
+		a := &apiServer{review: func(spec authenticationv1.TokenReviewSpec) authenticationv1.TokenReviewStatus {
+			return authenticationv1.TokenReviewStatus{
+				Authenticated: true, Audiences: slices.DeleteFunc(spec.Audiences, func(asked string) bool { return asked != audience }),
+				User: authenticationv1.UserInfo{
+					Username: "system:serviceaccount:istio-system:ztunnel", Extra: map[string]authenticationv1.ExtraValue{podName: {"ztunnel-x"}},
+				},
+			}
+		}}
+		tokens, err := NewTokens(a.start(t), "cluster.local", Audience, IstioAudience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		caller, err := tokens.Authenticate(t.Context(), "token")
+		want := identity.Caller{ID: identity.ID{TrustDomain: "cluster.local", Namespace: "istio-system", ServiceAccount: "ztunnel"}, Pod: "ztunnel-x"}
+		if ok := audience != "vault"; (err == nil) != ok || ok && caller != want {
+			t.Errorf("of audience %s: %v, %v, want ok %v", audience, caller, err, ok)
+		}
+	}
+}
+
 func TestTokensWhileTheAPIServerIsAway(t *testing.T) {
 	a := &apiServer{down: true}
-	tokens, err := NewTokens(a.start(t), "cluster.local")
+	tokens, err := NewTokens(a.start(t), "cluster.local", Audience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -444,7 +469,7 @@ func TestBadTrustDomain(t *testing.T) {
 	if _, err := NewStore(&rest.Config{}, "a", "Cluster", quiet); err == nil {
 		t.Error("NewStore takes a trust domain in upper case")
 	}
-	if _, err := NewTokens(&rest.Config{}, ""); err == nil {
+	if _, err := NewTokens(&rest.Config{}, "", Audience); err == nil {
 		t.Error("NewTokens takes no trust domain")
 	}
 }
