@@ -30,15 +30,15 @@ func (s *Set) Adopt(tunnel Conn, port *Port, peer message.Peer) {
 	c.proceed(nil)
 }
 
-// Retain drains the adopted connections of ports whose Mark is not in force any
-// more. Those that were accepted are drained with their socket. The function is
-// called on the loops.
+// Retain drains the connections that were adopted or led to ports whose Mark is
+// not in force any more. Those that were accepted are drained with their socket.
+// The function is called on the loops.
 func (s *Set) Retain(inForce func(mark any) bool) {
 	for _, l := range s.loops {
 		l.loop.Post(func() {
 			for c := l.conns; c != nil; {
 				next := c.next
-				if c.tunnel() && !c.drained && !inForce(c.port.Mark) {
+				if (c.tunnel() || c.led) && !c.drained && !inForce(c.port.Mark) {
 					c.drain()
 				}
 				c = next

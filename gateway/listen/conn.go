@@ -33,6 +33,7 @@ type conn struct {
 
 	prev, next *conn
 	drained    bool
+	led        bool // port is what Port.Lead has said
 	ebbs       bool // it was there when an ebb began
 }
 

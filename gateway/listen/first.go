@@ -43,7 +43,7 @@ var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 
 // enter begins with what the port has its connections begin with.
 func (c *conn) enter() {
-	if c.port.ProxyProtocol == routing.ProxyProtocolOff {
+	if c.port.ProxyProtocol == routing.ProxyProtocolOff && c.port.Lead == nil {
 		c.proceed(nil)
 		return
 	}
@@ -111,6 +111,8 @@ func (c *conn) keep(p []byte) {
 func (c *conn) readHeader(p []byte) {
 	h, size, err := proxyproto.Parse(p)
 	switch {
+	case c.port.Lead != nil && (size > 0 || err != nil):
+		c.lead(h, err, p[size:])
 	case errors.Is(err, proxyproto.ErrNone) && c.port.ProxyProtocol == routing.ProxyProtocolOptional:
 		c.proceed(p)
 	case errors.Is(err, proxyproto.ErrNone):
@@ -136,11 +138,14 @@ func (c *conn) comesFrom(remote, local netip.AddrPort) {
 // headerSlow is called where a header did not come in time. Where it may be
 // missing and nothing has come at all, the client waits for the server.
 func (c *conn) headerSlow() {
-	if c.port.ProxyProtocol == routing.ProxyProtocolOptional && c.first == nil {
+	switch {
+	case c.port.Lead != nil:
+		c.lead(proxyproto.Header{}, errSlowHeader, nil)
+	case c.port.ProxyProtocol == routing.ProxyProtocolOptional && c.first == nil:
 		c.proceed(nil)
-		return
+	default:
+		c.refuse(ProxyHeaderSlow, nil)
 	}
-	c.refuse(ProxyHeaderSlow, nil)
 }
 
 func (c *conn) readHello(p []byte) {

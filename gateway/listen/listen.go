@@ -8,7 +8,8 @@
 // is one without a header, after HandshakeTimeout.
 //
 // What comes out of a tunnel is a connection of a port too (Set.Adopt), without a
-// socket of its own.
+// socket of its own; and so is one whose header says where it leads (Port.Lead),
+// on its socket.
 //
 // The one law: a change of the set touches only the sockets that it names.
 // One that stays keeps its queue and its connections; one that leaves stops
@@ -29,6 +30,7 @@ import (
 
 	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
+	"fairway.dev/gateway/proxyproto"
 	"fairway.dev/routing"
 )
 
@@ -70,6 +72,11 @@ type Port struct {
 	Refuse func(*message.Peer) error
 	// ProxyProtocol says whether connections begin with a header.
 	ProxyProtocol routing.ProxyProtocol
+	// Lead, where set, says by the header that each connection has to begin with
+	// what port it is one of from then on, and makes peer its client; or why it is
+	// closed. err is why there is no header that could be read. Nothing else but
+	// Mark, Opened and Closed counts on such a port.
+	Lead func(peer *message.Peer, said proxyproto.Header, err error) (*Port, error)
 	// Mark goes to Peer.Listener of the port's connections.
 	Mark any
 	// Opened and Closed count connections, on the loop with that index. They

@@ -29,6 +29,8 @@ const (
 	// TunnelTLS: its TLS was to end here, and it came out of a tunnel, where there
 	// is none to end.
 	TunnelTLS
+	// LedNowhere: Port.Lead says so of its PROXY protocol header.
+	LedNowhere
 	numRefusals
 )
 
@@ -37,6 +39,7 @@ var refusalText = [numRefusals]string{
 	ProxyHeaderMissing: "proxy_header_missing", ProxyHeaderMalformed: "proxy_header", ProxyHeaderSlow: "proxy_header_slow",
 	HelloMalformed: "client_hello", HelloTooLong: "client_hello_too_long", HelloSlow: "client_hello_slow",
 	NotAllowed: "not_allowed", TunnelTLS: "tls_in_tunnel",
+	LedNowhere: "proxy_header_led_nowhere",
 }
 
 // Refusals returns the texts of all Refusals, each at its own index.
