@@ -19,7 +19,7 @@ import (
 // checkListener says what is wrong with l by itself.
 func checkListener(l *Listener) *Problem {
 	refuse := func(reason Reason, err error) *Problem { return &Problem{Origin: l.Origin, Reason: reason, Err: err} }
-	if l.Port == 0 {
+	if l.Port == 0 && !l.Inside {
 		return refuse(InvalidListener, fmt.Errorf("port 0: want 1-65535"))
 	}
 	for _, addr := range l.Addresses {

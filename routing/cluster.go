@@ -244,6 +244,8 @@ type Endpoints struct {
 // healthy, else to those for its zone, else to any. Where it knows neither, or
 // an endpoint is for nobody, all are alike to it.
 type Endpoint struct {
+	// Addr is where it is. With port 0 it is at the port that the client has
+	// dialled, and what one port of it does says nothing of its health.
 	Addr netip.AddrPort
 	// Host, if not empty, is a DNS name in place of Addr's address, which is
 	// 0.0.0.0 then: the port counts, and on the wire there is none without an

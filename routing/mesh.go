@@ -31,7 +31,8 @@ func (n WorkloadName) Namespace() string {
 	return namespace
 }
 
-// A CaptureName is that of a port of a Service: "shop/cart:80".
+// A CaptureName is that of a port of a Service, "shop/cart:80", or of something
+// of another kind: "Pod/shop/cart-7f9c:8080".
 type CaptureName string
 
 // A PolicyName is that of an object: "AuthorizationPolicy/shop/viewers".
@@ -79,7 +80,7 @@ type Hop struct {
 	Cluster ClusterName
 	// Authority is what the far end is asked for: the address and the port that a
 	// client would dial, "10.96.0.5:80", or where the far end is in another
-	// network a host and a port.
+	// network a host and a port. Empty: what the client has dialled.
 	Authority string
 	// Beyond is how those reach the endpoints whom this hop is not for, where these
 	// are in another network: then nobody goes straight.
@@ -114,13 +115,13 @@ type Workload struct {
 }
 
 // A Capture is what node agents do with connections that captured workloads
-// open to a port of a Service: they go to a pod of a waypoint instead, the
-// workload's own where it has one.
+// open to a port of a Service, or of a pod: they go to a pod of a waypoint
+// instead, the workload's own where it has one.
 type Capture struct {
 	Name      CaptureName
 	Addresses []netip.Addr
 	Port      uint16
-	// Waypoint is the Gateway of the Service, for workloads that have none. Its
+	// Waypoint is the Gateway of who is called, for workloads that have none. Its
 	// pods are the endpoints of its WaypointCluster. Empty: those are refused.
 	Waypoint string
 	// To is the port of waypoints that stands for this one (Listener.Capture). 0:
@@ -167,14 +168,25 @@ func (p *Policy) String() string {
 
 // Door returns the port of the doors that what is dialled at an address leads
 // to, for clients of a namespace; nil where there is none. One for that
-// namespace alone comes before the one for all.
+// namespace alone comes before the one for all, and one for that port before the
+// one for any.
 func (s *Snapshot) Door(addr netip.AddrPort, namespace string) *Port {
-	key := PortKey{Addr: addr.Addr().Unmap(), Port: addr.Port(), Inside: true, From: namespace}
-	if p := s.Port(key); p != nil || namespace == "" {
-		return p
+	if addr.Port() == 0 {
+		return nil // nobody dials that
 	}
-	key.From = ""
-	return s.Port(key)
+	key := PortKey{Addr: addr.Addr().Unmap(), Inside: true}
+	for _, key.Port = range [...]uint16{addr.Port(), 0} {
+		if key.From = namespace; namespace != "" {
+			if p := s.Port(key); p != nil {
+				return p
+			}
+			key.From = ""
+		}
+		if p := s.Port(key); p != nil {
+			return p
+		}
+	}
+	return nil
 }
 
 // Sandwich returns the port by which tunnels come in place of this one
@@ -421,6 +433,8 @@ func (l *Listener) checkInside() error {
 		return fmt.Errorf("a door of protocol %s: want HTTP, TCP, or TLS that is passed through", l.Protocol)
 	case !l.Inside && (l.From != "" || l.Detect || l.To != "" || l.Capture != 0 || l.Strict || len(l.Names) > 0):
 		return fmt.Errorf("what is of doors alone (From, Detect, To, Capture, Strict, Names) on a listener that is none")
+	case l.Port == 0 && (l.Capture != 0 || len(l.Names) > 0):
+		return fmt.Errorf("a door for any port with Capture or Names: these stand for one port")
 	case l.Detect && l.Protocol != HTTP:
 		return fmt.Errorf("protocol %s to be detected: want HTTP", l.Protocol)
 	case l.Protocol == HBONE && (l.Mesh == nil || len(l.Mesh.TrustDomains) == 0):

@@ -19,7 +19,7 @@ type PortKey struct {
 }
 
 // String returns "10.0.0.1:80", "*:80" without an address, "*:53/udp", and for
-// doors "10.96.0.5:80/mesh" and "10.96.0.5:80/mesh/shop".
+// doors "10.96.0.5:80/mesh", "10.96.0.5:80/mesh/shop" and "10.0.0.7:*/mesh".
 func (k PortKey) String() string {
 	addr, suffix := "*", ""
 	if k.Addr.IsValid() {
@@ -36,6 +36,9 @@ func (k PortKey) String() string {
 		if k.From != "" {
 			suffix += "/" + k.From
 		}
+	}
+	if k.Inside && k.Port == 0 {
+		return addr + ":*" + suffix
 	}
 	return fmt.Sprintf("%s:%d%s", addr, k.Port, suffix)
 }

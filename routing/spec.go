@@ -159,7 +159,8 @@ type Listener struct {
 	// Mesh is of HBONE listeners: whom they believe.
 	Mesh *Mesh
 	// Inside makes a door of the listener (see HBONE): nothing is bound but
-	// Capture, and Addresses are those that clients dial. What follows is of doors.
+	// Capture, and Addresses are those that clients dial. With Port 0 it is for
+	// any port that has no door of its own. What follows is of doors.
 	Inside bool
 	// Names are other names of Addresses, that tunnels may ask for.
 	Names []string

@@ -50,7 +50,7 @@ func Explain(snap *routing.Snapshot, q Question) (string, error) {
 		e := p.Explain(r)
 		b.WriteString(e.String())
 		if l := e.Result.Listener; l != nil && len(l.Policies) > 0 {
-			writePolicies(&b, snap, l, p, r, &q)
+			writePolicies(&b, snap, l, netip.AddrPortFrom(p.Key.Addr, dialled(u)), r, &q)
 		}
 	}
 	return b.String(), nil
@@ -60,12 +60,9 @@ func Explain(snap *routing.Snapshot, q Question) (string, error) {
 // a port means 80 or 443; where the gateway has no such port, something in
 // front of it maps them, to any of those with the protocol.
 func portsFor(snap *routing.Snapshot, u *url.URL, namespace string) ([]*routing.Port, error) {
-	protocol, number := routing.HTTP, "80"
+	protocol, number := routing.HTTP, strconv.Itoa(int(dialled(u)))
 	if u.Scheme == "https" {
-		protocol, number = routing.HTTPS, "443"
-	}
-	if u.Port() != "" {
-		number = u.Port()
+		protocol = routing.HTTPS
 	}
 	if p := doorFor(snap, u.Hostname(), number, namespace); p != nil {
 		return []*routing.Port{p}, nil
@@ -92,6 +89,22 @@ func portsFor(snap *routing.Snapshot, u *url.URL, namespace string) ([]*routing.
 		all = []string{"none"}
 	}
 	return nil, fmt.Errorf("no port %s for %s; the gateway has: %s", number, protocol, strings.Join(all, ", "))
+}
+
+// dialled is the port that clients of u dial; 0 where that is none.
+func dialled(u *url.URL) uint16 {
+	number, standard := u.Port(), uint16(80)
+	if u.Scheme == "https" {
+		standard = 443
+	}
+	if number == "" {
+		return standard
+	}
+	port, err := strconv.ParseUint(number, 10, 16)
+	if err != nil {
+		return 0
+	}
+	return uint16(port)
 }
 
 // request is what u, asked for with a method and headers, comes to once the

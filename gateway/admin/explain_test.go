@@ -100,3 +100,33 @@ func TestExplainDoorsAndPolicies(t *testing.T) {
 		}
 	}
 }
+
+// A pod's door is for any port, and its policies are asked about that one.
+func TestExplainDoorsForAnyPort(t *testing.T) {
+	snap, problems := routing.Compile(&routing.Spec{
+		Listeners: map[routing.ListenerName]*routing.Listener{"pod": {
+			Name: "pod", Gateway: "shop/waypoint", Protocol: routing.HTTP, Inside: true, Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.7")},
+			To: "Pod/shop/cart", Policies: []routing.PolicyName{"AuthorizationPolicy/shop/admin"},
+		}},
+		Clusters: map[routing.ClusterName]*routing.Cluster{"Pod/shop/cart": {Name: "Pod/shop/cart"}},
+		Policies: map[routing.PolicyName]*routing.Policy{"AuthorizationPolicy/shop/admin": {
+			Name: "AuthorizationPolicy/shop/admin",
+			Authorization: &routing.Authorization{Action: routing.Deny, Rules: []routing.AuthorizationRule{{
+				To: []routing.AuthorizationOperation{{Ports: routing.PortSet{In: []uint16{9000}}}},
+			}}},
+		}},
+	})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for url, want := range map[string]string{
+		"http://10.0.0.7:9000/": "without a token: AuthorizationPolicy/shop/admin refuses",
+		"http://10.0.0.7:8080/": "without a token: allowed",
+		"http://10.0.0.7/":      "without a token: allowed",
+	} {
+		got, err := Explain(snap, Question{URL: url, Source: "spiffe://cluster.local/ns/web/sa/front"})
+		if err != nil || !strings.Contains(got, want) || !strings.Contains(got, "all requests: Pod/shop/cart") {
+			t.Errorf("Explain(%s): %v\n%s\nwant %q", url, err, got, want)
+		}
+	}
+}

@@ -33,8 +33,8 @@ func namespaceOf(identity string) string {
 }
 
 // writePolicies prints the policies of a listener, and what they come to for a
-// request.
-func writePolicies(w io.Writer, snap *routing.Snapshot, l *routing.Listener, p *routing.Port, r *routing.Request, q *Question) {
+// request that a client sends there.
+func writePolicies(w io.Writer, snap *routing.Snapshot, l *routing.Listener, to netip.AddrPort, r *routing.Request, q *Question) {
 	var there []*routing.Policy
 	var missing []routing.PolicyName
 	for _, name := range l.Policies {
@@ -51,7 +51,7 @@ func writePolicies(w io.Writer, snap *routing.Snapshot, l *routing.Listener, p *
 	fields, _ := r.Header.(*message.Fields)
 	a := &authz.Attributes{
 		Peer:     &message.Peer{Identity: q.Source, Remote: netip.AddrPortFrom(q.Address, 0)},
-		RemoteIP: q.Address, Destination: p.Key.Addr, Port: p.Key.Port,
+		RemoteIP: q.Address, Destination: to.Addr(), Port: to.Port(),
 		Request: &message.Request{Method: r.Method, Scheme: r.Scheme, Authority: r.Authority, Path: r.Path, Fields: *fields},
 		Host:    r.Authority, Path: r.Path,
 	}

@@ -23,6 +23,9 @@ func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *messa
 	if to == "" {
 		return c, message.Hop{}
 	}
+	if authority == "" {
+		authority = peer.Local.String()
+	}
 	told := message.Hop{Target: authority, Client: peer.Remote}
 	switch {
 	case !from.Inside: // an edge speaks for those outside of the mesh

@@ -59,7 +59,7 @@ func (e *exchange) startTry() {
 	t.e, t.ep = e, ep
 	e.try, e.last = t, ep
 	e.rec.Attempts++
-	e.rec.Endpoint, e.rec.Upstream = ep.Addr(), 0
+	e.rec.Endpoint, e.rec.Upstream = ep.AddrFor(e.peer), 0
 	t.wait.Use, t.wait.Client, t.wait.Proto, t.wait.Host = upstream.Requests, e.peer, e.req.Proto, e.req.Authority
 	if e.req.Upgrade != "" {
 		t.wait.Use = upstream.Upgrades

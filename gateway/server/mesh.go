@@ -175,7 +175,7 @@ func (h *host) enter(a *hop.Arrival) (*door, *message.Peer, error) {
 	if err != nil {
 		return nil, nil, &hop.Refusal{Status: 401, Reason: err.Error()}
 	}
-	port, err := h.s.doorAt(a.Authority, namespace)
+	port, dialled, err := h.s.doorAt(a.Authority, namespace)
 	if err != nil {
 		return nil, nil, &hop.Refusal{Status: 400, Reason: err.Error()}
 	}
@@ -184,7 +184,7 @@ func (h *host) enter(a *hop.Arrival) (*door, *message.Peer, error) {
 	}
 	d := h.s.door(port)
 	peer.Listener = d.bind
-	peer.Local = netip.AddrPortFrom(port.Key.Addr, port.Key.Port)
+	peer.Local = dialled
 	return d, peer, nil
 }
 
@@ -233,16 +233,20 @@ func vouchesFor(mesh *routing.Mesh, namespaces []string, id identity.ID) bool {
 }
 
 // doorAt returns the door of an authority as tunnels name it, nil where there is
-// none.
-func (s *Server) doorAt(authority, namespace string) (*routing.Port, error) {
+// none, and what one dials to come to it.
+func (s *Server) doorAt(authority, namespace string) (*routing.Port, netip.AddrPort, error) {
 	snap := s.Snapshot()
 	if addr, err := netip.ParseAddrPort(authority); err == nil {
-		return snap.Door(addr, namespace), nil
+		return snap.Door(addr, namespace), netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), nil
 	}
 	name, number, ok := strings.Cut(authority, ":")
 	port, err := strconv.ParseUint(number, 10, 16)
 	if !ok || name == "" || err != nil || port == 0 {
-		return nil, fmt.Errorf("authority %q: want ADDRESS:PORT or HOST:PORT", authority)
+		return nil, netip.AddrPort{}, fmt.Errorf("authority %q: want ADDRESS:PORT or HOST:PORT", authority)
 	}
-	return snap.DoorNamed(strings.ToLower(name), uint16(port), namespace), nil
+	d := snap.DoorNamed(strings.ToLower(name), uint16(port), namespace)
+	if d == nil {
+		return nil, netip.AddrPort{}, nil
+	}
+	return d, netip.AddrPortFrom(d.Key.Addr, d.Key.Port), nil
 }

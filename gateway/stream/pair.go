@@ -141,7 +141,7 @@ func (p *pair) dial() {
 	}
 	p.ep = ep
 	p.rec.Attempts++
-	p.rec.Endpoint = ep.Addr()
+	p.rec.Endpoint = ep.AddrFor(p.peer)
 	p.to.Cluster.Connect(l, ep, &p.wait)
 }
 

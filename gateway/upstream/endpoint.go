@@ -132,8 +132,8 @@ func AnsweredCall(code int) Outcome {
 // Done ends a try that Pick began, on l.
 func (ep *Endpoint) Done(l *loop.Loop, o Outcome) {
 	ep.inFlight.Add(-1)
-	if ep.waypoint {
-		o = ofWaypoint(o)
+	if ep.waypoint || ep.anyPort() {
+		o = ofOne(o)
 	}
 	switch o {
 	case Success:

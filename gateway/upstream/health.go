@@ -234,6 +234,7 @@ func (h *health) eject(now instant, base time.Duration) bool {
 func (ep *Endpoint) connectFailed(l *loop.Loop, err error, tries int) {
 	var refusal *hop.Refusal
 	switch {
+	case ep.anyPort():
 	case errors.As(err, &refusal):
 		ep.turnedAway(l, refusal, tries)
 	case isOurs(err):

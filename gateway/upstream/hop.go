@@ -25,6 +25,7 @@ var (
 	errNoIdentity  = errors.New("pod of a waypoint without an identity: want the one that it has to prove")
 	errNoAuthority = errors.New("waypoint asked for nothing: want the address that is behind it")
 	errTunnelTLS   = errors.New("TLS in a tunnel of the mesh: want a cluster without TLS, or endpoints outside of the mesh")
+	errNoPort      = errors.New("endpoint at any port, and nobody has dialled one")
 	errWaypointTLS = errors.New("TLS or a PROXY protocol header for a waypoint: want neither, HBONE has its own")
 )
 
@@ -122,7 +123,7 @@ func (d *dial) target() hop.Target {
 	p := d.pool
 	ep := p.endpoint
 	if !ep.waypoint {
-		return hop.Target{Addr: ep.near(), Identity: ep.who, Authority: ep.addr.String()}
+		return hop.Target{Addr: ep.near(), Identity: ep.who, Authority: p.addr().String()}
 	}
 	if p.client != nil {
 		d.by = *p.client
@@ -221,9 +222,10 @@ func (ep *Endpoint) suspect(l *loop.Loop) {
 	})
 }
 
-// ofWaypoint is what an Outcome says about a waypoint: that it is there. Answers,
-// and that there are none, are of what is behind it, and others are behind it too.
-func ofWaypoint(o Outcome) Outcome {
+// ofOne is what an Outcome says about an endpoint that is many, a waypoint or
+// what is at any port: that it is there. Answers, and that there are none, are of
+// what is behind it, and others are behind it too.
+func ofOne(o Outcome) Outcome {
 	switch o {
 	case Reset, Timeout, NoConnection, Abandoned, Unreachable:
 		return Abandoned

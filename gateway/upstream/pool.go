@@ -286,7 +286,7 @@ func (p *pool) dial() {
 		d.cancel = o.Hop.Dial(p.loop, d.target(), timeout, d.tunnelled)
 		return
 	}
-	d.cancel = o.Dial(p.loop, p.endpoint.addr, p.opening(), timeout, d.done)
+	d.cancel = o.Dial(p.loop, p.addr(), p.opening(), timeout, d.done)
 }
 
 func (d *dial) done(c Conn, alpn string, err error) {

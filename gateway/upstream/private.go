@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fairway.dev/gateway/loop"
+	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/proxyproto"
 )
 
@@ -21,15 +22,18 @@ const privateIdle = 15 * time.Second
 // Where a server's name is the host of each request, so that requests for one
 // host only share connections, host is that, and the rest is zero unless
 // connections are a client's too. Where connections are tunnels to what is behind
-// a waypoint, authority and source are what that was told.
+// a waypoint, authority and source are what that was told. Connections to a port
+// of an endpoint that is at any are shared by who dialled that.
 type client struct {
 	remote, local     netip.AddrPort
 	use               Use
+	port              uint16 // dialled, of an endpoint that is at any
 	host              string
 	authority, source string
 }
 
-// maxHostPools bounds the hosts that one loop has connections to an endpoint for.
+// maxHostPools bounds the hosts, or the ports, that one loop has connections to an
+// endpoint for.
 const maxHostPools = 1024
 
 // privates are the pools of clients on one loop.
@@ -50,6 +54,36 @@ func (ep *Endpoint) privatePool(l *loop.Loop, use Use, way *way, w *Wait) *pool 
 		return nil
 	}
 	return ep.poolOf(l, key)
+}
+
+// portPool returns the connections on l to the port of ep that w's client has
+// dialled; nil where there are too many ports.
+func (ep *Endpoint) portPool(l *loop.Loop, use Use, w *Wait) *pool {
+	key := client{use: use, port: w.Client.Local.Port()}
+	own := ep.private[l.Index()]
+	if own[key] == nil && len(own) >= maxHostPools {
+		return nil
+	}
+	return ep.poolOf(l, key)
+}
+
+// anyPort reports whether ep is at the port that the client has dialled.
+func (ep *Endpoint) anyPort() bool { return ep.addr.Port() == 0 }
+
+// AddrFor returns where ep is for a client.
+func (ep *Endpoint) AddrFor(c *message.Peer) netip.AddrPort {
+	if !ep.anyPort() || c == nil {
+		return ep.addr
+	}
+	return netip.AddrPortFrom(ep.addr.Addr(), c.Local.Port())
+}
+
+// addr returns where the pool's connections lead.
+func (p *pool) addr() netip.AddrPort {
+	if p.client == nil || p.client.port == 0 {
+		return p.endpoint.addr
+	}
+	return netip.AddrPortFrom(p.endpoint.addr.Addr(), p.client.port)
 }
 
 // poolOf returns the connections to ep on l that are a client's alone.

@@ -89,6 +89,12 @@
 // ([routing.ResolveHost]) have endpoints, health and tables for each host: 1024
 // at most, which are forgotten 5 minutes after their last request.
 //
+// # Any port
+//
+// An endpoint with port 0 is at the port that the client has dialled
+// (message.Peer.Local): each port has connections of its own, of 1024 ports at
+// most on a loop. It is never left out, as no port tells of the others.
+//
 // # Limits and their defaults
 //
 //	requests under way in a cluster      16384, then ErrOverflow

@@ -32,7 +32,8 @@ type Wait struct {
 	// routing.UpstreamClient speaks the same, HTTP/2 or HTTP/1.1.
 	Proto message.Proto
 	// Client is who the connection is for, where clusters may ask for PROXY
-	// protocol headers. If nil, the gateway itself.
+	// protocol headers, or endpoints are at the port that it has dialled. If nil,
+	// the gateway itself.
 	Client *message.Peer
 	// Host is the authority of the request, or the name that a stream's client
 	// asked for: the name of the server, where the cluster says so.
@@ -82,6 +83,11 @@ func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
 		return
 	case ep.waypoint:
 		p = ep.waypointPool(l, w)
+	case ep.anyPort() && (w.Client == nil || w.Client.Local.Port() == 0):
+		w.fail(errNoPort)
+		return
+	case ep.anyPort():
+		p = ep.portPool(l, use, w)
 	case cfg.way.proxy != 0 && w.Client != nil || cfg.way.named && use != Opaque:
 		p = ep.privatePool(l, use, cfg.way, w)
 	default:
@@ -228,7 +234,7 @@ func (p *pool) losePatience() {
 			p.endpoint.cluster.overflow(LimitWait)
 		} else if p.endpoint.waypoint {
 			p.endpoint.suspect(p.loop)
-		} else {
+		} else if !p.endpoint.anyPort() {
 			p.endpoint.failed(p.loop)
 		}
 		p.fail(ErrTimeout)
