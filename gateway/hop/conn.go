@@ -32,7 +32,7 @@ type Conn struct {
 	peer    *message.Peer
 	stream  message.Stream
 	answer  message.ServerStream // that is to be answered; else nil
-	opening *opening             // that is not answered; else nil
+	opening asker                // that is not answered; else nil
 	handler loop.Handler
 	held    held // has come and was not taken
 	timer   loop.Timer
@@ -47,6 +47,12 @@ type Conn struct {
 	remoteDone bool // END_STREAM has come
 	eof        bool // and was told
 	over       bool // the stream may be another's by now
+}
+
+// An asker is who waits for the answer to a CONNECT.
+type asker interface {
+	answered(resp *message.Response)
+	lost(err error)
 }
 
 type state uint8

@@ -2,6 +2,7 @@ package hop
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -76,6 +77,13 @@ func dialLoop(l *loop.Loop, addr netip.AddrPort, how loop.Opening, timeout time.
 // known that there is a peer. done is called once, on l, from a later event;
 // never after the returned cancel. Dial is called on l.
 func (d *Dialer) Dial(l *loop.Loop, to Target, timeout time.Duration, done func(c Conner, native bool, err error)) (cancel func()) {
+	if to.Within != "" {
+		return d.dialWithin(l, to, timeout, done)
+	}
+	return d.dial(l, to, timeout, done)
+}
+
+func (d *Dialer) dial(l *loop.Loop, to Target, timeout time.Duration, done func(c Conner, native bool, err error)) (cancel func()) {
 	o := &opening{on: d.of(l), to: to, timeout: timeout, done: done}
 	o.timer.Fire = func() { o.giveUp(os.ErrDeadlineExceeded) }
 	l.Arm(&o.timer, timeout)
@@ -144,7 +152,7 @@ func (o *opening) place() {
 		o.on.loop.Defer(func() { o.giveUp(errDialerClosed) })
 		return
 	}
-	p := o.on.peer(peerKey{o.to.Addr, o.to.Identity})
+	p := o.on.peer(peerKey{o.to.Addr, o.to.Identity, o.to.Within != ""})
 	if !(o.to.Requests && p.native) {
 		if k := p.room(o.to.Source); k != nil {
 			o.ask(k)
@@ -241,13 +249,23 @@ func (o *opening) end(c Conner, native bool, err error) {
 	o.done(c, native, nil)
 }
 
-// opened is how a connection to identity begins.
-func (d *Dialer) opened(identity string) (loop.Opening, error) {
+// opened is how a connection to a peer begins. Whose tunnels lead to others is to
+// take us for a stranger.
+func (d *Dialer) opened(to peerKey) (loop.Opening, error) {
+	if to.outer {
+		config, err := d.secured(to.identity, "h2")
+		return loop.Opening{TLS: config}, err
+	}
+	config, err := d.secured(to.identity, Native, "h2")
+	return loop.Opening{TLS: config}, err
+}
+
+func (d *Dialer) secured(identity string, protocols ...string) (*tls.Config, error) {
 	config := d.opt.TLS(identity)
 	if config == nil {
-		return loop.Opening{}, fmt.Errorf("TLS to %s: %w", identity, ErrNoCertificate)
+		return nil, fmt.Errorf("TLS to %s: %w", identity, ErrNoCertificate)
 	}
 	config = config.Clone()
-	config.NextProtos = []string{Native, "h2"}
-	return loop.Opening{TLS: config}, nil
+	config.NextProtos = protocols
+	return config, nil
 }

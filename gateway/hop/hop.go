@@ -17,6 +17,12 @@
 //	                  or "unknown" (message.Nobody): its client is not the gateway
 //	x-fairway-client  the address and port of the client's connection
 //
+// Between networks of Istio a tunnel goes through another (Target.Within): the
+// outer one to the gateway there, which passes its bytes on to whom it stands for,
+// and the inner one to him, with TLS of its own. In it a field says whence it comes:
+//
+//	x-forwarded-network  the caller's network, as ztunnel and Istio's waypoints say it
+//
 // The package knows neither routes nor policy: [Host] says what is behind an
 // address, and who may ask for it.
 package hop
@@ -41,6 +47,11 @@ type Arrival struct {
 	Authority string         // "10.96.0.5:80", "cart.shop.svc.cluster.local:80"
 	Source    string         // the identity that the peer vouches for; empty: none
 	Client    netip.AddrPort // of whom it speaks; invalid: it does not say, or is no gateway that may
+	// Native says that the peer is a gateway of this program.
+	Native bool
+	// Abroad says that it asks for somebody in another network, by a field that
+	// takes nothing but from himself.
+	Abroad bool
 }
 
 // A Host knows what there is behind addresses. Its functions are called on the
@@ -87,11 +98,17 @@ type Target struct {
 	// Requests says that requests of HTTP are to be sent: a peer that speaks
 	// Native is handed over as it is then.
 	Requests bool
+	// Within, if not empty, has one tunnel go through another, as Istio's gateways
+	// between networks have it: what is opened at Addr leads to whoever has one of
+	// these identities, with spaces between, and TLS and HBONE begin anew there, for
+	// the same Authority. Nobody is vouched for then, as none of both is of ours.
+	Within string
 }
 
 // DialerOptions are what a Dialer needs.
 type DialerOptions struct {
-	// TLS returns how to speak to whoever has an identity, nil while there is no
+	// TLS returns how to speak to whoever has an identity, or one of several with
+	// spaces between (Target.Within), nil while there is no
 	// certificate to show; it is called for each connection. NextProtos are set by
 	// the Dialer.
 	TLS func(identity string) *tls.Config
@@ -99,6 +116,9 @@ type DialerOptions struct {
 	Streams int
 	// Idle ends a connection that has no tunnel. If zero, 5 minutes.
 	Idle time.Duration
+	// Network is the name of the network that tunnels come from, for whoever is
+	// reached within others. It may be empty.
+	Network string
 	// PingAfter and PingTimeout are of its PINGs. If zero, 10 and 20 seconds.
 	PingAfter, PingTimeout time.Duration
 	// Limits, by loop, are of its connections. What they leave out, all if nil, is

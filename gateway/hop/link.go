@@ -22,6 +22,7 @@ type links struct {
 type peerKey struct {
 	addr     netip.AddrPort
 	identity string
+	outer    bool // its tunnels have others within
 }
 
 // A peer has the connections to it. It is there as long as there are any, or
@@ -161,7 +162,7 @@ func (p *peer) connect(o *opening) {
 	p.dials = append(p.dials, c)
 	c.join(o)
 	d := p.on.dialer
-	how, err := d.opened(p.key.identity)
+	how, err := d.opened(p.key)
 	if err != nil {
 		over := false
 		c.cancel = func() { over = true }

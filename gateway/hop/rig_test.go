@@ -247,7 +247,7 @@ func (e *end) tunnel() *Conn { return e.conn.(*Conn) }
 // client is the connection of a Dialer.
 func (r *rig) client(i int) *http2.Client {
 	r.t.Helper()
-	p := r.dialer.of(r.loop).peers[peerKey{shopAt, shopID}]
+	p := r.dialer.of(r.loop).peers[peerKey{addr: shopAt, identity: shopID}]
 	if p == nil || len(p.links) <= i {
 		r.t.Fatalf("no connection %d", i)
 	}

@@ -58,8 +58,11 @@ func (in *asked) Exchange(st message.ServerStream, req *message.Request, last bo
 	s := (*Server)(in)
 	var told said
 	var err error
+	abroad := false
 	if s.native { // strangers may say what they like
 		told, err = takeSaid(&req.Fields)
+	} else { // but this narrows what they may have
+		abroad = saysNetwork(req.Fields)
 	}
 	tunnel := req.Method == "CONNECT"
 	authority := told.target
@@ -78,7 +81,7 @@ func (in *asked) Exchange(st message.ServerStream, req *message.Request, last bo
 	case err != nil:
 		return s.refuse(st, &Arrival{Peer: s.peer, Authority: authority}, badRequest(err))
 	case tunnel:
-		return s.tunnel(st, &told, authority)
+		return s.tunnel(st, &told, authority, abroad)
 	}
 	return s.exchange(st, req, last, &told)
 }
@@ -86,8 +89,9 @@ func (in *asked) Exchange(st message.ServerStream, req *message.Request, last bo
 func badRequest(err error) *Refusal { return &Refusal{Status: 400, Reason: err.Error()} }
 
 // tunnel opens a tunnel, as far as we are concerned.
-func (s *Server) tunnel(st message.ServerStream, told *said, authority string) message.Receiver {
+func (s *Server) tunnel(st message.ServerStream, told *said, authority string, abroad bool) message.Receiver {
 	a, err := told.arrival(s.peer, authority)
+	a.Native, a.Abroad = s.native, abroad
 	if err != nil {
 		return s.refuse(st, a, badRequest(err))
 	}
@@ -106,6 +110,7 @@ func (s *Server) exchange(st message.ServerStream, req *message.Request, last bo
 	to := s.known.get(told)
 	if to == nil {
 		a, err := told.arrival(s.peer, told.target)
+		a.Native = true
 		if err != nil {
 			return s.refuse(st, a, badRequest(err))
 		}

@@ -97,6 +97,9 @@ func TestHops(t *testing.T) {
 		says           string // empty: it works
 	}{
 		{"as it should be", client, server, roots, roots, waypoint.String(), ""},
+		{"one of several", client, server, roots, roots, edge.String() + " " + waypoint.String(), ""},
+		{"none of several", client, server, roots, roots, edge.String() + " " + (ID{"cluster.local", "shop", "cart"}).String(), "peer is spiffe://cluster.local/ns/shop/sa/waypoint, want one of [spiffe://"},
+		{"several of which one is none", client, server, roots, roots, waypoint.String() + " shop", "identity"},
 		{"a trust domain of old", shown(t, ca, ID{"old.local", "shop", "edge"}, nil), server, roots, roots, waypoint.String(), ""},
 		{"another trust domain", shown(t, ca, ID{"other.local", "shop", "edge"}, nil), server, roots, roots, waypoint.String(),
 			`peer is spiffe://other.local/ns/shop/sa/edge, want one of the trust domains ["cluster.local" "old.local"]`},

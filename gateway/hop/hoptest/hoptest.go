@@ -151,13 +151,23 @@ func (m *Mesh) Serve(l *loop.Loop, id string, host hop.Host, protocols ...string
 	})
 }
 
-// A Relay is a Host whose tunnels lead to the address that they ask for, and
-// whose requests are Handler's.
-type Relay struct{ Handler message.Handler }
+// A Relay is a Host whose tunnels lead to the address that they ask for, or all to
+// one, and whose requests are Handler's.
+type Relay struct {
+	Handler message.Handler
+	To      netip.AddrPort
+	Asked   func(*hop.Arrival) // hears of tunnels; may be nil
+}
 
 // Tunnel connects to the address, and opens the tunnel once that is done.
 func (r *Relay) Tunnel(l *loop.Loop, a *hop.Arrival) (func(*hop.Conn), error) {
+	if r.Asked != nil {
+		r.Asked(a)
+	}
 	to, err := netip.ParseAddrPort(a.Authority)
+	if r.To.IsValid() {
+		to, err = r.To, nil
+	}
 	if err != nil {
 		return nil, &hop.Refusal{Status: 400, Reason: err.Error()}
 	}
