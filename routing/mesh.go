@@ -55,6 +55,9 @@ type Mesh struct {
 	// the pod to itself, and begins with a PROXY protocol header that says who the
 	// client has proved to be and what it asked for. 0: the gateway speaks HBONE.
 	Sandwich uint16
+	// Calls says that workloads call through the gateway: it has the doors that
+	// all such gateways share (CallingGateways).
+	Calls bool
 }
 
 // A Voucher is a gateway that vouches for others.
@@ -327,20 +330,6 @@ func (c *change) address(w *Workload, in bool) {
 	}
 }
 
-// A doorKey is an inside PortKey as a trie has it.
-type doorKey string
-
-func (k PortKey) door() doorKey {
-	b := make([]byte, 0, 48)
-	addr := k.Addr.As16()
-	b = append(b, addr[:]...)
-	b = append(b, byte(k.Port>>8), byte(k.Port))
-	return doorKey(append(b, k.From...))
-}
-
-// Doors yields the ports of all doors, in no order.
-func (s *Snapshot) Doors() iter.Seq[*Port] { return s.doors.values() }
-
 // defaultPrefix begins the names of routes that stand for Listener.To. No
 // object's begins so.
 const defaultPrefix = "Door/"
@@ -427,6 +416,8 @@ func (c *change) nameDoors(l *Listener, in bool) {
 // checkInside says what is wrong with what only doors and waypoints have.
 func (l *Listener) checkInside() error {
 	switch {
+	case l.Shared() && !l.Inside:
+		return fmt.Errorf("gateway %q of a listener that is no door: want the Gateway whose pods serve it", l.Gateway)
 	case l.Inside && len(l.Addresses) == 0:
 		return fmt.Errorf("a door without an address: want those that clients dial")
 	case l.Inside && l.Protocol != HTTP && l.Protocol != TCP && !(l.Protocol == TLS && l.TLS != nil && l.TLS.Passthrough):

@@ -127,7 +127,7 @@ func (l *Listener) groupedWith(m *Listener) bool {
 
 // compare puts the listener first that wins when both want the same.
 func (l *Listener) compare(m *Listener) int {
-	return cmp.Or(compareAge(l.Created, m.Created), cmp.Compare(l.Name, m.Name))
+	return cmp.Or(cmp.Compare(truth(l.Shared()), truth(m.Shared())), compareAge(l.Created, m.Created), cmp.Compare(l.Name, m.Name))
 }
 
 // newPort decides who of wanted, which is not empty, gets the port: the first
@@ -137,6 +137,9 @@ func newPort(key PortKey, wanted []*Listener, s *Snapshot) *Port {
 	slices.SortFunc(wanted, (*Listener).compare)
 	p := &Port{Key: key, Protocol: wanted[0].class(), wanted: wanted}
 	for _, l := range wanted {
+		if l.Shared() && !wanted[0].Shared() {
+			break // the gateway has a door of its own
+		}
 		if l.class() != p.Protocol {
 			p.refuse(l, ProtocolConflict, fmt.Errorf("%s on %s, where %s speaks %s", l.Protocol, key, wanted[0].Name, wanted[0].Protocol))
 			continue

@@ -41,10 +41,13 @@ type Snapshot struct {
 	attached trie[ListenerName, *attachedTo]
 	users    trie[ClusterName, trie[RouteName, struct{}]]
 
-	ports    []*Port // those to bind, by key
-	doors    trie[doorKey, *Port]
-	badDoors trie[doorKey, *Port] // of these, those with problems
-	fresh    []*Target
+	ports     []*Port // those to bind, by key
+	waypoints []string
+	doors     trie[doorKey, *Port]
+	badDoors  trie[doorKey, *Port] // of these, those with problems
+	captured  trie[captureKey, []PortKey]
+	fresh     []*Target
+	edited    []PortKey // see EditedDoors
 }
 
 // attachedTo is what is attached to a listener, or to a name that may become

@@ -131,7 +131,7 @@ type Listener struct {
 	Name      ListenerName
 	Origin    Origin
 	Created   time.Time    // of its object: the older of two that clash wins; zero is the youngest
-	Gateway   string       // "shop/edge"
+	Gateway   string       // "shop/edge", or CallingGateways
 	Addresses []netip.Addr // to bind; none means the server's default
 	Port      uint16
 	Protocol  Protocol

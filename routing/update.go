@@ -12,7 +12,7 @@ import (
 // two parts with one name the last counts.
 func (s *Snapshot) Update(d *Delta) (*Snapshot, []*Problem) {
 	next := *s
-	next.fresh = nil
+	next.fresh, next.edited = nil, nil
 	c := change{
 		s:      &next,
 		stale:  map[RouteName]bool{},
@@ -326,11 +326,7 @@ func (c *change) replacePorts(ports map[PortKey]*Port) {
 			bound = true
 			continue
 		}
-		c.s.doors = set(c.s.doors, key.door(), p)
-		c.s.badDoors = c.s.badDoors.without(key.door())
-		if p != nil && len(p.problems) > 0 {
-			c.s.badDoors = c.s.badDoors.with(key.door(), p)
-		}
+		c.door(key, p)
 	}
 	if !bound {
 		return
@@ -347,7 +343,7 @@ func (c *change) replacePorts(ports map[PortKey]*Port) {
 		}
 	}
 	slices.SortFunc(list, func(p, q *Port) int { return p.Key.compare(q.Key) })
-	c.s.ports = list
+	c.s.ports, c.s.waypoints = list, waypointsOf(list)
 }
 
 // rebind gives the ports of a listener its tables.

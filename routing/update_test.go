@@ -143,6 +143,8 @@ func (l *Listener) makeDoor(d *dice) {
 	l.To = choose(d, []ClusterName{"", "b", "c"})
 	l.From = choose(d, []string{"", "", "ns"})
 	l.Names = choose(d, [][]string{nil, {"b.ns"}, {"b.ns", "c.ns"}})
+	l.Gateway = choose(d, []string{"ns/gw", CallingGateways})
+	l.Capture = choose(d, []uint16{0, 20000, 20001})
 }
 
 // cloneSpec copies the maps of s and makes those that are missing.
@@ -178,6 +180,7 @@ func checkUpdates(t *testing.T, d *dice, steps int) {
 		}
 		checkSame(t, spec, snap, problems, requests)
 		checkFresh(t, old, snap)
+		checkEdited(t, old, snap)
 
 		delta = d.delta()
 		apply(oldSpec, delta)
@@ -201,6 +204,11 @@ func checkSame(t *testing.T, spec *Spec, snap *Snapshot, problems []*Problem, re
 	for _, name := range []string{"b.ns", "c.ns"} {
 		if got, want := snap.DoorNamed(name, 80, "ns"), want.DoorNamed(name, 80, "ns"); (got == nil) != (want == nil) || got != nil && got.Key != want.Key {
 			t.Fatalf("DoorNamed(%s) after Update: %v, after Compile: %v", name, got, want)
+		}
+	}
+	for _, number := range []uint16{0, 20000, 20001} {
+		if got, want := snap.Captured(number), want.Captured(number); !slices.Equal(got, want) {
+			t.Fatalf("Captured(%d) after Update: %v, after Compile: %v", number, got, want)
 		}
 	}
 	if got, want := byName(maps.Collect(snap.counting.all())), byName(maps.Collect(want.counting.all())); !slices.Equal(got, want) {
@@ -274,6 +282,26 @@ func checkFresh(t *testing.T, old, snap *Snapshot) {
 	}
 	if !maps.Equal(got, want) {
 		t.Fatalf("Fresh returns %d targets, want the %d new ones", len(got), len(want))
+	}
+}
+
+// checkEdited holds EditedDoors to its word.
+func checkEdited(t *testing.T, old, snap *Snapshot) {
+	t.Helper()
+	want := map[PortKey]bool{}
+	for _, pair := range [][2]*Snapshot{{old, snap}, {snap, old}} {
+		for p := range pair[0].Doors() {
+			if q := pair[1].Port(p.Key); q == nil || !slices.Equal(p.listeners, q.listeners) {
+				want[p.Key] = true
+			}
+		}
+	}
+	got := map[PortKey]bool{}
+	for _, key := range snap.EditedDoors() {
+		got[key] = true
+	}
+	if !maps.Equal(got, want) {
+		t.Fatalf("EditedDoors returns %v, want %v", got, want)
 	}
 }
 

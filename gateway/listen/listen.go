@@ -21,7 +21,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -162,6 +164,18 @@ func New(o Options) *Set {
 func (s *Set) Apply(ports []Port) []error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.change(ports, slices.Collect(maps.Keys(s.sockets)))
+}
+
+// Change puts ports in force and leaves the addresses of gone, but for those of
+// ports; all others stay as they are. Its errors are those of Apply.
+func (s *Set) Change(ports []Port, gone []netip.AddrPort) []error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.change(ports, gone)
+}
+
+func (s *Set) change(ports []Port, gone []netip.AddrPort) []error {
 	errs := make([]error, len(ports))
 	wanted := make(map[netip.AddrPort]bool, len(ports))
 	for i := range ports {
@@ -171,8 +185,8 @@ func (s *Set) Apply(ports []Port) []error {
 		wanted[ports[i].Addr] = true
 	}
 	// First those that leave: what comes may need their addresses.
-	for addr, sock := range s.sockets {
-		if !wanted[addr] {
+	for _, addr := range gone {
+		if sock := s.sockets[addr]; sock != nil && !wanted[addr] {
 			delete(s.sockets, addr)
 			sock.close()
 		}

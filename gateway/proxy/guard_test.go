@@ -182,6 +182,7 @@ func TestRequestsGoByTheWaypoint(t *testing.T) {
 		{"another waypoint", "web/waypoint", true, false, cart, true, cart.Identity},
 		{"another waypoint that does not know its client", "web/waypoint", true, true, message.Peer{}, true, message.Nobody},
 		{"the waypoint", "shop/waypoint", true, false, cart, false, ""},
+		{"a door that waypoints share", routing.CallingGateways, true, false, cart, true, cart.Identity},
 		{"a bound listener of the waypoint", "shop/waypoint", false, false, cart, true, ""},
 	} {
 		s := newStage(t, to("a"))
@@ -216,6 +217,32 @@ func TestNobodyPassesWithoutTheWaypoint(t *testing.T) {
 	spec.Clusters["a"].Hop = &routing.Hop{Gateway: "shop/waypoint", Cluster: "mesh/shop/waypoint", Authority: "10.96.0.5:80"}
 	s.put(spec)
 	s.want(s.get("/"), 503, "UH")
+}
+
+// A door that waypoints share never leads past policy: where the waypoint that
+// enforces it has no door of its own, nobody passes.
+func TestSharedDoorsGoNowhereAtTheWaypointItself(t *testing.T) {
+	for _, tt := range []struct {
+		gateway string // whose pod it is
+		status  int
+	}{{"web/waypoint", 200}, {"shop/waypoint", 503}} {
+		s := newStage(t, to("a"))
+		l := listener
+		l.Gateway, l.Inside, l.Addresses = routing.CallingGateways, true, []netip.Addr{netip.MustParseAddr("10.96.0.5")}
+		s.bind.Key = routing.PortKey{Addr: l.Addresses[0], Port: 80, Inside: true}
+		hbone := &routing.Listener{Name: "mesh", Gateway: tt.gateway, Port: 15008, Protocol: routing.HBONE, Mesh: &routing.Mesh{TrustDomains: []string{"cluster.local"}, Calls: true}}
+		spec := specOn([]*routing.Listener{&l}, routing.Rule{Action: to("a")})
+		spec.Listeners[hbone.Name] = hbone
+		spec.Clusters["a"].Hop = &routing.Hop{Gateway: "shop/waypoint", Cluster: "b", Authority: "10.96.0.5:80"}
+		s.put(spec)
+		c := s.get("/")
+		if tt.status == 200 {
+			s.only().reply(200, "ok")
+		}
+		if c.resp.Status != tt.status {
+			t.Errorf("at %s: status %d, want %d", tt.gateway, c.resp.Status, tt.status)
+		}
+	}
 }
 
 // Law 11: what a gateway of the fleet says of its client is believed, and nobody

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 
 	"fairway.dev/gateway/message"
@@ -22,6 +23,9 @@ func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *messa
 	to, authority := next(c, from)
 	if to == "" {
 		return c, message.Hop{}
+	}
+	if from.Shared() && slices.Contains(l.proxy.snap.Load().Waypoints(), c.Spec().Hop.Gateway) {
+		return nil, message.Hop{} // where policy is, at a door of its own, or nowhere
 	}
 	if authority == "" {
 		authority = peer.Local.String()

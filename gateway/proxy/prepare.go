@@ -94,8 +94,11 @@ func (p *Proxy) prepareLost(snap *routing.Snapshot) {
 }
 
 // gatewayOf returns the Gateway of a listener, whose name is its Gateway's and
-// its own.
+// its own; nothing of a door that gateways share: the process knows whose it is.
 func gatewayOf(l routing.ListenerName) string {
+	if strings.HasPrefix(string(l), routing.CallingGateways+"/") {
+		return ""
+	}
 	if i := strings.LastIndexByte(string(l), '/'); i >= 0 {
 		return string(l[:i])
 	}

@@ -32,6 +32,7 @@ func (s *Server) Update(d *routing.Delta) []*routing.Problem {
 	}
 	s.keepPorts(before.snapshot, snap)
 	s.publish(&generation{number: before.number + 1, snapshot: snap, problems: problems})
+	s.recapture(before.snapshot, snap)
 	if listeners {
 		s.applyPorts()
 	}

@@ -76,28 +76,31 @@ type capture struct {
 	doors map[string][]routing.PortKey
 }
 
-// captures finds the ports on which node agents put connections, in the
-// Snapshot that is to be applied.
-func captures(snap *routing.Snapshot) map[uint16]*capture {
-	found := map[uint16]*capture{}
-	for p := range snap.Doors() {
-		for _, l := range p.Listeners() {
-			if l.Capture == 0 {
-				continue
+// captureOf returns a port on which node agents put connections; nil: there is no
+// such.
+func captureOf(snap *routing.Snapshot, number uint16) *capture {
+	c := &capture{doors: map[string][]routing.PortKey{}}
+	for _, key := range snap.Captured(number) {
+		if c.port == nil || key.From == "" {
+			c.port = snap.Port(key)
+		}
+		c.doors[key.From] = append(c.doors[key.From], key)
+	}
+	if c.port == nil {
+		return nil
+	}
+	return c
+}
+
+// recapture notes the ports of node agents whose doors have changed.
+func (s *Server) recapture(before, after *routing.Snapshot) {
+	for _, key := range after.EditedDoors() {
+		for _, snap := range []*routing.Snapshot{before, after} {
+			if number := snap.Port(key).Capture(); number != 0 {
+				s.due[number] = true
 			}
-			c := found[l.Capture]
-			if c == nil {
-				c = &capture{doors: map[string][]routing.PortKey{}}
-				found[l.Capture] = c
-			}
-			if c.port == nil || p.Key.From == "" {
-				c.port = p
-			}
-			c.doors[p.Key.From] = append(c.doors[p.Key.From], p.Key)
-			break
 		}
 	}
-	return found
 }
 
 // key is the door of a client of a namespace, at an address of the family that
@@ -120,11 +123,12 @@ func (c *capture) key(namespace string, remote netip.Addr) (key routing.PortKey,
 // the gateway may vouch.
 func (s *Server) capturePort(number uint16, c *capture) listen.Port {
 	port := *s.doorPort(c.port, nil, "capture")
-	port.Addr = s.bindAddr(routing.PortKey{Port: number})
-	gateway := c.port.Listeners()[0].Gateway
+	port.Addr = s.captureAddr(number)
+	door := c.port.Listeners()[0]
 	port.Peer = func(peer *message.Peer) {
 		namespace := ""
-		if w := s.Snapshot().Workload(peer.Remote.Addr()); w != nil && slices.Contains(w.Gateways, gateway) {
+		snap := s.Snapshot()
+		if w := snap.Workload(peer.Remote.Addr()); w != nil && vouches(snap, door, w) {
 			peer.Identity, peer.Vouch = w.Identity, true
 			namespace = w.Name.Namespace()
 		}
@@ -140,6 +144,14 @@ func (s *Server) capturePort(number uint16, c *capture) listen.Port {
 	return port
 }
 
+// vouches reports whether the gateway whose door it is may vouch for a workload.
+func vouches(snap *routing.Snapshot, door *routing.Listener, w *routing.Workload) bool {
+	if !door.Shared() {
+		return slices.Contains(w.Gateways, door.Gateway)
+	}
+	return slices.ContainsFunc(snap.Waypoints(), func(gateway string) bool { return slices.Contains(w.Gateways, gateway) })
+}
+
 // bindOf returns the mark of a door's connections.
 func (s *Server) bindOf(key routing.PortKey) *proxy.Bind {
 	if p := s.Snapshot().Port(key); p != nil {
@@ -149,17 +161,25 @@ func (s *Server) bindOf(key routing.PortKey) *proxy.Bind {
 }
 
 // keepDoors lets the connections of doors that leave keep their rules, and
-// forgets the doors.
+// forgets the doors. Those of the Update before are looked at once more: its
+// Snapshot was not in force yet when they were, and somebody may have come to one.
 func (s *Server) keepDoors(before, after *routing.Snapshot) {
 	left := false
-	s.doors.Range(func(key, d any) bool {
-		if after.Port(key.(routing.PortKey)) == nil {
-			left = true
-			d.(*door).bind.Keep(before)
-			s.doors.Delete(key)
+	for _, key := range slices.Concat(before.EditedDoors(), after.EditedDoors()) {
+		known, ok := s.doors.Load(key)
+		if !ok {
+			continue
 		}
-		return true
-	})
+		d := known.(*door)
+		switch p := after.Port(key); {
+		case p == nil:
+			left = true
+			d.bind.Keep(before)
+			s.doors.Delete(key)
+		case p.Protocol == d.protocol: // what is done with connections may be something else
+			s.doors.Store(key, &door{d.bind, s.doorPort(p, d.bind, "tunnel"), d.protocol})
+		}
+	}
 	if left {
 		s.ports.Retain(func(mark any) bool { return after.Port(mark.(*proxy.Bind).Key) != nil })
 	}

@@ -47,22 +47,47 @@ func (s *Server) markPorts(snap *routing.Snapshot) {
 }
 
 // applyConnections opens and closes the ports that take connections, and
-// returns the Problems of those that could not be bound.
+// returns the Problems of those that could not be bound. Those of node agents,
+// of which there may be ten thousand, are looked at where they are due.
 func (s *Server) applyConnections(snap *routing.Snapshot) []*routing.Problem {
 	var ports []listen.Port
 	var sources []*routing.Port
+	gone := s.bound
+	s.bound = nil
 	for _, p := range snap.Ports() {
 		if p.Protocol == routing.UDP || p.Protocol == routing.HBONE && s.options.Mesh == nil {
 			continue
 		}
-		ports = append(ports, s.connectionPort(p))
+		port := s.connectionPort(p)
+		if port.Addr == s.captureAddr(port.Addr.Port()) && snap.Captured(port.Addr.Port()) != nil {
+			s.due[port.Addr.Port()] = true // it is to be told that it has no place, and tried again
+		}
+		ports = append(ports, port)
 		sources = append(sources, p)
+		s.bound = append(s.bound, port.Addr)
 	}
-	for number, c := range captures(snap) {
-		ports = append(ports, s.capturePort(number, c))
-		sources = append(sources, c.port)
+	bound := len(ports)
+	for number := range s.due {
+		if c := captureOf(snap, number); c != nil {
+			ports = append(ports, s.capturePort(number, c))
+			sources = append(sources, c.port)
+		} else {
+			gone = append(gone, s.captureAddr(number))
+			delete(s.due, number)
+		}
 	}
-	return append(unavailable(sources, s.ports.Apply(ports)), s.unknownToMesh(snap)...)
+	errs := s.ports.Change(ports, gone)
+	for i := bound; i < len(ports); i++ {
+		if errs[i] == nil {
+			delete(s.due, ports[i].Addr.Port())
+		}
+	}
+	return append(unavailable(sources, errs), s.unknownToMesh(snap)...)
+}
+
+// captureAddr is where a port of node agents listens.
+func (s *Server) captureAddr(number uint16) netip.AddrPort {
+	return s.bindAddr(routing.PortKey{Port: number})
 }
 
 // connectionPort says what is done with the connections of a port.

@@ -105,6 +105,8 @@ type Server struct {
 
 	mu    sync.Mutex // guards Update and what follows
 	binds map[routing.PortKey]*proxy.Bind
+	bound []netip.AddrPort // of ports that take connections, but for those of node agents
+	due   map[uint16]bool  // ports of node agents that are to be bound, or left
 }
 
 // A generation is a Snapshot in force and its number.
@@ -119,7 +121,7 @@ func New(o Options) (*Server, error) {
 	if o.Loops == 0 {
 		o.Loops = runtime.GOMAXPROCS(0)
 	}
-	s := &Server{options: o, binds: map[routing.PortKey]*proxy.Bind{}}
+	s := &Server{options: o, binds: map[routing.PortKey]*proxy.Bind{}, due: map[uint16]bool{}}
 	for i := range o.Loops {
 		l, err := loop.New(i)
 		if err != nil {

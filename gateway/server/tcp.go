@@ -74,6 +74,6 @@ func (s *Server) retainStreams(snap *routing.Snapshot) {
 			return true
 		}
 		l := snap.Listener(name)
-		return l != nil && l.Inside
+		return l != nil && l.Inside && snap.InForce(l)
 	})
 }
