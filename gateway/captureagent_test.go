@@ -62,6 +62,7 @@ func inOwnNetwork(t *testing.T) {
 
 // agentControl is what a node agent asks: a CA, and the feed.
 type agentControl struct {
+	ca                   *identity.CA
 	feed                 *feed.Server
 	address, roots, auth string
 	stop                 func()
@@ -74,6 +75,14 @@ var (
 
 func startAgentControl(t *testing.T) *agentControl {
 	t.Helper()
+	gateways := &fleets{trustDomain: "cluster.local", agents: account{"fairway-system", captureAccount}}
+	return startControl(t, gateways.authorize, gateways.known, func(string) identity.ID { return agentID })
+}
+
+// startControl serves the feed and a CA of its own to those whom authorize and
+// allow say, who are known by their tokens.
+func startControl(t *testing.T, authorize func(identity.ID, string) error, allow identity.Known, whose func(token string) identity.ID) *agentControl {
+	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	ca, err := identity.NewCA("cluster.local")
 	if err != nil {
@@ -85,16 +94,15 @@ func startAgentControl(t *testing.T) *agentControl {
 	var tasks sync.WaitGroup
 	tasks.Go(func() { keeper.Run(ctx) })
 	<-keeper.Ready()
-	gateways := fleets{trustDomain: "cluster.local", agents: account{"fairway-system", captureAccount}}
-	c := &agentControl{feed: feed.NewServer(feed.Options{Replica: "control", Control: agentControlID, Authorize: gateways.authorize, Log: quiet,
+	c := &agentControl{ca: ca, feed: feed.NewServer(feed.Options{Replica: "control", Control: agentControlID, Authorize: authorize, Log: quiet,
 		Place: func(string, string) feed.Place { return feed.Place{Zone: "a"} }})}
 	server := grpc.NewServer(append(feed.ServerOptions(),
 		grpc.Creds(credentials.NewTLS(identity.OpenServerConfig(keeper.Certificate, ca.Bundle, identity.Anyone))))...)
 	c.feed.Register(server)
 	identity.NewServer(identity.ServerOptions{
-		CA: theCA, TrustDomain: "cluster.local", Allow: gateways.known, Log: quiet,
-		Authenticate: func(context.Context, string) (identity.Caller, error) {
-			return identity.Caller{ID: agentID, Pod: "agent", Node: "n1"}, nil
+		CA: theCA, TrustDomain: "cluster.local", Allow: allow, Log: quiet,
+		Authenticate: func(_ context.Context, token string) (identity.Caller, error) {
+			return identity.Caller{ID: whose(token), Pod: "agent", Node: "n1"}, nil
 		},
 	}).Register(server)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -57,7 +57,8 @@ type gateway struct {
 	accessLog *telemetry.AccessLog
 	logFile   io.Closer // nil unless the access log goes to a file
 	server    *server.Server
-	source    source // set by run
+	mesh      *server.Mesh // nil: nobody knows it
+	source    source       // set by run
 	memory    collector
 	applying  sync.Mutex // held while problems are found out anew
 	problems  atomic.Pointer[[]*routing.Problem]
@@ -66,7 +67,7 @@ type gateway struct {
 }
 
 func newGateway(o *serveFlags, mesh *server.Mesh, log *slog.Logger) (*gateway, error) {
-	g := &gateway{options: o, log: log}
+	g := &gateway{options: o, mesh: mesh, log: log}
 	g.problems.Store(new([]*routing.Problem))
 	loops := runtime.GOMAXPROCS(0)
 	// One more than the loops, which may be busy all the time: for the
@@ -158,13 +159,18 @@ func (g *gateway) listenAdmin() error {
 		return fmt.Errorf("admin port: %w", err)
 	}
 	g.adminAt = ln
-	g.admin = admin.NewServer(admin.New(admin.Options{
-		Ready:    g.server.Ready,
+	pages := admin.Options{
+		Ready:    g.ready,
 		Metrics:  g.metrics.Handler(),
 		Snapshot: g.server.Snapshot,
 		Problems: func() []*routing.Problem { return *g.problems.Load() },
 		Upstream: func() any { return g.server.Clusters() },
-	}), g.log)
+	}
+	if g.mesh != nil {
+		pages.Identity = func() any { return identityOf(g.mesh) }
+		g.metrics.WatchIdentity(func() time.Time { return identityOf(g.mesh).Expires })
+	}
+	g.admin = admin.NewServer(admin.New(pages), g.log)
 	return nil
 }
 

@@ -77,18 +77,31 @@ type rig struct {
 // over vars and over HTTP and HTTPS, two free ports.
 func startRig(t *testing.T, vars map[string]any, manifests map[string]string, args ...string) *rig {
 	t.Helper()
-	r := &rig{
-		t: t, dir: t.TempDir(), state: t.TempDir(), lines: make(chan string, 1000), ended: make(chan error, 1), wrote: make(chan struct{}, 1),
-		vars: map[string]any{"HTTP": freePort(t), "HTTPS": freePort(t)},
-	}
+	r := newRig(t)
 	for k, v := range vars {
 		r.vars[k] = v
 	}
 	for name, text := range manifests {
 		r.write(name, text)
 	}
-	r.cmd = exec.Command(binary, append([]string{"serve", "-manifests", r.dir, "-bind", "127.0.0.1",
-		"-admin", "127.0.0.1:0", "-state", r.state, "-log-level", "debug"}, args...)...)
+	r.launch(append([]string{"-manifests", r.dir, "-bind", "127.0.0.1"}, args...)...)
+	r.await("configuration applied")
+	return r
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	return &rig{
+		t: t, dir: t.TempDir(), state: t.TempDir(), lines: make(chan string, 1000), ended: make(chan error, 1), wrote: make(chan struct{}, 1),
+		vars: map[string]any{"HTTP": freePort(t), "HTTPS": freePort(t)},
+	}
+}
+
+// launch runs `fairway serve` until the test ends.
+func (r *rig) launch(args ...string) {
+	t := r.t
+	t.Helper()
+	r.cmd = exec.Command(binary, append([]string{"serve", "-admin", "127.0.0.1:0", "-state", r.state, "-log-level", "debug"}, args...)...)
 	stderr, err := r.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -102,8 +115,6 @@ func startRig(t *testing.T, vars map[string]any, manifests map[string]string, ar
 	go r.read(stderr)
 	t.Cleanup(r.kill)
 	_, r.admin, _ = strings.Cut(r.await("admin port open"), "listener=")
-	r.await("configuration applied")
-	return r
 }
 
 type lockedWriter struct {
@@ -167,6 +178,25 @@ func (r *rig) await(text string) string {
 			if strings.Contains(line, text) {
 				return line
 			}
+		case <-deadline:
+			r.t.Fatalf("the gateway did not log %q", text)
+		}
+	}
+}
+
+// awaitLogged waits until the log has a text, since the program began.
+func (r *rig) awaitLogged(text string) {
+	r.t.Helper()
+	deadline := time.After(patience)
+	for {
+		r.mu.Lock()
+		log := r.log.String()
+		r.mu.Unlock()
+		if strings.Contains(log, text) {
+			return
+		}
+		select {
+		case <-r.lines:
 		case <-deadline:
 			r.t.Fatalf("the gateway did not log %q", text)
 		}

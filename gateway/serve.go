@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"fairway.dev/routing"
@@ -27,6 +28,7 @@ type serveFlags struct {
 	logFormat   string
 	logLevel    slog.Level
 	identity    string
+	mesh        meshFlags
 	drain       time.Duration
 	drainDelay  time.Duration
 	maxConns    int
@@ -41,6 +43,7 @@ func parseServe(args []string) (*serveFlags, error) {
 	o.fleet.register(f)
 	f.StringVar(&o.bind, "bind", "", "the `address` of Gateways that have none in spec.addresses (default: all addresses)")
 	f.StringVar(&o.identity, "identity", "", "with -manifests: the `folder` of who the gateway is in the mesh: cert-chain.pem, key.pem and root-cert.pem, or tls.crt, tls.key and ca.crt")
+	o.mesh.register(f)
 	f.StringVar(&o.zone, "zone", "", "the `zone` that the gateway is in, for Services that prefer endpoints of the same; with -control, the control plane knows")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:9090", "the `address` of the admin port: health, metrics, debug pages")
 	f.StringVar(&o.state, "state", defaultState(), "the `folder` for what must outlive a restart: the local CA, or the last good configuration")
@@ -85,10 +88,19 @@ func serve(ctx context.Context, args []string, _ io.Writer) error {
 	if err != nil {
 		return err
 	}
-	g, err := newGateway(o, src.mesh(), log)
+	mesh, keep, err := o.identify(src, log)
 	if err != nil {
 		return err
 	}
+	g, err := newGateway(o, mesh, log)
+	if err != nil {
+		return err
+	}
+	var keeping sync.WaitGroup
+	defer keeping.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	keeping.Go(func() { keep(ctx) })
 	return g.run(ctx, src)
 }
 

@@ -45,6 +45,10 @@ type Options struct {
 	// Upstream returns the state of the clusters, to be shown as JSON.
 	Upstream func() any
 
+	// Identity returns who the gateway is in the mesh, and whom it believes, to be
+	// shown as JSON.
+	Identity func() any
+
 	// Fleet returns what each gateway pod has in force, to be shown as JSON:
 	// the control plane knows.
 	Fleet func() any
@@ -61,6 +65,7 @@ var pages = []page{
 	{"/debug/snapshot?format=json", "what is asked for, as JSON"},
 	{"/debug/problems", "what is not in force, and why"},
 	{"/debug/upstream", "clusters, endpoints, health, connections"},
+	{"/debug/identity", "who the gateway is in the mesh, who says so, and by which roots others are believed"},
 	{"/debug/fleet", "what each gateway pod has in force"},
 	{"/debug/explain?method=GET&url=http://localhost/", "which rule takes a request, and why no other (header=Name:value may be repeated)"},
 	{"/debug/pprof/", "profiles of the Go runtime"},
@@ -84,6 +89,9 @@ func New(o Options) http.Handler {
 	}
 	if o.Upstream != nil {
 		debug.HandleFunc("/debug/upstream", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, o.Upstream()) })
+	}
+	if o.Identity != nil {
+		debug.HandleFunc("/debug/identity", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, o.Identity()) })
 	}
 	if o.Fleet != nil {
 		debug.HandleFunc("/debug/fleet", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, o.Fleet()) })

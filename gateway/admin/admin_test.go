@@ -67,6 +67,7 @@ func handler(t *testing.T) http.Handler {
 		Snapshot: func() *routing.Snapshot { return snap },
 		Problems: func() []*routing.Problem { return problems },
 		Upstream: func() any { return map[string]int{"shop/cart:8080": 1} },
+		Identity: func() any { return map[string]string{"from": "istiod.istio-system.svc:15012"} },
 		Fleet:    func() any { return []string{"shop/edge-1"} },
 	})
 }
@@ -124,6 +125,7 @@ func TestPages(t *testing.T) {
 		{"/debug/problems", 200, `(?m)^InvalidCertificateRef: Secret shop/old: no PEM in tls\.crt \(tls\.yaml:7\)$`},
 		{"/debug/problems?format=json", 200, `"reason": "InvalidCertificateRef"`},
 		{"/debug/upstream", 200, `"shop/cart:8080": 1`},
+		{"/debug/identity", 200, `"from": "istiod.istio-system.svc:15012"`},
 		{"/debug/fleet", 200, `"shop/edge-1"`},
 		{"/debug/explain?url=http://shop.example/cart", 200, `passed over:[^\n]*no header canary[\s\S]*taken:`},
 		{"/debug/explain?url=shop.example", 400, `want http://host/path`},

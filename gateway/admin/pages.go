@@ -175,6 +175,8 @@ func (o *Options) has(p page) bool {
 		return o.Problems != nil
 	case "/debug/upstream":
 		return o.Upstream != nil
+	case "/debug/identity":
+		return o.Identity != nil
 	case "/debug/fleet":
 		return o.Fleet != nil
 	}

@@ -23,6 +23,7 @@ import (
 type Mesh struct {
 	Own   identity.Own
 	Roots identity.Roots
+	From  string // where its identity comes from, for people
 }
 
 // NoMeshIdentity is the Problem's reason for an HBONE listener of a gateway that
