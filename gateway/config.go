@@ -44,7 +44,9 @@ func newConfig(paths []string, o gatewayapi.Options, log *slog.Logger) *config {
 	}
 	o.DefaultClass = "fairway"
 	c.translator = gatewayapi.New(c.folder.World(), o)
-	istio.Join(c.translator, istio.Options{AnySelector: true}) // a folder has no pods to select
+	// A folder has no pods to select; where each Gateway has its process, those of
+	// Gateway API stand for them.
+	istio.Join(c.translator, istio.Options{AnySelector: !o.Isolated})
 	return c
 }
 

@@ -32,6 +32,7 @@ type controlFlags struct {
 	trustDomain    string
 	clusterDomain  string
 	rootNamespace  string
+	network        string
 	webhook        string
 	webhookConfig  string
 	kubeconfig     string
@@ -51,6 +52,7 @@ func parseControl(args []string) (*controlFlags, error) {
 	f.StringVar(&o.trustDomain, "trust-domain", "cluster.local", "the trust `domain` of identities")
 	f.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "the DNS `domain` of the cluster")
 	f.StringVar(&o.rootNamespace, "root-namespace", "istio-system", "the `namespace` with the mesh's own objects, for Istio's API: MeshConfig (ConfigMap istio), and rules that hold everywhere")
+	f.StringVar(&o.network, "network", "", "the `name` of the cluster's own network, in a mesh of several (default: what the label topology.istio.io/network of the root namespace says)")
 	f.StringVar(&o.webhook, "webhook", "", "the `address` that the API server asks whether objects may be stored (default: it is not to ask)")
 	f.StringVar(&o.webhookConfig, "webhook-configuration", "", "with -webhook: the ValidatingWebhookConfiguration whose caBundle is kept; its `name`")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "a kubeconfig `file`, outside of a cluster")

@@ -64,9 +64,10 @@ spec:
 }
 
 // startIn runs a gateway of a mesh with a folder of its own.
-func (m *mesh) startIn(folder map[string]string, at int, ns, name string) *rig {
+func (m *mesh) startIn(folder map[string]string, at int, ns, name string, more ...string) *rig {
 	m.t.Helper()
-	return startRig(m.t, nil, folder, "-bind", m.addr(at), "-gateway", ns+"/"+name, "-identity", m.identify(spiffe(ns, name)))
+	args := []string{"-bind", m.addr(at), "-gateway", ns + "/" + name, "-identity", m.identify(spiffe(ns, name))}
+	return startRig(m.t, nil, folder, append(args, more...)...)
 }
 
 const frontOnly = "{" + onCart + `, action: ALLOW, rules: [{from: [{source: {principals: ["cluster.local/ns/web/sa/front"]}}]}]}`

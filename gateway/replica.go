@@ -103,7 +103,7 @@ func (r *replica) readCluster(config *rest.Config) error {
 	o := r.options
 	r.translator = gatewayapi.New(r.source, gatewayapi.Options{
 		ControllerName: o.controllerName, Isolated: true, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain,
-		RootNamespace: o.rootNamespace, MeshPorts: o.meshPorts(), Base: provision.Name,
+		RootNamespace: o.rootNamespace, Network: o.network, MeshPorts: o.meshPorts(), Base: provision.Name,
 	})
 	istio.Join(r.translator, istio.Options{RootNamespace: o.rootNamespace, ClusterDomain: o.clusterDomain, TrustDomain: o.trustDomain})
 	return nil

@@ -28,6 +28,7 @@ type serveFlags struct {
 	logFormat   string
 	logLevel    slog.Level
 	identity    string
+	network     string
 	mesh        meshFlags
 	drain       time.Duration
 	drainDelay  time.Duration
@@ -43,6 +44,7 @@ func parseServe(args []string) (*serveFlags, error) {
 	o.fleet.register(f)
 	f.StringVar(&o.bind, "bind", "", "the `address` of Gateways that have none in spec.addresses (default: all addresses)")
 	f.StringVar(&o.identity, "identity", "", "with -manifests: the `folder` of who the gateway is in the mesh: cert-chain.pem, key.pem and root-cert.pem, or tls.crt, tls.key and ca.crt")
+	f.StringVar(&o.network, "network", "", "with -manifests: the `name` of the cluster's own network, in a mesh of several (default: what the label topology.istio.io/network of the root namespace says)")
 	o.mesh.register(f)
 	f.StringVar(&o.zone, "zone", "", "the `zone` that the gateway is in, for Services that prefer endpoints of the same; with -control, the control plane knows")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:9090", "the `address` of the admin port: health, metrics, debug pages")
@@ -114,7 +116,7 @@ func (o *serveFlags) source(log *slog.Logger) (source, error) {
 	} else if !info.IsDir() {
 		return nil, fmt.Errorf("manifests %s: want a folder", o.manifests)
 	}
-	var options gatewayapi.Options
+	options := gatewayapi.Options{Network: o.network}
 	if o.fleet.gateway != "" { // the others are other processes' matter, with addresses of their own
 		options.Isolated, options.Reserved = true, map[uint16]string{}
 	}

@@ -54,7 +54,7 @@ func (t *Translator) remote(r *reading, o *gatewayv1.Gateway) outcome {
 	port := hbonePortOf(o)
 	switch {
 	case own == "":
-		m.notes = append(m.notes, note{at, reasonNetwork, "our own network has no name: want the label on Namespace " + t.opts.rootNamespace()})
+		m.notes = append(m.notes, note{at, reasonNetwork, "our own network has no name: want -network, or the label on Namespace " + t.opts.rootNamespace()})
 	case far.network == "" || far.network == own:
 		m.notes = append(m.notes, note{at, reasonNetwork, fmt.Sprintf("network %q: want the name of another one than %s", far.network, own)})
 	case port == 0:
