@@ -353,7 +353,7 @@ func (pr *prober) probe() {
 		return
 	}
 	var how loop.Opening
-	if ep.who == "" {
+	if !ep.tunnels() {
 		how.First = ep.cluster.view.Load().config.way.header(nil)
 	}
 	ep.cluster.set.o.Dial(pr.loop, ep.near(), how, probeTimeout, func(conn Conn, _ string, err error) {

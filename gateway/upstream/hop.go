@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"crypto/tls"
 	"errors"
 	"net/netip"
 	"slices"
@@ -29,26 +28,9 @@ var (
 	errWaypointTLS = errors.New("TLS or a PROXY protocol header for a waypoint: want neither, HBONE has its own")
 )
 
-// noTunnel returns why ep, where connections to it are tunnels, cannot be reached
-// with TLS settings of its own inside. Who has to prove an identity is not sent
-// anything otherwise.
-func (ep *Endpoint) noTunnel(inside *tls.Config) error {
-	switch {
-	case !ep.Meshed():
-		return nil
-	case ep.who == "":
-		return errNoIdentity
-	case ep.cluster.set.o.Hop == nil:
-		return errNoMesh
-	case inside != nil:
-		return errTunnelTLS // loops end and begin TLS on sockets only
-	}
-	return nil
-}
-
 // near returns where a connection on the way to ep is made to.
 func (ep *Endpoint) near() netip.AddrPort {
-	if ep.who == "" || ep.waypoint {
+	if !ep.tunnels() || ep.waypoint {
 		return ep.addr
 	}
 	return netip.AddrPortFrom(ep.addr.Addr(), routing.HBONEPort)
@@ -58,8 +40,11 @@ func (ep *Endpoint) near() netip.AddrPort {
 func (ep *Endpoint) open(l *loop.Loop, addr netip.AddrPort, how loop.Opening, timeout time.Duration,
 	done func(conn Conn, alpn string, err error)) (cancel func()) {
 	o := &ep.cluster.set.o
-	if ep.who == "" || ep.waypoint {
+	if !ep.tunnels() || ep.waypoint {
 		return o.Dial(l, addr, how, timeout, done)
+	}
+	if o.Hop == nil {
+		return failing(l, errNoMesh, done)
 	}
 	to := hop.Target{Addr: ep.near(), Identity: ep.who, Authority: addr.String()}
 	return o.Hop.Dial(l, to, timeout, func(c hop.Conner, _ bool, err error) {

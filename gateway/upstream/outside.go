@@ -33,7 +33,7 @@ func (s *Set) Dial(ctx context.Context, name routing.ClusterName, alpn string) (
 	errs := []error{fmt.Errorf("cluster %s: no endpoint is ready", name)}
 	for _, i := range rand.Perm(len(v.usable)) {
 		ep := v.usable[i].ep
-		if ep.Meshed() {
+		if ep.waypoint || ep.tunnels() {
 			errs = append(errs[:0], fmt.Errorf("endpoint %s: reached in tunnels, want one that is reached by TCP", ep.addr))
 			continue
 		}

@@ -281,12 +281,7 @@ func (p *pool) needed() int {
 func (p *pool) dial() {
 	d := &dial{pool: p, way: p.way, begun: p.now()}
 	p.dials = append(p.dials, d)
-	o, timeout := &p.endpoint.cluster.set.o, p.config().connectTimeout
-	if p.endpoint.who != "" {
-		d.cancel = o.Hop.Dial(p.loop, d.target(), timeout, d.tunnelled)
-		return
-	}
-	d.cancel = o.Dial(p.loop, p.addr(), p.opening(), timeout, d.done)
+	d.cancel = d.open()
 }
 
 func (d *dial) done(c Conn, alpn string, err error) {

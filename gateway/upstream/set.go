@@ -29,6 +29,9 @@ func NewSet(o Options) *Set {
 	if o.Dial == nil {
 		o.Dial = dialLoop
 	}
+	if o.Forbidden != nil {
+		o.Dial = guarded(o.Dial, o.Forbidden)
+	}
 	if o.NewClient == nil {
 		o.NewClient = o.newClient
 	}

@@ -145,6 +145,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"fairway.dev/gateway/http1"
@@ -222,6 +223,15 @@ type Options struct {
 	// Hop opens connections by HBONE, to endpoints with an Identity. If nil, the
 	// gateway has no identity itself, and those cannot be reached.
 	Hop Hopper
+
+	// Captured reports whether a node proxy captures what the gateway dials, and
+	// speaks HBONE for it: then endpoints with an Identity are reached by TCP, and
+	// need no Hop. If nil, none does. Any goroutine may call it.
+	Captured func() bool
+
+	// Forbidden says why an address must not be dialled, whoever has it for an
+	// endpoint. If nil, all may be. Loops call it.
+	Forbidden func(netip.AddrPort) error
 
 	// HTTP1 and HTTP2, by loop, bound what backends may send, and count what
 	// is refused. If nil, the codecs' defaults hold.
