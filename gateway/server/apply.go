@@ -35,6 +35,9 @@ func (s *Server) Update(d *routing.Delta) []*routing.Problem {
 	s.recapture(before.snapshot, snap)
 	if listeners {
 		s.applyPorts()
+		if s.opensNone(before.snapshot) != s.opensNone(snap) {
+			s.renewHops()
+		}
 	}
 	for _, name := range d.Removed.Clusters {
 		if snap.Cluster(name) == nil {

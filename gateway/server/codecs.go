@@ -75,6 +75,8 @@ func (s *Server) newClusters() *upstream.Set {
 	o := upstream.Options{
 		Loops: s.loops, Place: upstream.Place{Node: s.options.Node, Zone: s.options.Zone}, Log: s.options.Log, HTTP1: s.http1Limits("backend_http1"), HTTP2: s.http2Limits("backend_http2"),
 		Watch:       s.names.Watch,
+		Captured:    func() bool { return s.opensNone(s.Snapshot()) },
+		Forbidden:   s.ownTunnels,
 		Certificate: func(name routing.CertificateName) *tls.Certificate { return s.certs.pair(name) },
 		OnOverflow:  func(_ *upstream.Cluster, l upstream.Limit) { m.Limits.Count(0, limits[l]) },
 		OnEject: func(_ *upstream.Cluster, _ *upstream.Endpoint, c upstream.Cause) {

@@ -52,7 +52,9 @@ const trustRecheck = 10 * time.Second
 // renewHops has hops be made anew: a connection is looked at when it begins, and
 // may last for days.
 func (s *Server) renewHops() {
-	s.dialer.Drain()
+	if s.dialer != nil {
+		s.dialer.Drain()
+	}
 	s.clusters.DrainMesh()
 }
 
@@ -100,7 +102,7 @@ func (s *Server) hopPort(bind *proxy.Bind, port *listen.Port) {
 func (s *Server) unknownToMesh(snap *routing.Snapshot) []*routing.Problem {
 	var problems []*routing.Problem
 	for _, p := range snap.Ports() {
-		if p.Protocol != routing.HBONE || s.options.Mesh != nil {
+		if p.Protocol != routing.HBONE || s.sandwich(p) != 0 || s.options.Mesh != nil {
 			continue
 		}
 		for _, l := range p.Listeners() {

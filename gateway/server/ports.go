@@ -55,16 +55,14 @@ func (s *Server) applyConnections(snap *routing.Snapshot) []*routing.Problem {
 	gone := s.bound
 	s.bound = nil
 	for _, p := range snap.Ports() {
-		if p.Protocol == routing.UDP || p.Protocol == routing.HBONE && s.options.Mesh == nil {
-			continue
+		for _, port := range s.boundPorts(p) {
+			if port.Addr == s.captureAddr(port.Addr.Port()) && snap.Captured(port.Addr.Port()) != nil {
+				s.due[port.Addr.Port()] = true // it is to be told that it has no place, and tried again
+			}
+			ports = append(ports, port)
+			sources = append(sources, p)
+			s.bound = append(s.bound, port.Addr)
 		}
-		port := s.connectionPort(p)
-		if port.Addr == s.captureAddr(port.Addr.Port()) && snap.Captured(port.Addr.Port()) != nil {
-			s.due[port.Addr.Port()] = true // it is to be told that it has no place, and tried again
-		}
-		ports = append(ports, port)
-		sources = append(sources, p)
-		s.bound = append(s.bound, port.Addr)
 	}
 	bound := len(ports)
 	for number := range s.due {
@@ -88,6 +86,18 @@ func (s *Server) applyConnections(snap *routing.Snapshot) []*routing.Problem {
 // captureAddr is where a port of node agents listens.
 func (s *Server) captureAddr(number uint16) netip.AddrPort {
 	return s.bindAddr(routing.PortKey{Port: number})
+}
+
+// boundPorts are what is bound for a port that takes connections; nothing for
+// others.
+func (s *Server) boundPorts(p *routing.Port) []listen.Port {
+	switch {
+	case s.sandwich(p) != 0:
+		return s.sandwichPorts(p)
+	case p.Protocol == routing.UDP || p.Protocol == routing.HBONE && s.options.Mesh == nil:
+		return nil
+	}
+	return []listen.Port{s.connectionPort(p)}
 }
 
 // connectionPort says what is done with the connections of a port.

@@ -65,6 +65,9 @@ type Options struct {
 	// Mesh is who the gateway is to other gateways. Without it HBONE listeners are
 	// not served, and nobody is reached that has to be reached by a waypoint.
 	Mesh *Mesh
+	// Captured says that a node proxy captures what the process dials, and what is
+	// sent to it: it speaks HBONE for Gateways that want it so (routing.Mesh.Sandwich).
+	Captured bool
 
 	// Rebound, if set, is called when the ports that an Update could not bind
 	// were tried again, and Unbound may have changed.
