@@ -74,7 +74,7 @@ func newGateway(o *serveFlags, mesh *server.Mesh, log *slog.Logger) (*gateway, e
 	// handshakes, the configuration and the collector of garbage.
 	runtime.GOMAXPROCS(loops + 1)
 	g.memory.changed(&routing.Delta{})
-	g.metrics = telemetry.New(telemetry.Options{Loops: loops, Version: version})
+	g.metrics = telemetry.New(o.metrics(loops, mesh))
 	if err := g.openAccessLog(); err != nil {
 		return nil, err
 	}
@@ -96,6 +96,24 @@ func newGateway(o *serveFlags, mesh *server.Mesh, log *slog.Logger) (*gateway, e
 		return nil, err
 	}
 	return g, g.listenAdmin()
+}
+
+// metrics returns what is counted, and who the gateway is in its labels.
+func (o *serveFlags) metrics(loops int, mesh *server.Mesh) telemetry.Options {
+	m := telemetry.Options{Loops: loops, Version: version, Series: o.series}
+	if o.fleet.control != "" {
+		m.Cluster = "Kubernetes" // what Istio calls a cluster that nobody has named
+	}
+	if mesh != nil {
+		m.Principal = func() string {
+			id, err := mesh.Own.ID()
+			if err != nil {
+				return ""
+			}
+			return id.String()
+		}
+	}
+	return m
 }
 
 // localCA returns the CA for listeners that ask for it. A fleet has none: each

@@ -35,6 +35,7 @@ type serveFlags struct {
 	maxConns    int
 	maxRequests int
 	trustedHops int
+	series      int
 }
 
 func parseServe(args []string) (*serveFlags, error) {
@@ -57,6 +58,7 @@ func parseServe(args []string) (*serveFlags, error) {
 	f.IntVar(&o.maxConns, "max-connections", 0, "client connections at once; 0 means what the file descriptors are enough for")
 	f.IntVar(&o.maxRequests, "max-requests", 0, "requests under way at once; 0 means no bound")
 	f.IntVar(&o.trustedHops, "trusted-hops", 0, "proxies in front whose X-Forwarded-For is believed")
+	f.IntVar(&o.series, "metric-series", 0, "the most `series` of istio_* metrics, above which what is rare is counted together; 0 means 700, -1 no bound")
 	if err := parse(f, args); err != nil {
 		return nil, err
 	}

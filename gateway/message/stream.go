@@ -126,6 +126,9 @@ type Peer struct {
 	// address, or by the word of a gateway that may vouch for it. Empty: nobody
 	// knows.
 	Identity string // "spiffe://cluster.local/ns/shop/sa/cart"
+	// Mutual says that the client has come through TLS of the mesh, itself or by
+	// its waypoint.
+	Mutual bool
 	// Vouch says that this gateway vouches for Identity to the next one.
 	Vouch bool
 	// Gateway is the identity of the gateway that the connection comes from, and

@@ -212,6 +212,7 @@ func (e *exchange) forward() {
 		e.answer(&noWaypoint)
 		return
 	}
+	e.rec.Ends.Onward = e.req.Hop.Target != ""
 	if !e.cluster.Begin() {
 		e.answer(&overflowed)
 		return
@@ -401,6 +402,8 @@ func (e *exchange) conclude() {
 	e.over = true
 	e.settleGRPC()
 	e.rec.Duration = l.loop.Now().Sub(e.rec.Start)
+	e.rec.Ends = l.ends(e.listener, e.peer, e.rec.Ends.Onward)
+	l.server(&e.rec.Ends, e.rec.Endpoint)
 	e.tell.Observe(l.index, &e.rec)
 	e.log()
 	l.loop.Disarm(&e.deadline)

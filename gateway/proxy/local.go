@@ -27,6 +27,7 @@ type local struct {
 
 	rng    rand.PCG
 	known  known
+	faces  faces
 	match  routing.Request
 	proven jwt.Cache
 

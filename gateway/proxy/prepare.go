@@ -203,7 +203,12 @@ func (p *Proxy) lostAt(l *routing.Listener) *telemetry.Exchanges {
 	if tell, ok := p.doorsLost.Load(l.Name); ok {
 		return tell.(*telemetry.Exchanges)
 	}
-	tell, _ := p.doorsLost.LoadOrStore(l.Name, p.o.Metrics.Exchanges(telemetry.Labels{Listener: string(l.Name), Gateway: gatewayOf(l.Name)}))
+	// What a policy refuses has no rule either, and was for the door's Service.
+	names := telemetry.Labels{Listener: string(l.Name), Gateway: gatewayOf(l.Name)}
+	if c := p.o.Clusters.Cluster(l.To); c != nil {
+		names.Service, names.Namespace = c.Spec().Service, c.Spec().Namespace
+	}
+	tell, _ := p.doorsLost.LoadOrStore(l.Name, p.o.Metrics.Exchanges(names))
 	return tell.(*telemetry.Exchanges)
 }
 

@@ -22,10 +22,13 @@ type Destination struct {
 	// Policy says who has refused the connection, where Flags are Unauthorized, or
 	// which waypoint is missing.
 	Policy string
+	// Ends are those of the connection while it has reached nobody.
+	Ends telemetry.Ends
 
 	drawn  *upstream.Cluster // Cluster, or what is behind the waypoint
 	snap   *routing.Snapshot // that said so
 	target *routing.Target
+	on     *local
 }
 
 // An Arrival is what is known of a connection, or a session of datagrams, when
@@ -58,7 +61,9 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, a Arrival) Destination {
 	if d.Listener = res.Listener; d.Listener == nil || d.Listener.Protocol == routing.HTTPS {
 		return d // of HTTPS it is requests that are sent somewhere
 	}
-	if err := p.locals[l.Index()].Load().passStream(d.Listener, snap, &a); err != nil {
+	on := p.locals[l.Index()].Load()
+	d.on, d.Ends = on, on.ends(d.Listener, a.peer(), false)
+	if err := on.passStream(d.Listener, snap, &a); err != nil {
 		if tell := p.lostAt(d.Listener); tell != nil {
 			d.Tell = tell
 		}
@@ -71,19 +76,30 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, a Arrival) Destination {
 		}
 		return d
 	}
-	s := res.Target.Prepared.(*rule).draw(p.locals[l.Index()].Load())
+	s := res.Target.Prepared.(*rule).draw(on)
 	d.target = res.Target
 	d.Tell, d.drawn, d.Flags = s.tell(d.Listener), s.cluster, 0
 	if s.cluster == nil {
 		d.Flags = telemetry.NoCluster
 		return d
 	}
-	d.Cluster, d.Hop = p.locals[l.Index()].Load().towards(s.cluster, d.Listener, a.peer())
+	d.Cluster, d.Hop = on.towards(s.cluster, d.Listener, a.peer())
+	d.Ends.Onward = d.Ends.Door && d.Hop.Target != ""
 	if d.Cluster == nil {
 		to, _ := next(s.cluster, d.Listener)
 		d.Flags, d.Policy = noWaypoint.flags, Absent(to)
 	}
 	return d
+}
+
+// Reached returns d's Ends where the connection was sent to an address. It is
+// called on the loop that asked for d.
+func (d *Destination) Reached(at netip.AddrPort) telemetry.Ends {
+	ends := d.Ends
+	if d.on != nil {
+		d.on.server(&ends, at)
+	}
+	return ends
 }
 
 // peer is who a waypoint is told of.

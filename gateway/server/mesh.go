@@ -200,7 +200,7 @@ func (h *host) client(a *hop.Arrival) (peer *message.Peer, namespace string, err
 		return nil, "", errors.New("the listener has left")
 	}
 	i := slices.IndexFunc(mesh.Vouchers, func(v routing.Voucher) bool { return v.Identity == a.Peer.Identity })
-	peer = &message.Peer{Remote: a.Peer.Remote, Identity: a.Peer.Identity}
+	peer = &message.Peer{Remote: a.Peer.Remote, Identity: a.Peer.Identity, Mutual: true}
 	if i >= 0 {
 		peer.Gateway = a.Peer.Identity
 		if a.Client.IsValid() {

@@ -59,7 +59,7 @@ func newPair(t *TCP, a Arrival) *pair {
 	l := a.Conn.Loop()
 	p := &pair{owner: t, on: &t.loops[l.Index()], peer: a.Peer, to: a.To}
 	p.rec = telemetry.StreamRecord{
-		Kind: a.Kind, Start: l.Now(), Name: a.Name, Remote: a.Peer.Remote, TLS: a.Peer.Secure(), Source: a.Peer.Identity, Policy: a.To.Policy,
+		Kind: a.Kind, Start: l.Now(), Name: a.Name, Remote: a.Peer.Remote, TLS: a.Peer.Secure(), Source: a.Peer.Identity, Policy: a.To.Policy, Ends: a.To.Ends,
 	}
 	p.client = side{pair: p, other: &p.backend, conn: a.Conn}
 	p.backend = side{pair: p, other: &p.client}
@@ -111,7 +111,6 @@ func (p *pair) outlived() {
 // begin looks for an endpoint. The stream may be over when it returns.
 func (p *pair) begin() {
 	p.on.add(p)
-	p.to.Tell.OpenStream(p.on.loop.Index(), p.rec.Kind)
 	p.client.conn.Pause()
 	switch {
 	case p.to.Cluster == nil:
@@ -211,6 +210,8 @@ func verdict(err error) (flags telemetry.Flags, final bool) {
 // Opened joins the two sides. It implements upstream.StreamWaiter.
 func (p *pair) Opened(conn upstream.Conn) {
 	p.backend.conn = conn
+	p.rec.Ends = p.to.Reached(p.rec.Endpoint)
+	p.to.Tell.OpenStream(p.on.loop.Index(), &p.rec)
 	conn.Handle(&p.backend)
 	p.rec.Connect = p.on.loop.Now().Sub(p.dialed)
 	if tunnel, ok := p.client.conn.(interface{ Accept() }); ok {
@@ -271,10 +272,10 @@ func (s *side) count(bytes int) {
 	p, n := s.pair, int64(bytes)
 	if s == &p.client {
 		p.rec.BytesReceived += n
-		p.to.Tell.StreamBytes(p.on.loop.Index(), p.rec.Kind, n, 0)
+		p.to.Tell.StreamBytes(p.on.loop.Index(), &p.rec, n, 0)
 	} else {
 		p.rec.BytesSent += n
-		p.to.Tell.StreamBytes(p.on.loop.Index(), p.rec.Kind, 0, n)
+		p.to.Tell.StreamBytes(p.on.loop.Index(), &p.rec, 0, n)
 	}
 }
 
@@ -395,6 +396,9 @@ func (p *pair) end() {
 		p.to.Cluster.End()
 	}
 	p.rec.Duration = l.Now().Sub(p.rec.Start)
+	if p.backend.conn == nil {
+		p.to.Tell.OpenStream(i, &p.rec) // it ends before it was known where it goes
+	}
 	p.to.Tell.CloseStream(i, &p.rec)
 	p.owner.o.AccessLog.AppendStream(i, p.to.Tell, &p.rec)
 }

@@ -108,21 +108,58 @@ var histogramLabels = istioLabels[:len(istioLabels)-outcomeLabels]
 
 // labelValues are the values of histogramLabels.
 func (o *Options) labelValues(to destination, protocol string) []string {
-	w := &o.Source
-	values := []string{
-		o.Reporter,
-		to.workload, to.workloadNamespace, w.Principal, w.App, w.Version,
-		w.Cluster, w.CanonicalService, w.CanonicalRevision,
-		// What the pods are called is not known to the gateway; that they are
-		// in the Service's namespace, and in its cluster, is.
-		"", to.namespace, "", "", "", w.Cluster, to.service, "",
-		to.host, to.service, to.namespace,
-		protocol, to.security,
+	// Where it is not known what the pods are called, it still is that they are in
+	// the Service's namespace, and in its cluster.
+	server := [8]string{1: to.namespace, 5: o.Cluster, 6: to.service}
+	if to.ends.To != nobody {
+		server = partyLabels(to.ends.To, o.Cluster)
 	}
+	values := append(make([]string, 0, len(istioLabels)), o.reporter(to))
+	values = append(values, o.client(to)...)
+	values = append(values, server[:]...)
+	values = append(values, to.host, to.service, to.namespace, protocol, to.security())
 	for i, v := range values {
 		values[i] = cmp.Or(strings.ToValidUTF8(v, "?"), unknown) // Prometheus takes only UTF-8
 	}
 	return values
+}
+
+// client are the labels of the source: of the client at a door, of the gateway
+// itself elsewhere.
+func (o *Options) client(to destination) []string {
+	labels := partyLabels(to.ends.From, o.Cluster)
+	if !to.ends.Door && to.workload != "" {
+		labels = partyLabels(Party{
+			Workload: to.workload, Namespace: to.workloadNamespace, Principal: o.principal(), App: to.workload, Service: to.workload,
+		}.ID(), o.Cluster)
+	}
+	return labels[:]
+}
+
+func (o *Options) principal() string {
+	if o.Principal == nil {
+		return ""
+	}
+	return o.Principal()
+}
+
+func (o *Options) reporter(to destination) string {
+	if to.ends.Door && !to.ends.Onward {
+		return "waypoint"
+	}
+	return "source"
+}
+
+// security is Istio's connection_security_policy: of the client's connection to a
+// waypoint. Who is the source, or before it, does not know it.
+func (d destination) security() string {
+	switch {
+	case !d.ends.Door || d.ends.Onward:
+		return ""
+	case d.ends.Mutual:
+		return "mutual_tls"
+	}
+	return "none"
 }
 
 func (o *Options) counterValues(key counterKey) []string {

@@ -17,10 +17,6 @@ type Labels struct {
 
 	Service   string // the Service's name, or a host where it is none of the cluster's
 	Namespace string // the Service's; empty for a host
-
-	// Security is Istio's connection_security_policy: "mutual_tls" or "none"
-	// at a waypoint; empty at an edge, where Istio has "unknown".
-	Security string
 }
 
 // Exchanges takes the records of one rule and backend, of exchanges or of
@@ -47,12 +43,13 @@ type shard struct {
 // row is one kind of outcome and its series.
 type row struct {
 	kind  outcome
+	ends  Ends
 	count *atomic.Int64
 	times cells // of a histogram; nil where there is no room for one
 }
 
-// maxRows bounds a shard: a backend may answer with any status.
-const maxRows = 32
+// maxRows bounds a shard: a backend may answer with any status, to anybody.
+const maxRows = 64
 
 // outcome is all that differs between the series of one destination, packed so
 // that finding a row is comparing numbers: flags in the low half, then 16 bits
@@ -97,7 +94,7 @@ func (e *Exchanges) Labels() Labels { return e.labels }
 // Observe counts one exchange, on the loop with that index. It allocates only
 // when an outcome is new to this loop.
 func (e *Exchanges) Observe(loop int, r *Record) {
-	row := e.row(loop, outcomeOf(r))
+	row := e.row(loop, outcomeOf(r), r.Ends)
 	row.count.Add(1)
 	if row.times != nil {
 		e.metrics.tables.layout.observe(row.times, r)
@@ -118,22 +115,22 @@ func (e *Exchanges) shard(loop int) *shard {
 	return s
 }
 
-// row finds the loop's row of a kind of outcome.
-func (e *Exchanges) row(loop int, kind outcome) *row {
+// row finds the loop's row of a kind of outcome between two ends.
+func (e *Exchanges) row(loop int, kind outcome, ends Ends) *row {
 	s := e.shard(loop)
 	for i := range s.rows {
-		if s.rows[i].kind == kind {
+		if s.rows[i].kind == kind && s.rows[i].ends == ends {
 			return &s.rows[i]
 		}
 	}
-	return e.addRow(s, loop, kind)
+	return e.addRow(s, loop, kind, ends)
 }
 
 // addRow resolves a kind of outcome that the loop has not met yet. The lock
 // that it takes is shared, but each loop comes here once an outcome.
-func (e *Exchanges) addRow(s *shard, loop int, kind outcome) *row {
-	r := row{kind: kind}
-	r.count, r.times = e.metrics.tables.resolve(e.to, kind, loop)
+func (e *Exchanges) addRow(s *shard, loop int, kind outcome, ends Ends) *row {
+	r := row{kind: kind, ends: ends}
+	r.count, r.times = e.metrics.tables.resolve(e.to.between(ends), kind, loop)
 	if len(s.rows) < maxRows {
 		s.rows = append(s.rows, r)
 		return &s.rows[len(s.rows)-1]
@@ -148,7 +145,7 @@ func (e *Exchanges) addRow(s *shard, loop int, kind outcome) *row {
 type destination struct {
 	workload, workloadNamespace string // the gateway's
 	host, service, namespace    string
-	security                    string
+	ends                        Ends
 }
 
 const (
@@ -159,31 +156,50 @@ const (
 // destination names where the exchanges of l go, in Istio's words.
 func (m *Metrics) destination(l Labels) destination {
 	d := destination{
-		workload:          m.options.Source.Name,
-		workloadNamespace: m.options.Source.Namespace,
-		host:              l.Service,
-		service:           l.Service,
-		namespace:         l.Namespace,
-		security:          l.Security,
+		host:      l.Service,
+		service:   l.Service,
+		namespace: l.Namespace,
 	}
 	if l.Service != "" && l.Namespace != "" && !strings.Contains(l.Service, ".") {
 		// A name with a dot is a ServiceEntry's host, and whole.
 		d.host = l.Service + "." + l.Namespace + ".svc." + m.options.ClusterDomain
 	}
-	namespace, name, ok := strings.Cut(l.Gateway, "/")
-	if !ok {
-		namespace, name = "", l.Gateway
+	var ok bool
+	if d.workloadNamespace, d.workload, ok = strings.Cut(l.Gateway, "/"); !ok {
+		d.workloadNamespace, d.workload = "", l.Gateway
 	}
-	if d.workload == "" {
-		d.workload = name
+	return d
+}
+
+// between is d with the two ends of an exchange. Of a door the gateway itself is
+// no part.
+func (d destination) between(ends Ends) destination {
+	if !ends.Door {
+		return d
 	}
-	if d.workloadNamespace == "" {
-		d.workloadNamespace = namespace
+	if ends.Onward {
+		ends.Mutual, ends.To = false, nobody // which no label shows
+	}
+	d.ends = ends
+	d.workload, d.workloadNamespace = "", ""
+	return d
+}
+
+// crowded is d without telling apart who its ends are, which is what is counted
+// where there are too many of them.
+func (d destination) crowded() destination {
+	if d.ends.From != nobody {
+		d.ends.From = crowd
+	}
+	if d.ends.To != nobody {
+		d.ends.To = crowd
 	}
 	return d
 }
 
 // others is where what has no room for series of its own is counted.
 func (d destination) others() destination {
-	return destination{host: other, service: other, namespace: other}
+	return destination{host: other, service: other, namespace: other, ends: Ends{Door: d.ends.Door, Onward: d.ends.Onward}}
 }
+
+func (d destination) isOther() bool { return d == d.others() }

@@ -63,6 +63,7 @@ type Record struct {
 	Policy        string // what has refused the request; empty: no policy has
 	Audit         string // what policies say that refuse nobody
 	Source        string // who the client is in the mesh; empty: nobody knows
+	Ends          Ends
 }
 
 // A ClientCertificate is what a client showed of itself in its TLS handshake.

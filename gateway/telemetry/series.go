@@ -14,8 +14,10 @@ type seriesTable struct {
 	mu         sync.Mutex // guards all below
 	counters   map[counterKey]*series
 	histograms map[histogramKey]*series
-	perHost    map[destination]int // counters of each destination
-	streams    map[streamKey]*series
+	perHost    map[destination]int // counters of each destination, whoever its ends are
+	// How many are of the destination "other".
+	otherCounters, otherHistograms int
+	streams                        map[streamKey]*series
 	// Lines of streams on the page: of destinations with their own, and of
 	// the destination "other".
 	streamLines, otherStreamLines int
@@ -47,11 +49,15 @@ type room struct {
 	counters       int // of destinations with their own
 	otherCounters  int // of the destination "other"
 	perDestination int // so that one backend with many statuses does not take all
-	histograms     int // of destinations with their own; the two of "other" come on top
+	histograms     int // of destinations with their own; those of "other" come on top
 	noHistograms   bool
 	streams        int // lines of destinations with their own
 	otherStreams   int // lines of the destination "other"; four of what has no room there come on top
 }
+
+// paired is how much of a room is for pairs of a source and a destination: the rest
+// is for Services whose pairs have none.
+func paired(room int) int { return room * 3 / 4 }
 
 // overflow is the last resort: the counter of what does not even fit into
 // "other". Its response code is "other" too.
@@ -109,15 +115,23 @@ func (t *seriesTable) counter(to destination, kind outcome) *series {
 		return s
 	}
 	others := to.others()
-	own := len(t.counters) - t.perHost[others]
-	if own < t.room.counters && t.perHost[to] < t.room.perDestination {
+	own := len(t.counters) - t.otherCounters
+	service := to.crowded()
+	if to != service && own < paired(t.room.counters) && t.perHost[service] < paired(t.room.perDestination) {
+		return t.addCounter(key)
+	}
+	key.to = service
+	if s, ok := t.counters[key]; ok {
+		return s
+	}
+	if own < t.room.counters && t.perHost[service] < t.room.perDestination {
 		return t.addCounter(key)
 	}
 	key.to = others
 	if s, ok := t.counters[key]; ok {
 		return s
 	}
-	if t.perHost[others] < t.room.otherCounters {
+	if t.otherCounters < t.room.otherCounters {
 		return t.addCounter(key)
 	}
 	key.kind = overflow
@@ -130,7 +144,10 @@ func (t *seriesTable) counter(to destination, kind outcome) *series {
 func (t *seriesTable) addCounter(key counterKey) *series {
 	s := &series{at: newSharded(t.options.Loops, 1), used: t.options.Now()}
 	t.counters[key] = s
-	t.perHost[key.to]++
+	t.perHost[key.to.crowded()]++
+	if key.to.isOther() {
+		t.otherCounters++
+	}
 	return s
 }
 
@@ -142,18 +159,19 @@ func (t *seriesTable) histogram(to destination, grpc bool) *series {
 	if s, ok := t.histograms[key]; ok {
 		return s
 	}
-	others := to.others()
-	own := len(t.histograms)
-	for _, g := range []bool{false, true} {
-		if _, ok := t.histograms[histogramKey{others, g}]; ok {
-			own--
-		}
-	}
-	if own >= t.room.histograms {
-		key.to = others
+	own := len(t.histograms) - t.otherHistograms
+	if service := to.crowded(); to != service && own >= paired(t.room.histograms) {
+		key.to = service
 		if s, ok := t.histograms[key]; ok {
 			return s
 		}
+	}
+	if own >= t.room.histograms {
+		key.to = to.others()
+		if s, ok := t.histograms[key]; ok {
+			return s
+		}
+		t.otherHistograms++
 	}
 	s := &series{at: newSharded(t.options.Loops, t.layout.cells()), used: t.options.Now()}
 	t.histograms[key] = s
@@ -178,8 +196,12 @@ func (t *seriesTable) sweep() bool {
 		if s.idle(now, s.at.sum(0), t.options.Idle) {
 			delete(t.counters, key)
 			dropped = true
-			if t.perHost[key.to]--; t.perHost[key.to] == 0 {
-				delete(t.perHost, key.to)
+			service := key.to.crowded()
+			if t.perHost[service]--; t.perHost[service] == 0 {
+				delete(t.perHost, service)
+			}
+			if key.to.isOther() {
+				t.otherCounters--
 			}
 		}
 	}
@@ -187,6 +209,9 @@ func (t *seriesTable) sweep() bool {
 		if s.idle(now, t.layout.count(s.at), t.options.Idle) {
 			delete(t.histograms, key)
 			dropped = true
+			if key.to.isOther() {
+				t.otherHistograms--
+			}
 		}
 	}
 	return t.sweepStreams(now) || dropped

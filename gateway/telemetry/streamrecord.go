@@ -40,4 +40,5 @@ type StreamRecord struct {
 	TLS               bool   // terminated here
 	Policy            string // what has refused the connection; empty: no policy has
 	Source            string // who the client is in the mesh; empty: nobody knows
+	Ends              Ends
 }

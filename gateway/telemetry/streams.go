@@ -56,18 +56,20 @@ func (o streamOutcome) lines() int {
 // streamRow is one kind of outcome of streams and its series.
 type streamRow struct {
 	kind streamOutcome
+	ends Ends
 	at   cells
 }
 
-// OpenStream counts a stream that begins, on the loop with that index.
-func (e *Exchanges) OpenStream(loop int, kind StreamKind) {
-	e.stream(loop, streamOutcome{udp: kind == StreamUDP})[streamsOpened].Add(1)
+// OpenStream counts a stream that begins, on the loop with that index. Of its
+// record count the kind and the ends, which are the same from then on.
+func (e *Exchanges) OpenStream(loop int, r *StreamRecord) {
+	e.stream(loop, streamOutcome{udp: r.Kind == StreamUDP}, r.Ends)[streamsOpened].Add(1)
 }
 
 // StreamBytes counts bytes of a stream that goes on, on the loop with that
 // index: received from the client, and sent to it.
-func (e *Exchanges) StreamBytes(loop int, kind StreamKind, received, sent int64) {
-	at := e.stream(loop, streamOutcome{udp: kind == StreamUDP})
+func (e *Exchanges) StreamBytes(loop int, r *StreamRecord, received, sent int64) {
+	at := e.stream(loop, streamOutcome{udp: r.Kind == StreamUDP}, r.Ends)
 	if received != 0 {
 		at[streamsReceived].Add(received)
 	}
@@ -79,19 +81,19 @@ func (e *Exchanges) StreamBytes(loop int, kind StreamKind, received, sent int64)
 // CloseStream counts the end of a stream that OpenStream counted. Its bytes
 // were told to StreamBytes.
 func (e *Exchanges) CloseStream(loop int, r *StreamRecord) {
-	e.stream(loop, streamOutcome{udp: r.Kind == StreamUDP, flags: r.Flags})[streamsClosed].Add(1)
+	e.stream(loop, streamOutcome{udp: r.Kind == StreamUDP, flags: r.Flags}, r.Ends)[streamsClosed].Add(1)
 	e.metrics.streamTimes.observe(loop, r.Kind, r.Duration)
 }
 
-// stream finds the loop's cells for a kind of outcome.
-func (e *Exchanges) stream(loop int, kind streamOutcome) cells {
+// stream finds the loop's cells for a kind of outcome between two ends.
+func (e *Exchanges) stream(loop int, kind streamOutcome, ends Ends) cells {
 	s := e.shard(loop)
 	for i := range s.streams {
-		if s.streams[i].kind == kind {
+		if s.streams[i].kind == kind && s.streams[i].ends == ends {
 			return s.streams[i].at
 		}
 	}
-	r := streamRow{kind, e.metrics.tables.resolveStream(e.to, kind, loop)}
+	r := streamRow{kind, ends, e.metrics.tables.resolveStream(e.to.between(ends), kind, loop)}
 	if len(s.streams) == maxRows {
 		s.streams = s.streams[:0] // flags make few rows; what comes back is found again
 	}
@@ -103,20 +105,22 @@ func (e *Exchanges) stream(loop int, kind streamOutcome) cells {
 func (t *seriesTable) resolveStream(to destination, kind streamOutcome, loop int) cells {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	own, others := streamKey{to, kind}, streamKey{to.others(), kind}
 	for _, choice := range []struct {
-		key        streamKey
-		used, room *int
+		to   destination
+		used *int
+		room int
 	}{
-		{own, &t.streamLines, &t.room.streams},
-		{others, &t.otherStreamLines, &t.room.otherStreams},
+		{to, &t.streamLines, paired(t.room.streams)},
+		{to.crowded(), &t.streamLines, t.room.streams},
+		{to.others(), &t.otherStreamLines, t.room.otherStreams},
 	} {
-		if s, ok := t.streams[choice.key]; ok {
+		key := streamKey{choice.to, kind}
+		if s, ok := t.streams[key]; ok {
 			return s.at[loop]
 		}
-		if *choice.used+kind.lines() <= *choice.room {
+		if *choice.used+kind.lines() <= choice.room {
 			*choice.used += kind.lines()
-			return t.addStream(choice.key).at[loop]
+			return t.addStream(key).at[loop]
 		}
 	}
 	last := streamKey{to.others(), otherStreams}
@@ -147,7 +151,7 @@ func (t *seriesTable) sweepStreams(now time.Time) (dropped bool) {
 		dropped = true
 		switch {
 		case key.kind == otherStreams:
-		case key.to == key.to.others():
+		case key.to.isOther():
 			t.otherStreamLines -= key.kind.lines()
 		default:
 			t.streamLines -= key.kind.lines()

@@ -10,9 +10,9 @@ import (
 func TestStreamsCarryIstiosLabels(t *testing.T) {
 	m := New(Options{})
 	e := m.Exchanges(cart)
-	e.OpenStream(0, StreamTLS)
-	e.StreamBytes(0, StreamTLS, 10, 2000)
-	e.StreamBytes(0, StreamTLS, 7, 0)
+	e.OpenStream(0, &StreamRecord{Kind: StreamTLS})
+	e.StreamBytes(0, &StreamRecord{Kind: StreamTLS}, 10, 2000)
+	e.StreamBytes(0, &StreamRecord{Kind: StreamTLS}, 7, 0)
 	for name, want := range map[string]string{
 		"istio_tcp_connections_opened_total": "1",
 		"istio_tcp_connections_closed_total": "0",
@@ -31,7 +31,7 @@ func TestStreamsCarryIstiosLabels(t *testing.T) {
 	if lines := with(page(t, m), "istio_tcp_connections_opened_total", `response_flags="DC"`); len(lines) > 0 {
 		t.Errorf("flags are known at the end, yet there is %q", lines)
 	}
-	e.OpenStream(0, StreamUDP)
+	e.OpenStream(0, &StreamRecord{Kind: StreamUDP})
 	if got := value(t, m, "istio_tcp_connections_opened_total", `request_protocol="udp"`); got != "1" {
 		t.Errorf("UDP sessions opened: %s, want 1", got)
 	}
@@ -62,7 +62,7 @@ func TestStreamsOutliveTheirIdleSeries(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	m := New(Options{Now: func() time.Time { return now }})
 	e := m.Exchanges(cart)
-	e.OpenStream(0, StreamTCP)
+	e.OpenStream(0, &StreamRecord{})
 	page(t, m)
 	now = now.Add(2 * time.Hour)
 	if lines := with(page(t, m), "istio_tcp_connections_opened_total"); len(lines) > 0 {
@@ -71,7 +71,7 @@ func TestStreamsOutliveTheirIdleSeries(t *testing.T) {
 	if n := m.tables.streamLines; n != 0 {
 		t.Errorf("%d lines are taken by no series, want 0", n)
 	}
-	e.StreamBytes(0, StreamTCP, 5, 0)
+	e.StreamBytes(0, &StreamRecord{}, 5, 0)
 	if got := value(t, m, "istio_tcp_received_bytes_total"); got != "5" {
 		t.Errorf("received %s bytes, want 5", got)
 	}
@@ -82,8 +82,8 @@ func TestCountingStreamsDoesNotAllocate(t *testing.T) {
 	e := m.Exchanges(cart)
 	r := &StreamRecord{Kind: StreamTCP, Flags: UpstreamClosed, Duration: time.Second}
 	if n := testing.AllocsPerRun(1000, func() {
-		e.OpenStream(1, StreamTCP)
-		e.StreamBytes(1, StreamTCP, 1, 2)
+		e.OpenStream(1, r)
+		e.StreamBytes(1, r, 1, 2)
 		e.CloseStream(1, r)
 	}); n != 0 {
 		t.Errorf("counting a stream allocates %v times, want 0", n)

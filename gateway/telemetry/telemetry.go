@@ -35,12 +35,12 @@ type Options struct {
 	// Version of the program, for fairway_build_info.
 	Version string
 
-	// Reporter is Istio's label of that name: "source" at an edge gateway,
-	// "waypoint" at a waypoint. If empty, "source".
-	Reporter string
+	// Principal returns who the gateway is in the mesh, for source_principal:
+	// "spiffe://cluster.local/ns/shop/sa/edge". If nil, or empty, that is unknown.
+	Principal func() string
 
-	// Source describes the gateway itself, for the source_* labels.
-	Source Workload
+	// Cluster is what Istio calls the cluster: "Kubernetes". If empty, "unknown".
+	Cluster string
 
 	// ClusterDomain ends the destination_service label. If empty,
 	// "cluster.local".
@@ -50,7 +50,9 @@ type Options struct {
 	// (istio_tcp_*), of the rest two fifths for istio_requests_total and what
 	// is left for the histograms. In each, destinations get series of their own
 	// in the order in which they are first used, and those that come too late
-	// share destination_service="other". A destination that is idle for Idle
+	// share destination_service="other". At a waypoint each pair of source and
+	// destination has its own while three quarters are free; then those of one
+	// Service share source_workload="other". A destination that is idle for Idle
 	// makes room for another. If zero, 700, which keeps the whole page under
 	// 1,000 lines; if negative, there is no bound and each destination has its
 	// own.
@@ -67,17 +69,6 @@ type Options struct {
 
 	// Now is the clock of idleness and of the loops' lag. If nil, time.Now.
 	Now func() time.Time
-}
-
-// A Workload is who a gateway is, in the words of Istio's labels. Empty fields
-// become "unknown", but for Name and Namespace: those default to the Gateway's.
-type Workload struct {
-	Name, Namespace   string
-	Principal         string // "spiffe://cluster.local/ns/shop/sa/edge"
-	App, Version      string
-	Cluster           string // "Kubernetes"
-	CanonicalService  string
-	CanonicalRevision string
 }
 
 // Metrics are all that is counted. Its methods and fields may be used from any
@@ -143,9 +134,6 @@ func New(o Options) *Metrics {
 
 func (o Options) withDefaults() Options {
 	o.Loops = max(o.Loops, 1)
-	if o.Reporter == "" {
-		o.Reporter = "source"
-	}
 	if o.ClusterDomain == "" {
 		o.ClusterDomain = "cluster.local"
 	}

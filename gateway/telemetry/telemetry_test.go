@@ -68,7 +68,7 @@ var cart = Labels{
 }
 
 func TestRequestsCarryIstiosLabels(t *testing.T) {
-	m := New(Options{Source: Workload{Principal: "spiffe://cluster.local/ns/shop/sa/edge", Cluster: "Kubernetes"}})
+	m := New(Options{Principal: func() string { return "spiffe://cluster.local/ns/shop/sa/edge" }, Cluster: "Kubernetes"})
 	e := m.Exchanges(cart)
 	e.Observe(0, record(200))
 	e.Observe(0, record(200))
@@ -80,8 +80,8 @@ func TestRequestsCarryIstiosLabels(t *testing.T) {
 		`destination_principal="unknown",destination_service="cart.shop.svc.cluster.local",destination_service_name="cart",` +
 		`destination_service_namespace="shop",destination_version="unknown",destination_workload="unknown",` +
 		`destination_workload_namespace="shop",grpc_response_status="",reporter="source",request_protocol="http",` +
-		`response_code="200",response_flags="-",source_app="unknown",source_canonical_revision="unknown",` +
-		`source_canonical_service="unknown",source_cluster="Kubernetes",source_principal="spiffe://cluster.local/ns/shop/sa/edge",` +
+		`response_code="200",response_flags="-",source_app="edge",source_canonical_revision="latest",` +
+		`source_canonical_service="edge",source_cluster="Kubernetes",source_principal="spiffe://cluster.local/ns/shop/sa/edge",` +
 		`source_version="unknown",source_workload="edge",source_workload_namespace="shop"} 2`
 	if len(got) != 1 || got[0] != want {
 		t.Errorf("page has\n%s\nwant\n%s", strings.Join(got, "\n"), want)
@@ -169,7 +169,7 @@ func TestFiveThousandRoutesStayUnderAThousandSeries(t *testing.T) {
 		e.Observe(0, &Record{Status: 503, GRPCStatus: -1, Flags: NoHealthyUpstream})
 		e.Observe(0, record(200+i%400)) // statuses that backends make up
 		for kind := range numStreamKinds {
-			e.OpenStream(0, kind)
+			e.OpenStream(0, &StreamRecord{Kind: kind})
 			e.CloseStream(0, &StreamRecord{Kind: kind, Flags: Flags(i)})
 		}
 	}
@@ -398,7 +398,7 @@ func TestLoopsAndScrapesDoNotRace(t *testing.T) {
 			for i := range rounds {
 				for j, e := range all {
 					e.Observe(loop, record(200+(i+j)%3))
-					e.StreamBytes(loop, StreamTCP, 1, 1)
+					e.StreamBytes(loop, &StreamRecord{}, 1, 1)
 				}
 				c.Open(loop)
 				c.Close(loop)
