@@ -95,7 +95,7 @@ func (w *Wanted) podTemplate(o *Options) corev1.PodTemplateSpec {
 			TerminationGracePeriodSeconds: w.gracePeriod(),
 			SecurityContext:               w.podSecurity(),
 			Containers:                    []corev1.Container{w.container(o)},
-			Volumes:                       w.volumes(),
+			Volumes:                       append(w.volumes(), w.meshVolumes(o)...),
 			NodeSelector:                  p.NodeSelector,
 			Tolerations:                   p.Tolerations,
 			Affinity:                      p.Affinity,
@@ -162,10 +162,10 @@ func (w *Wanted) container(o *Options) corev1.Container {
 		StartupProbe:   probe("/livez", 1, 60),
 		LivenessProbe:  probe("/livez", 10, 3),
 		ReadinessProbe: probe("/readyz", 2, 2),
-		VolumeMounts: []corev1.VolumeMount{
+		VolumeMounts: append([]corev1.VolumeMount{
 			{Name: "secrets", MountPath: secretsDir, ReadOnly: true},
 			{Name: "state", MountPath: stateDir},
-		},
+		}, w.meshMounts(o)...),
 		SecurityContext: security,
 	}
 }
@@ -193,6 +193,7 @@ func (w *Wanted) args(o *Options) []string {
 		fmt.Sprintf("-drain=%ds", w.drain()),
 		fmt.Sprintf("-drain-delay=%ds", drainDelay),
 	}
+	args = append(args, w.meshArgs(o)...)
 	if s.AccessLog != nil {
 		switch or(s.AccessLog.Format, v1alpha1.AccessLogJSON) {
 		case v1alpha1.AccessLogOff:

@@ -58,6 +58,13 @@
 // a node proxy does it for them. Pods are spread over nodes and zones, so that
 // there is one near to most who need it.
 //
+// With [Options.MeshCA] istiod signs who the pods are to others of the mesh, and
+// control who they are to itself. Pods have a second token for that, of audience
+// istio-ca, and the roots of the ConfigMap istio-ca-root-cert, which istiod keeps
+// in every namespace: where that is missing they start, say so and are not ready.
+// The token is as good as that of any pod of Istio's: with it istiod tells of the
+// mesh what it tells to proxies.
+//
 // # Whose powers
 //
 // control may make any pod anywhere; who writes a Gateway may not. So what a

@@ -50,6 +50,9 @@ func TestObjects(t *testing.T) {
 			w := wanted(t, o, parameters, http80, https443, Port{53, corev1.ProtocolUDP}, http80)
 			w.controller = "fairway.dev/gateway-controller"
 			options := &Options{Image: "fairway:test", Control: "control:15012", ControlID: "spiffe://cluster.local/ns/fairway-system/sa/fairway"}
+			if strings.HasSuffix(file, "istiod.yaml") {
+				options.MeshCA = &MeshCA{Address: "istiod.istio-system.svc:15012", ClusterID: "Kubernetes", TrustDomain: "mesh.example"}
+			}
 			all, err := w.all(options, []byte("roots\n"), w.replicasOver(nil))
 			if err != nil {
 				t.Fatal(err)

@@ -33,6 +33,8 @@ type Options struct {
 	Control string
 	// ControlID is the SPIFFE ID that it has to prove.
 	ControlID string
+	// MeshCA, if not nil, signs who the pods are in the mesh. Nil: control does.
+	MeshCA *MeshCA
 
 	// Report, if not nil, is told each new State. Calls for one Gateway come
 	// one after the other.
