@@ -42,7 +42,7 @@ func (s *Socket) connectTLS(config *tls.Config, timeout time.Duration, done TLSH
 func (s *Socket) shakeHands(t *tlsLayer, first []byte, timeout time.Duration, done TLSHandler) {
 	l := s.loop
 	if l.cipher == nil {
-		l.cipher = make([]byte, scratchSize)
+		l.cipher = make([]byte, cipherSize)
 	}
 	h := &handshake{fd: s.fd, events: make(chan struct{}, 1), first: first}
 	t.shake = h

@@ -23,16 +23,27 @@ type tlsLayer struct {
 	conn *tls.Conn
 
 	in    []byte // ciphertext read and not yet taken: in the loop's buffer during read, a copy after it
-	plain []byte // written by the handler, not yet sealed: a chunk of the loop's
+	plain []byte // written by the handler, not yet sealed: a chunk of the loop's, a record at most
 	fin   bool   // the peer has sent its FIN
 
 	reading bool // what crypto/tls writes answers what it reads
+	enough  bool // the kernel is not asked for more now
 	answers int  // bytes of such answers that may not be sent yet
 
 	shake *handshake // while a worker has the connection
 
 	clientRoots []byte
 }
+
+const (
+	// maxPlaintext is the most that a record carries (RFC 8446 section 5.1), and
+	// maxRecord what it takes on the wire at most (section 5.2).
+	maxPlaintext = 16 << 10
+	maxRecord    = 5 + maxPlaintext + 256
+	// cipherSize is the most ciphertext that one read takes. What that and the
+	// beginning of a record before it have in them, scratchSize has room for.
+	cipherSize = scratchSize - maxRecord
+)
 
 // maxAnswers bounds what a peer can have us queue that asks for new keys, again
 // and again, and does not read the answers: each is a record of some 30 bytes.
@@ -50,7 +61,8 @@ func (again) Error() string   { return "nothing to read yet" }
 func (again) Timeout() bool   { return true }
 func (again) Temporary() bool { return true }
 
-// read fills p with plaintext, as many records as there are and fit.
+// read fills p with plaintext: what the kernel gives at once, as far as it fits.
+// To fill p to its end would leave ciphertext over that has to be copied.
 func (t *tlsLayer) read(p []byte) (n int, err error) {
 	t.reading = true
 	n, err = t.readRecords(p)
@@ -63,6 +75,7 @@ func (t *tlsLayer) readRecords(p []byte) (n int, err error) {
 		if t.answers > maxAnswers {
 			return n, errDeaf
 		}
+		t.enough = n > 0
 		m, err := t.conn.Read(p[n:])
 		n += m
 		if err == nil {
@@ -79,8 +92,9 @@ func (t *tlsLayer) readRecords(p []byte) (n int, err error) {
 		}
 		return n, err
 	}
-	// p is full. There may be more, here or in crypto/tls, whatever the kernel
-	// has; what is here must outlive the loop's buffer.
+	// p is full: much had come with the handshake. There may be more, here or in
+	// crypto/tls, whatever the kernel has; what is here must outlive the loop's
+	// buffer.
 	t.s.readable = true
 	if len(t.in) > 0 {
 		t.in = append([]byte(nil), t.in...)
@@ -99,17 +113,27 @@ func (t *tlsLayer) seal() error {
 	return err
 }
 
+// write fills records to their end: what is written in many pieces, a frame's
+// header and its payload say, would make twice as many of them. Where nothing
+// waits whole records are sealed as they are.
 func (t *tlsLayer) write(p []byte) {
-	if len(p) < directWrite {
-		t.plain = t.s.loop.extend(t.plain, p)
-		return
-	}
-	err := t.seal()
-	if err == nil {
-		_, err = t.conn.Write(p)
-	}
-	if err != nil {
-		t.s.failLater(err)
+	for len(p) > 0 {
+		n := len(p) &^ (maxPlaintext - 1)
+		var err error
+		if n > 0 && len(t.plain) == 0 {
+			_, err = t.conn.Write(p[:n])
+		} else {
+			n = min(len(p), maxPlaintext-len(t.plain))
+			t.plain = t.s.loop.extend(t.plain, p[:n])
+			if len(t.plain) == maxPlaintext {
+				err = t.seal()
+			}
+		}
+		if err != nil {
+			t.s.failLater(err)
+			return
+		}
+		p = p[n:]
 	}
 }
 
@@ -138,7 +162,7 @@ func (t *tlsLayer) Read(p []byte) (int, error) {
 		return t.shake.read(p)
 	}
 	if len(t.in) == 0 {
-		if !t.s.readable {
+		if t.enough || !t.s.readable {
 			return 0, errAgain
 		}
 		n, err := t.s.readKernel(t.s.loop.cipher)
