@@ -98,7 +98,7 @@ func (w *Wanted) podTemplate(o *Options) corev1.PodTemplateSpec {
 			Volumes:                       append(w.volumes(), w.meshVolumes(o)...),
 			NodeSelector:                  p.NodeSelector,
 			Tolerations:                   p.Tolerations,
-			Affinity:                      p.Affinity,
+			Affinity:                      w.affinity(),
 			TopologySpreadConstraints:     w.spread(),
 			PriorityClassName:             or(p.PriorityClassName, ""),
 			ImagePullSecrets:              p.ImagePullSecrets,
@@ -283,7 +283,9 @@ func (w *Wanted) volumes() []corev1.Volume {
 	}
 }
 
-// spread keeps pods apart: over nodes and zones where parameters say nothing.
+// spread keeps pods apart: over nodes where parameters say nothing. It has no word
+// about zones: the scheduler passes over nodes that lack one of the keys, which is
+// all of them where there are no zones. See affinity.
 func (w *Wanted) spread() []corev1.TopologySpreadConstraint {
 	own := &metav1.LabelSelector{MatchLabels: w.selector()}
 	if given := w.pods().TopologySpreadConstraints; given != nil {
@@ -296,15 +298,26 @@ func (w *Wanted) spread() []corev1.TopologySpreadConstraint {
 		}
 		return out
 	}
-	var out []corev1.TopologySpreadConstraint
-	for _, key := range []string{corev1.LabelHostname, corev1.LabelTopologyZone} {
-		out = append(out, corev1.TopologySpreadConstraint{
-			MaxSkew:           1,
-			TopologyKey:       key,
-			WhenUnsatisfiable: corev1.ScheduleAnyway,
-			LabelSelector:     own,
-			MatchLabelKeys:    []string{"pod-template-hash"}, // the pods of an update are spread among themselves
-		})
+	return []corev1.TopologySpreadConstraint{{
+		MaxSkew:           1,
+		TopologyKey:       corev1.LabelHostname,
+		WhenUnsatisfiable: corev1.ScheduleAnyway,
+		LabelSelector:     own,
+		MatchLabelKeys:    []string{"pod-template-hash"}, // the pods of an update are spread among themselves
+	}}
+}
+
+// affinity keeps pods apart over zones, where parameters say nothing of the matter.
+func (w *Wanted) affinity() *corev1.Affinity {
+	if p := w.pods(); p.Affinity != nil || p.TopologySpreadConstraints != nil {
+		return p.Affinity
 	}
-	return out
+	return &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+		PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{
+			Weight: 100,
+			PodAffinityTerm: corev1.PodAffinityTerm{
+				TopologyKey: corev1.LabelTopologyZone, LabelSelector: &metav1.LabelSelector{MatchLabels: w.selector()},
+			},
+		}},
+	}}
 }

@@ -214,4 +214,25 @@ func TestSpreadConstraintIsAboutOwnPods(t *testing.T) {
 	if w.Parameters.Spec.Pods.TopologySpreadConstraints[0].LabelSelector != nil {
 		t.Error("the parameters were changed")
 	}
+	if a := w.affinity(); a != nil {
+		t.Errorf("affinity is %+v beside the author's own spread, want none", a)
+	}
+}
+
+// The scheduler spreads nothing over nodes that lack a key of one of the
+// constraints, and many clusters have no zones.
+func TestPodsAreSpreadOverNodesWithoutZones(t *testing.T) {
+	w := wanted(t, gateway(t, ""), "pods: {}")
+	if got := w.spread(); len(got) != 1 || got[0].TopologyKey != corev1.LabelHostname || got[0].WhenUnsatisfiable != corev1.ScheduleAnyway {
+		t.Errorf("spread is %+v, want one constraint, about nodes", got)
+	}
+	terms := w.affinity().PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution
+	if len(terms) != 1 || terms[0].PodAffinityTerm.TopologyKey != corev1.LabelTopologyZone || terms[0].PodAffinityTerm.LabelSelector.MatchLabels[labelGateway] != "edge" {
+		t.Errorf("anti-affinity is %+v, want the Gateway's own pods apart over zones", terms)
+	}
+	own := "{nodeAffinity: {}}"
+	w = wanted(t, gateway(t, ""), "pods: {affinity: "+own+"}")
+	if got := w.affinity(); got == nil || got.PodAntiAffinity != nil {
+		t.Errorf("affinity is %+v, want the author's", got)
+	}
 }
