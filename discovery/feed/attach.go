@@ -8,7 +8,10 @@ import (
 
 // A home is where a listener is: the view of its Gateway, and for an HBONE
 // listener that of node agents, which send connections to its Gateway.
-type home struct{ view, agents *view }
+type home struct {
+	view, agents *view
+	calls        bool // workloads call through the Gateway by it
+}
 
 // waypointOf is the cluster of a view's pods.
 func waypointOf(v *view) string { return clusterName(routing.WaypointCluster(v.gateway)) }
@@ -38,7 +41,10 @@ func (w *world) listeners(d *routing.Delta, moved map[routing.RouteName]struct{}
 			if !l.Inside {
 				after.listeners[name] = l
 			}
-			w.homes[name] = home{after, w.tellAgents(l, after)}
+			h := home{after, w.tellAgents(l, after), isCaller(l)}
+			if w.homes[name] = h; h.calls {
+				w.calls(after, 1)
+			}
 		} else {
 			delete(w.homes, name)
 		}
@@ -70,6 +76,9 @@ func (w *world) leaveHome(h home) {
 		w.release(h.agents, n)
 		w.unrefer(n)
 		w.views.release(h.agents)
+	}
+	if h.calls {
+		w.calls(h.view, -1)
 	}
 	if h.view != nil {
 		w.views.release(h.view)
@@ -156,7 +165,7 @@ func (w *world) divide(r *routing.Route) map[*view]*routing.Route {
 	parts := map[*view]*routing.Route{}
 	for _, a := range r.Attached {
 		v := w.homes[a.Listener].view
-		if v == nil {
+		if v == nil || v == w.views.common { // a route would look different to each Gateway
 			continue
 		}
 		part := parts[v]

@@ -22,6 +22,9 @@ type collection struct {
 	scopes  map[string]digest
 	full    int // the length at which the log is compacted
 	readers map[*subscription]struct{}
+
+	common  *collection // what subscribers may have besides; nil: none. It has no other
+	follows bool        // they have
 }
 
 // An entry is a resource, or that it is gone, for those who do not know yet.
@@ -106,7 +109,7 @@ func (c *collection) record(e *entry) {
 func (c *collection) compact() {
 	known := c.number
 	for s := range c.readers {
-		known = min(known, s.cursor)
+		known = min(known, *s.cursorIn(c))
 	}
 	c.log = slices.DeleteFunc(c.log, func(l change) bool {
 		if l.entry.changed != l.number {
@@ -150,13 +153,30 @@ func (c *collection) sum(scope string, d digest) {
 	}
 }
 
+// followed returns what subscribers have besides, or nil.
+func (c *collection) followed() *collection {
+	if c.follows {
+		return c.common
+	}
+	return nil
+}
+
 // digestFor returns the digest of all that a subscriber of a scope sees.
-func (c *collection) digestFor(scope string) digest { return c.digest.plus(c.scopes[scope]) }
+func (c *collection) digestFor(scope string) digest {
+	sum := c.digest.plus(c.scopes[scope])
+	if common := c.followed(); common != nil {
+		sum = sum.plus(common.digest)
+	}
+	return sum
+}
 
 // current returns a resource for all, or nil.
 func (c *collection) current(name string) *resource {
-	if e := c.entries[name]; e != nil {
+	if e := c.entries[name]; e != nil && e.resource != nil {
 		return e.resource
+	}
+	if common := c.followed(); common != nil {
+		return common.current(name)
 	}
 	return nil
 }
@@ -171,15 +191,44 @@ func (c *collection) currentFor(scope, name string) *resource {
 
 // join adds a reader. It is woken by every change from now on.
 func (c *collection) join(s *subscription) {
+	if c.common != nil {
+		c.common.mu.Lock()
+		defer c.common.mu.Unlock()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.readers[s] = struct{}{}
+	if common := c.followed(); common != nil {
+		common.readers[s] = struct{}{}
+	}
 }
 
 func (c *collection) leave(s *subscription) {
+	if c.common != nil {
+		c.common.mu.Lock()
+		defer c.common.mu.Unlock()
+		delete(c.common.readers, s)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.readers, s)
+}
+
+// hold locks the collection, and what subscribers have besides, for reading: that
+// one first, as whoever changes them does.
+func (c *collection) hold() {
+	if c.common != nil {
+		c.common.mu.RLock()
+	}
+	c.mu.RLock()
+}
+
+// release ends hold.
+func (c *collection) release() {
+	c.mu.RUnlock()
+	if c.common != nil {
+		c.common.mu.RUnlock()
+	}
 }
 
 // wake is called without the lock, after changes.

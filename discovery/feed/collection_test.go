@@ -73,7 +73,7 @@ func (m *model) drain() {
 func (m *model) settled(c *collection) {
 	m.t.Helper()
 	m.drain()
-	for _, e := range c.entries {
+	for _, e := range m.sub.entries() {
 		want := ""
 		if r := c.currentFor(m.sub.scope, e.name); r != nil && (m.all || m.names[e.name]) {
 			want = r.version()
@@ -211,8 +211,8 @@ func randomFirst(r *rand.Rand, c *collection, scope string, name func() string) 
 	for range r.IntN(4) {
 		first.InitialResourceVersions[name()] = fmt.Sprint(r.IntN(5))
 	}
-	if len(c.entries) > 0 && r.IntN(3) == 0 { // all of it
-		for _, e := range c.entries {
+	if entries := (&subscription{from: c}).entries(); len(entries) > 0 && r.IntN(3) == 0 { // all of it
+		for _, e := range entries {
 			if r := c.currentFor(scope, e.name); r != nil {
 				first.InitialResourceVersions[e.name] = r.version()
 			}

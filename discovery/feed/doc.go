@@ -14,6 +14,10 @@
 // never a part, least of all a key, of another Gateway. A change costs what it
 // touches.
 //
+// Doors that gateways share ([routing.CallingGateways]), and what these lead to,
+// are in a view of their own, once. It goes with that of each Gateway through which
+// workloads call ([routing.Mesh]'s Calls), as one set of parts: nothing is in both.
+//
 // Node agents are pods of [CaptureGateway]. Their view is all captures, and the
 // clusters of all waypoints with their endpoints; each agent has besides the
 // workloads of the node that it says it is on, if there is anything to do for

@@ -14,6 +14,11 @@ type node struct {
 	links    links
 	users    int // nodes, routes and others that name it
 	holders  []holder
+	common   bool // the common view is one of them
+}
+
+func (n *node) heldBy(v *view) bool {
+	return slices.ContainsFunc(n.holders, func(h holder) bool { return h.view == v })
 }
 
 // A holder is a view that a node is in, and by how many ways; far are those of
@@ -149,6 +154,9 @@ func (w *world) count(v *view, n *node, more holder) {
 		i = len(n.holders)
 		n.holders = append(n.holders, holder{view: v})
 		w.show(v, n)
+		if v == w.views.common {
+			w.inCommon(n, true)
+		}
 	}
 	h := &n.holders[i]
 	before := n.links.from(*h)
@@ -162,6 +170,9 @@ func (w *world) count(v *view, n *node, more holder) {
 		n.holders = slices.Delete(n.holders, i, i+1)
 		w.touch(v)
 		v.hide(n)
+		if v == w.views.common {
+			w.inCommon(n, false)
+		}
 	}
 	w.holdAll(v, &n.links, after&^before)
 	w.releaseAll(v, &n.links, before&^after)

@@ -90,7 +90,7 @@ func TestWhatIsOfWhichWaypoint(t *testing.T) {
 
 // names returns what pods of a scope see.
 func (v *view) names(scope string) (names []string) {
-	for _, e := range v.entries {
+	for _, e := range (&subscription{from: v.collection}).entries() {
 		if e.resource != nil && (e.scope == "" || e.scope == scope) {
 			names = append(names, e.name)
 		}

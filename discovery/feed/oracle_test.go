@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"maps"
 	"slices"
 
 	"fairway.dev/routing"
@@ -121,6 +122,17 @@ func (o *oracle) route(r *routing.Route) {
 	}
 }
 
+// shared is what all Gateways have through which workloads call. None of them
+// has what doors lead to in its own way: at its own waypoint it has a door besides.
+func (o *oracle) shared() {
+	all := oracle{o.spec, routing.CallingGateways, o.parts}
+	for _, l := range o.spec.Listeners {
+		if l.Gateway == routing.CallingGateways {
+			all.listener(l)
+		}
+	}
+}
+
 // partsOf returns what the pods of a Gateway get.
 func partsOf(spec *routing.Spec, gateway string) map[string]any {
 	o := oracle{spec, gateway, map[string]any{}}
@@ -128,6 +140,11 @@ func partsOf(spec *routing.Spec, gateway string) map[string]any {
 		if l.Gateway == gateway {
 			o.listener(l)
 		}
+	}
+	if slices.ContainsFunc(slices.Collect(maps.Values(spec.Listeners)), func(l *routing.Listener) bool {
+		return l.Gateway == gateway && l.Protocol == routing.HBONE && !l.Inside && l.Mesh.Calls
+	}) {
+		o.shared()
 	}
 	for _, r := range spec.Routes {
 		o.route(r)

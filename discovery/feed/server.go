@@ -174,9 +174,9 @@ func (s *Server) Version(gateway string) string {
 	if v == nil {
 		return ""
 	}
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	return v.digest.String()
+	v.hold()
+	defer v.release()
+	return v.digestFor("").String()
 }
 
 // Fleet returns what is known of a Gateway's pods, by all replicas.

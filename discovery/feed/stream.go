@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"fairway.dev/routing"
 	"fairway.dev/tlsmgr/identity"
 )
 
@@ -283,6 +284,9 @@ func (p *podStream) meet(node *corev3.Node) error {
 	if s := p.state; len(s.Pod) > maxName || len(s.Node) > maxName || len(s.Gateway) > maxName || len(s.Program) > maxName {
 		return status.Errorf(codes.InvalidArgument, "pod %.100q on %.100q of %.100q: want names of Kubernetes", s.Pod, s.Node, s.Gateway)
 	}
+	if p.state.Gateway == routing.CallingGateways {
+		return status.Errorf(codes.InvalidArgument, "pod of %q, which is no Gateway", p.state.Gateway)
+	}
 	if p.state.Gateway == CaptureGateway && p.state.Node == "" {
 		return status.Error(codes.InvalidArgument, "node agent without its node")
 	}
@@ -381,9 +385,12 @@ func (p *podStream) add(sub *subscription, r *discoveryv3.DeltaDiscoveryRequest)
 // closing returns the resource that closes a run, and what its acknowledgement
 // means. It is called with the lock held, and the view's for reading.
 func (p *podStream) closing() (*resource, mark) {
-	version := p.view.digestFor(p.scope()).String()
+	version, number := p.view.digestFor(p.scope()).String(), p.view.number
+	if common := p.view.followed(); common != nil {
+		number += common.number
+	}
 	at := p.place
-	g := &generation{Version: version, Number: p.view.number, Region: at.Region, Zone: at.Zone, SubZone: at.SubZone, Labels: at.Labels}
+	g := &generation{Version: version, Number: number, Region: at.Region, Zone: at.Zone, SubZone: at.SubZone, Labels: at.Labels}
 	return makeResource(PartType, generationName, version, marshal(g)), mark{version, p.view.wanted}
 }
 

@@ -32,9 +32,9 @@ type subscription struct {
 	wake    func()                   // tells the sender that there may be something
 
 	// cursor is the number of the last change that the client has been sent,
-	// or need not be. It is guarded by from.mu, of which its writer needs but
-	// the reader's side.
-	cursor uint64
+	// or need not be; commonCursor is that of from.common. They are guarded by the
+	// locks of these, of which their writer needs but the reader's side.
+	cursor, commonCursor uint64
 
 	mu       sync.Mutex // guards what follows; taken before from.mu
 	wildcard bool
@@ -64,9 +64,9 @@ func newSubscription(typeURL string, from *collection, closing func() (*resource
 func (s *subscription) begin(r *discoveryv3.DeltaDiscoveryRequest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.from.mu.RLock()
-	defer s.from.mu.RUnlock()
-	s.cursor = s.from.number
+	s.from.hold()
+	defer s.from.release()
+	s.catchUp()
 	subscribe, unsubscribe := r.GetResourceNamesSubscribe(), r.GetResourceNamesUnsubscribe()
 	if len(subscribe)+len(unsubscribe) == 0 {
 		subscribe = []string{wildcard} // as clients did before it had a name
@@ -101,16 +101,18 @@ func (s *subscription) compare(has map[string]string) {
 	}
 	var missed []string
 	if has[generationName] != s.from.digestFor(s.scope).String() {
-		for _, e := range s.from.entries {
-			if e.resource != nil && s.sees(e) && has[e.name] != e.resource.version() {
-				missed = append(missed, e.name)
+		for _, c := range s.collections() {
+			for _, e := range c.entries {
+				if e.resource != nil && s.sees(e) && has[e.name] != e.resource.version() {
+					missed = append(missed, e.name)
+				}
 			}
 		}
 	}
 	if len(missed) > maxForced {
 		return // everything is sent
 	}
-	s.cursor = s.from.number
+	s.catchUp()
 	for _, name := range missed {
 		s.forced[name] = struct{}{}
 	}
@@ -121,8 +123,8 @@ func (s *subscription) compare(has map[string]string) {
 func (s *subscription) change(r *discoveryv3.DeltaDiscoveryRequest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.from.mu.RLock()
-	defer s.from.mu.RUnlock()
+	s.from.hold()
+	defer s.from.release()
 	if err := s.add(r.GetResourceNamesSubscribe()); err != nil {
 		return err
 	}
@@ -136,7 +138,8 @@ func (s *subscription) add(names []string) error {
 	for _, name := range names {
 		switch name {
 		case wildcard:
-			s.wildcard, s.cursor, s.owed = true, 0, s.closing != nil
+			s.wildcard, s.owed = true, s.closing != nil
+			s.cursor, s.commonCursor = 0, 0
 			continue
 		case generationName:
 			s.owed = s.closing != nil
@@ -197,9 +200,9 @@ func (s *subscription) next(now time.Time) *discoveryv3.DeltaDiscoveryResponse {
 	if !s.running && len(s.unacked) > 0 {
 		return nil
 	}
-	s.from.mu.RLock()
-	defer s.from.mu.RUnlock()
-	if !s.running && !s.owed && len(s.forced) == 0 && s.cursor == s.from.number {
+	s.from.hold()
+	defer s.from.release()
+	if !s.running && !s.owed && len(s.forced) == 0 && s.caughtUp() {
 		return nil
 	}
 	r := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: s.typeURL, SystemVersionInfo: s.from.digestFor(s.scope).String()}
@@ -212,7 +215,7 @@ func (s *subscription) next(now time.Time) *discoveryv3.DeltaDiscoveryResponse {
 	}
 	closed := s.close(r, moved)
 	s.running = closed == nil
-	if s.running && len(s.forced) == 0 && s.cursor == s.from.number {
+	if s.running && len(s.forced) == 0 && s.caughtUp() {
 		s.running = false // a run that nothing closes
 	}
 	if len(r.Resources)+len(r.RemovedResources) == 0 {
@@ -239,24 +242,70 @@ func (s *subscription) addForced(r *discoveryv3.DeltaDiscoveryResponse, room int
 	return room
 }
 
-// addChanges goes on in the log. It reports whether anything changed that the
+// addChanges goes on in the logs. It reports whether anything changed that the
 // client sees, if it did not ask for it by name.
 func (s *subscription) addChanges(r *discoveryv3.DeltaDiscoveryResponse, room int) (moved bool) {
-	for _, l := range s.from.after(s.cursor) {
+	for _, c := range s.collections() {
+		var some bool
+		room, some = s.addChangesOf(c, r, room)
+		moved = moved || some
+	}
+	return moved
+}
+
+func (s *subscription) addChangesOf(c *collection, r *discoveryv3.DeltaDiscoveryResponse, room int) (left int, moved bool) {
+	cursor := s.cursorIn(c)
+	for _, l := range c.after(*cursor) {
 		if room <= 0 {
-			return moved
+			return room, moved
 		}
-		s.cursor = l.number
+		*cursor = l.number
 		if l.entry.changed != l.number || !s.sees(l.entry) {
 			continue
+		}
+		if l.entry.resource == nil && s.current(l.entry.name) != nil {
+			continue // it has gone from one collection to the other
 		}
 		moved = true
 		if s.covers(l.entry.name) {
 			room -= add(r, l.entry.name, l.entry.resource)
 		}
 	}
-	s.cursor = s.from.number
-	return moved
+	*cursor = c.number
+	return room, moved
+}
+
+// collections returns what the client follows.
+func (s *subscription) collections() []*collection {
+	if common := s.from.followed(); common != nil {
+		return []*collection{s.from, common}
+	}
+	return []*collection{s.from}
+}
+
+// cursorIn is where the client is in the log of a collection that it follows.
+func (s *subscription) cursorIn(c *collection) *uint64 {
+	if c == s.from {
+		return &s.cursor
+	}
+	return &s.commonCursor
+}
+
+// caughtUp reports whether nothing has changed that the client was not sent.
+func (s *subscription) caughtUp() bool {
+	for _, c := range s.collections() {
+		if *s.cursorIn(c) != c.number {
+			return false
+		}
+	}
+	return true
+}
+
+// catchUp has the client be sent nothing that is not forced.
+func (s *subscription) catchUp() {
+	for _, c := range s.collections() {
+		*s.cursorIn(c) = c.number
+	}
 }
 
 // add puts a resource in a response, or that it is gone.
@@ -271,7 +320,7 @@ func add(r *discoveryv3.DeltaDiscoveryResponse, name string, res *resource) (siz
 
 // close adds the closing resource if all else has been sent.
 func (s *subscription) close(r *discoveryv3.DeltaDiscoveryResponse, moved bool) *mark {
-	if len(s.forced) > 0 || s.cursor != s.from.number || !s.wantsClosing() {
+	if len(s.forced) > 0 || !s.caughtUp() || !s.wantsClosing() {
 		return nil
 	}
 	if !moved && !s.owed && !s.running && len(r.Resources)+len(r.RemovedResources) == 0 {

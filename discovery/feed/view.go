@@ -18,6 +18,7 @@ const CaptureGateway = "capture"
 type view struct {
 	*collection
 	gateway   string
+	callers   int                                        // HBONE listeners by which workloads call
 	listeners map[routing.ListenerName]*routing.Listener // without doors: see Server.Wanted
 	wanted    *listenerSet                               // of the listeners as they are
 	stale     map[routing.ListenerName]struct{}          // those of which wanted is not up to date
@@ -29,17 +30,25 @@ type viewSet struct {
 	mu    sync.Mutex
 	views map[string]*view
 	users map[*view]int
+
+	common *view // what Gateways have in common: see collection.follow
 }
 
-func newViewSet() *viewSet { return &viewSet{views: map[string]*view{}, users: map[*view]int{}} }
+func newViewSet() *viewSet {
+	return &viewSet{views: map[string]*view{}, users: map[*view]int{}, common: newView(routing.CallingGateways, nil)}
+}
 
-// acquire returns the view of a Gateway, which stays until it is released.
+// acquire returns the view of a Gateway, which stays until it is released; of
+// CallingGateways the common one.
 func (s *viewSet) acquire(gateway string) *view {
+	if gateway == routing.CallingGateways {
+		return s.common
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.views[gateway]
 	if v == nil {
-		v = newView(gateway)
+		v = newView(gateway, s.common.collection)
 		s.views[gateway] = v
 	}
 	s.users[v]++
@@ -47,6 +56,9 @@ func (s *viewSet) acquire(gateway string) *view {
 }
 
 func (s *viewSet) release(v *view) {
+	if v == s.common {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.users[v]--; s.users[v] == 0 {
@@ -71,11 +83,13 @@ type listenerSet struct {
 
 var noListeners = &listenerSet{}
 
-func newView(gateway string) *view {
-	return &view{
+func newView(gateway string, common *collection) *view {
+	v := &view{
 		collection: newCollection(), gateway: gateway, wanted: noListeners,
 		listeners: map[routing.ListenerName]*routing.Listener{}, stale: map[routing.ListenerName]struct{}{},
 	}
+	v.common = common
+	return v
 }
 
 func (v *view) put(r *resource) {
@@ -100,6 +114,8 @@ func (v *view) scopeOf(n *node) string {
 // show makes the view have a node's resource as it is.
 func (v *view) show(n *node) {
 	switch scope := v.scopeOf(n); {
+	case n.common && v.follows:
+		v.hide(n)
 	case n.resource != nil && scope != "":
 		v.putFor(scope, n.resource)
 	case n.resource != nil:

@@ -23,7 +23,7 @@ type world struct {
 	attached  map[routing.ListenerName]map[routing.RouteName]struct{}
 	workloads map[routing.WorkloadName][]*view // that have it
 	captures  map[routing.CaptureName]*view
-	touched   map[*view]struct{} // by the change under way: locked
+	touched   map[*view]struct{} // by the change under way: locked, the common one first
 }
 
 // An attachedRoute is a route, which looks different to each Gateway.
@@ -48,6 +48,8 @@ func newWorld(views *viewSet, log *slog.Logger) *world {
 // update takes a change and returns the views that it touched. What d removes
 // goes before what it puts in comes; of two parts with one name the last counts.
 func (w *world) update(d *routing.Delta) []*view {
+	w.touch(w.views.common)
+	before := w.views.common.number
 	w.passive(d)
 	w.mesh(d)
 	moved := map[routing.RouteName]struct{}{}
@@ -56,8 +58,10 @@ func (w *world) update(d *routing.Delta) []*view {
 	var touched []*view
 	for v := range w.touched {
 		v.settle()
+		if v != w.views.common || v.number != before {
+			touched = append(touched, v)
+		}
 		v.mu.Unlock()
-		touched = append(touched, v)
 	}
 	clear(w.touched)
 	return touched

@@ -52,9 +52,11 @@ func (c chance) listener() *routing.Listener {
 	}
 	switch c.IntN(4) {
 	case 0:
-		l.Protocol = routing.HBONE
+		l.Protocol, l.Mesh = routing.HBONE, &routing.Mesh{Calls: c.IntN(2) == 0}
 	case 1:
 		l.Inside, l.To = true, c.cluster()
+	case 2:
+		l.Inside, l.To, l.Gateway = true, c.cluster(), routing.CallingGateways
 	}
 	return l
 }
@@ -184,7 +186,7 @@ func checkViews(t *testing.T, views map[string]*view, spec *routing.Spec) {
 		if v := views[gateway]; v != nil {
 			return v
 		}
-		return newView(gateway)
+		return newView(gateway, nil)
 	}
 	for _, gateway := range []string{"ns/a", "ns/b", "ns/c"} {
 		v := view(gateway)
@@ -206,11 +208,14 @@ func checkView(t *testing.T, v *view, scope string, want map[string]any) {
 	got := map[string]bool{}
 	reader := newSubscription(PartType, v.collection, nil, nil)
 	reader.scope = scope
-	for _, e := range v.entries {
+	for _, e := range reader.entries() {
 		if e.resource == nil || !reader.sees(e) {
 			continue
 		}
 		name := e.name
+		if got[name] {
+			t.Fatalf("%s has %s of its own, and in common", v.gateway, name)
+		}
 		got[name] = true
 		if want[name] == nil {
 			t.Fatalf("%s %s has %s of another", v.gateway, scope, name)
@@ -228,6 +233,14 @@ func checkView(t *testing.T, v *view, scope string, want map[string]any) {
 	if sum != v.digestFor(scope) {
 		t.Fatalf("%s %s: digest %s, want %s", v.gateway, scope, v.digestFor(scope), sum)
 	}
+}
+
+// entries returns those of what the client follows.
+func (s *subscription) entries() (list []*entry) {
+	for _, c := range s.collections() {
+		list = slices.AppendSeq(list, maps.Values(c.entries))
+	}
+	return list
 }
 
 // checkWanted holds that the versions of listeners are those of listeners and
@@ -279,6 +292,9 @@ func checkEmptied(t *testing.T, w *world, spec *routing.Spec) {
 	d.Removed.Workloads = slices.Collect(maps.Keys(spec.Workloads))
 	d.Removed.Captures = slices.Collect(maps.Keys(spec.Captures))
 	w.update(d)
+	if w.views.common.live > 0 || w.views.common.digest != (digest{}) {
+		t.Fatalf("left in common: %q", w.views.common.names(""))
+	}
 	if len(w.nodes)+len(w.homes)+len(w.routes)+len(w.attached)+len(w.workloads)+len(w.captures)+len(w.views.views)+len(w.views.users) > 0 {
 		t.Fatalf("left: nodes %v, homes %v, routes %v, attached %v, workloads %v, captures %v, views %v",
 			slices.Collect(maps.Keys(w.nodes)), w.homes, w.routes, w.attached, w.workloads, w.captures, w.views)
