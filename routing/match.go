@@ -123,10 +123,17 @@ func (p *Port) Match(r *Request) Result {
 // MatchStream finds the rule that takes a connection, or a session of
 // datagrams. The name is that of the ClientHello, in lower case, and empty
 // where there is none: on TCP and UDP ports always. Source and destination are
-// its two ends, and identity who opens it, as Request has them. It does not
-// allocate.
+// its two ends, and identity who opens it, as Request has them. Rules about
+// requests take none: at a door that detects HTTP, Listener.To does, or nobody. It
+// does not allocate.
 func (p *Port) MatchStream(name, identity string, source, destination netip.Addr) Result {
-	return p.Match(&Request{Host: name, SNI: name, Path: "/", Identity: identity, Source: source, Destination: destination})
+	res := p.Match(&Request{Host: name, SNI: name, Path: "/", Identity: identity, Source: source, Destination: destination})
+	if res.Target != nil && res.Listener.Detect {
+		if _, ok := ofDefault(res.Target.Route.Name); !ok {
+			return Result{Listener: res.Listener}
+		}
+	}
+	return res
 }
 
 // misdirected reports whether another listener than b, to which the request's

@@ -124,6 +124,7 @@ type Capture struct {
 	Name      CaptureName
 	Addresses []netip.Addr
 	Port      uint16
+	Claimed   bool // see Listener.Claimed
 	// Waypoint is the Gateway of who is called, for workloads that have none. Its
 	// pods are the endpoints of its WaypointCluster. Empty: those are refused.
 	Waypoint string
@@ -203,21 +204,17 @@ func (p *Port) Sandwich() uint16 {
 
 // DoorNamed is Door by a name in place of an address (Listener.Names).
 func (s *Snapshot) DoorNamed(host string, port uint16, namespace string) *Port {
-	at, ok := s.doorNames.get(doorName(fmt.Sprintf("%s:%d", host, port)))
-	if !ok {
-		return nil
+	claims, _ := s.doorNames.get(doorName(fmt.Sprintf("%s:%d", host, port)))
+	for _, l := range claims {
+		if p := s.Port(l.keys()[0]); p != nil && slices.Contains(p.listeners, l) {
+			return s.Door(netip.AddrPortFrom(p.Key.Addr, p.Key.Port), namespace)
+		}
 	}
-	return s.Door(at.addr, namespace)
+	return nil
 }
 
 // A doorName is a name of a door and its port: "cart.shop.svc.cluster.local:80".
 type doorName string
-
-// A doorAddress is where a door with a name is, by the word of so many listeners.
-type doorAddress struct {
-	addr netip.AddrPort
-	n    int
-}
 
 // Workload returns who has an address, or nil.
 func (s *Snapshot) Workload(addr netip.Addr) *Workload {
@@ -391,22 +388,22 @@ func (c *change) compileDefaults() {
 	}
 }
 
-// nameDoors puts the names of a door in, or takes them out.
+// nameDoors puts the names of a door in, or takes them out. Of several that claim
+// one the first that is in force has it.
 func (c *change) nameDoors(l *Listener, in bool) {
 	if !l.Inside || len(l.Addresses) == 0 {
 		return
 	}
 	for _, host := range l.Names {
 		key := doorName(fmt.Sprintf("%s:%d", host, l.Port))
-		at, _ := c.s.doorNames.get(key)
+		claims, _ := c.s.doorNames.get(key)
+		claims = slices.DeleteFunc(slices.Clone(claims), func(o *Listener) bool { return o.Name == l.Name })
 		if in {
-			at.addr = netip.AddrPortFrom(l.Addresses[0].Unmap(), l.Port)
-			at.n++
-		} else {
-			at.n--
+			claims = append(claims, l)
+			slices.SortFunc(claims, (*Listener).compare)
 		}
-		if at.n > 0 {
-			c.s.doorNames = c.s.doorNames.with(key, at)
+		if len(claims) > 0 {
+			c.s.doorNames = c.s.doorNames.with(key, claims)
 		} else {
 			c.s.doorNames = c.s.doorNames.without(key)
 		}
@@ -422,9 +419,9 @@ func (l *Listener) checkInside() error {
 		return fmt.Errorf("a door without an address: want those that clients dial")
 	case l.Inside && l.Protocol != HTTP && l.Protocol != TCP && !(l.Protocol == TLS && l.TLS != nil && l.TLS.Passthrough):
 		return fmt.Errorf("a door of protocol %s: want HTTP, TCP, or TLS that is passed through", l.Protocol)
-	case !l.Inside && (l.From != "" || l.Detect || l.To != "" || l.Capture != 0 || l.Strict || len(l.Names) > 0):
-		return fmt.Errorf("what is of doors alone (From, Detect, To, Capture, Strict, Names) on a listener that is none")
-	case l.Port == 0 && (l.Capture != 0 || len(l.Names) > 0):
+	case !l.Inside && (l.From != "" || l.Detect || l.To != "" || l.Capture != 0 || l.Strict || len(l.Names) > 0 || l.Claimed):
+		return fmt.Errorf("what is of doors alone (From, Detect, To, Capture, Strict, Names, Claimed) on a listener that is none")
+	case l.Port == 0 && (l.Capture != 0 || len(l.Names) > 0 || l.Claimed):
 		return fmt.Errorf("a door for any port with Capture or Names: these stand for one port")
 	case l.Detect && l.Protocol != HTTP:
 		return fmt.Errorf("protocol %s to be detected: want HTTP", l.Protocol)

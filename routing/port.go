@@ -125,9 +125,11 @@ func (l *Listener) groupedWith(m *Listener) bool {
 	return l.Group != "" && l.Group == m.Group && l.Gateway == m.Gateway
 }
 
-// compare puts the listener first that wins when both want the same.
+// compare puts the listener first that wins when both want the same. What is only
+// claimed comes last, however old it is: nobody takes what others are sent by
+// writing their addresses down.
 func (l *Listener) compare(m *Listener) int {
-	return cmp.Or(cmp.Compare(truth(l.Shared()), truth(m.Shared())), compareAge(l.Created, m.Created), cmp.Compare(l.Name, m.Name))
+	return cmp.Or(cmp.Compare(truth(l.Claimed), truth(m.Claimed)), cmp.Compare(truth(l.Shared()), truth(m.Shared())), compareAge(l.Created, m.Created), cmp.Compare(l.Name, m.Name))
 }
 
 // newPort decides who of wanted, which is not empty, gets the port: the first

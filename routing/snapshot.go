@@ -22,7 +22,7 @@ type Snapshot struct {
 	captures     trie[CaptureName, *Capture]
 
 	addresses trie[addressText, []*Workload]
-	doorNames trie[doorName, doorAddress]
+	doorNames trie[doorName, []*Listener]
 	defaults  trie[ListenerName, *compiledRoute] // of Listener.To
 
 	// What of it is not in force; the ports know their own conflicts.

@@ -164,13 +164,17 @@ type Listener struct {
 	Inside bool
 	// Names are other names of Addresses, that tunnels may ask for.
 	Names []string
+	// Claimed says that Addresses and Names are what somebody has written, and not
+	// the cluster's word: a door for which they are that comes before.
+	Claimed bool
 	// From is the namespace whose workloads alone the door is for; empty: all.
 	From string
 	// To is the cluster of all that comes while no route is attached. Empty: it
 	// goes nowhere.
 	To ClusterName
 	// Detect has connections that do not begin as HTTP does go to To as they
-	// are. A client that says nothing is one of them, after a second.
+	// are. A client that says nothing is one of them, after a second. While a
+	// route of requests is attached they go nowhere: they would pass its rules by.
 	Detect bool
 	// Capture is the port of the gateway's pods on which node agents put what
 	// workloads dial; 0: none.

@@ -145,6 +145,8 @@ func (l *Listener) makeDoor(d *dice) {
 	l.Names = choose(d, [][]string{nil, {"b.ns"}, {"b.ns", "c.ns"}})
 	l.Gateway = choose(d, []string{"ns/gw", CallingGateways})
 	l.Capture = choose(d, []uint16{0, 20000, 20001})
+	l.Claimed = d.pick(3) == 0
+	l.Addresses = choose(d, [][]netip.Addr{l.Addresses, someAddresses[:1], someAddresses[1:2], someAddresses[:2]})
 }
 
 // cloneSpec copies the maps of s and makes those that are missing.
@@ -220,7 +222,7 @@ func checkSame(t *testing.T, spec *Spec, snap *Snapshot, problems []*Problem, re
 	if got := snap.Spec(); !reflect.DeepEqual(got, spec) {
 		t.Fatalf("Spec() = %+v, want %+v", got, spec)
 	}
-	for _, p := range want.Ports() {
+	for _, p := range slices.AppendSeq(slices.Clone(want.Ports()), want.Doors()) {
 		q := snap.Port(p.Key)
 		for i := range requests {
 			r := &requests[i]

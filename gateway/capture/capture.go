@@ -46,7 +46,7 @@ type State struct {
 	Zone string // that the node is in; empty: nobody knows
 
 	captures  map[routing.CaptureName]*routing.Capture
-	claims    map[netip.AddrPort][]*routing.Capture // by what is dialled; the first by name holds
+	claims    map[netip.AddrPort][]*routing.Capture // by what is dialled; the first holds
 	workloads map[routing.WorkloadName]*routing.Workload
 	waypoints map[string][]routing.Endpoint // by Gateway: "shop/waypoint"
 
@@ -101,7 +101,7 @@ func (s *State) claim(c *routing.Capture, in bool) {
 		list := slices.DeleteFunc(slices.Clone(s.claims[key]), func(o *routing.Capture) bool { return o.Name == c.Name })
 		if in {
 			list = append(list, c)
-			slices.SortFunc(list, func(a, b *routing.Capture) int { return cmp.Compare(a.Name, b.Name) })
+			slices.SortFunc(list, compareClaims)
 		}
 		if len(list) > 0 {
 			s.claims[key] = list
@@ -114,6 +114,18 @@ func (s *State) claim(c *routing.Capture, in bool) {
 			}
 		}
 	}
+}
+
+// compareClaims puts the capture first that holds where both have one address: as
+// for listeners (routing.Listener.Claimed), the cluster's word comes first.
+func compareClaims(a, b *routing.Capture) int {
+	if a.Claimed != b.Claimed {
+		if a.Claimed {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Compare(a.Name, b.Name)
 }
 
 // gatewayOf returns the waypoint whose WaypointCluster has a name.

@@ -136,9 +136,9 @@ func oracle(s *State, p packet) (to []netip.AddrPort, why Refusal) {
 	if w == nil || !w.Captured || isWaypoint(p.from.Addr()) {
 		return direct()
 	}
-	var c *routing.Capture // the first by name
+	var c *routing.Capture // the cluster's word, and the first by name
 	for _, other := range s.captures {
-		if other.Port == p.to.Port() && slices.Contains(other.Addresses, p.to.Addr()) && (c == nil || other.Name < c.Name) {
+		if other.Port == p.to.Port() && slices.Contains(other.Addresses, p.to.Addr()) && (c == nil || c.Claimed && !other.Claimed || c.Claimed == other.Claimed && other.Name < c.Name) {
 			c = other
 		}
 	}
@@ -245,6 +245,7 @@ func (c chance) delta() *routing.Delta {
 	for range c.IntN(4) {
 		d.Captures = append(d.Captures, &routing.Capture{
 			Name: routing.CaptureName(c.name("capture")), Addresses: c.addrs(), Port: c.port(), Waypoint: c.waypoint(), To: []uint16{0, 20001, 20002}[c.IntN(3)],
+			Claimed: c.IntN(3) == 0,
 		})
 	}
 	for range c.IntN(4) {

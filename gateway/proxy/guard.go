@@ -188,8 +188,11 @@ func (e *exchange) remoteIP() netip.Addr {
 }
 
 // errAsked is why a connection does not pass where somebody would have to be
-// asked about it.
-var errAsked = errors.New("a CUSTOM policy is about requests, and these are none")
+// asked about it, and errUncountable why not where a limit is FailClosed.
+var (
+	errAsked       = errors.New("a CUSTOM policy is about requests, and these are none")
+	errUncountable = errors.New("it counts requests, and these are none")
+)
 
 // passStream says why a connection of which no requests are seen may not pass.
 func (l *local) passStream(to *routing.Listener, snap *routing.Snapshot, a *Arrival) error {
@@ -206,6 +209,11 @@ func (l *local) passStream(to *routing.Listener, snap *routing.Snapshot, a *Arri
 	}
 	if d := g.set.Check(x); !d.Allowed {
 		return errors.New(d.String())
+	}
+	for _, p := range g.found { // none is missing, or nobody would pass
+		if p.RateLimit != nil && p.RateLimit.FailClosed {
+			return fmt.Errorf("%s refuses: %w", p.Name, errUncountable)
+		}
 	}
 	return nil
 }

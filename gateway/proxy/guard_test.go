@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"fairway.dev/gateway/message"
 	"fairway.dev/gateway/telemetry"
@@ -146,6 +147,9 @@ func TestPoliciesDecideAboutStreams(t *testing.T) {
 	custom := authorization("custom", routing.Authorization{
 		Action: routing.Custom, Rules: []routing.AuthorizationRule{{}}, External: &routing.ExternalAuth{Cluster: "b"},
 	})
+	once := []routing.RateLimitRule{{Requests: 1, Per: time.Hour}}
+	limit := &routing.Policy{Name: "limit", RateLimit: &routing.RateLimit{Rules: once}}
+	closed := &routing.Policy{Name: "closed", RateLimit: &routing.RateLimit{Rules: once, FailClosed: true}}
 	for _, tt := range []struct {
 		policies []*routing.Policy
 		identity string
@@ -154,6 +158,8 @@ func TestPoliciesDecideAboutStreams(t *testing.T) {
 		{[]*routing.Policy{allow}, "spiffe://cluster.local/ns/shop/sa/cart", ""},
 		{[]*routing.Policy{allow}, "", "no ALLOW policy holds of allow"},
 		{[]*routing.Policy{custom}, "", "custom refuses: a CUSTOM policy is about requests, and these are none"},
+		{[]*routing.Policy{allow, limit}, "spiffe://cluster.local/ns/shop/sa/cart", ""},
+		{[]*routing.Policy{allow, closed}, "spiffe://cluster.local/ns/shop/sa/cart", "closed refuses: it counts requests, and these are none"},
 	} {
 		s := newGuardedStage(t, "", tt.policies...)
 		d := s.proxy.Stream(s.loop, s.bind, Arrival{Source: netip.MustParseAddr("192.0.2.1"), Peer: &message.Peer{Identity: tt.identity}})

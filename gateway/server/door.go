@@ -17,18 +17,38 @@ type door struct {
 	bind     *proxy.Bind
 	port     *listen.Port
 	protocol routing.Protocol
+	detect   bool
 }
 
 // door returns what is done with the connections of a door. Doors are many, and
 // one is made when somebody comes to it.
 func (s *Server) door(p *routing.Port) *door {
-	if d, ok := s.doors.Load(p.Key); ok && d.(*door).protocol == p.Protocol {
-		return d.(*door)
+	known, ok := s.doors.Load(p.Key)
+	if !ok { // two loops may be first
+		known, _ = s.doors.LoadOrStore(p.Key, s.newDoor(p, &proxy.Bind{Key: p.Key}))
 	}
-	d := &door{bind: &proxy.Bind{Key: p.Key}, protocol: p.Protocol}
-	d.port = s.doorPort(p, d.bind, "tunnel")
-	s.doors.Store(p.Key, d)
-	return d
+	d := known.(*door)
+	if d.serves(p) {
+		return d
+	}
+	// It has become another. Connections of before and of now leave together.
+	now := s.newDoor(p, d.bind)
+	s.doors.CompareAndSwap(p.Key, known, now)
+	return now
+}
+
+func (s *Server) newDoor(p *routing.Port, bind *proxy.Bind) *door {
+	return &door{bind: bind, port: s.doorPort(p, bind, "tunnel"), protocol: p.Protocol, detect: detects(p)}
+}
+
+// serves reports whether d is what is done for p.
+func (d *door) serves(p *routing.Port) bool {
+	return d.protocol == p.Protocol && d.detect == detects(p)
+}
+
+// detects reports whether connections to a door may be other than HTTP.
+func detects(p *routing.Port) bool {
+	return slices.ContainsFunc(p.Listeners(), func(l *routing.Listener) bool { return l.Detect })
 }
 
 // doorPort says what is done with connections that somebody opens to a door.
@@ -43,7 +63,7 @@ func (s *Server) doorPort(p *routing.Port, bind *proxy.Bind, way string) *listen
 	case p.Protocol == routing.HTTPS: // which stands for TLS, and a door passes that through
 		protocol = "tls"
 		port.Choose, port.Peek = s.chooseByName(p.Key), true
-	case slices.ContainsFunc(p.Listeners(), func(l *routing.Listener) bool { return l.Detect }):
+	case detects(p):
 		port.Choose, port.Detect = s.chooseAtOnce(), true
 	}
 	connections := s.options.Metrics.Connections(way, protocol)
@@ -170,14 +190,10 @@ func (s *Server) keepDoors(before, after *routing.Snapshot) {
 		if !ok {
 			continue
 		}
-		d := known.(*door)
-		switch p := after.Port(key); {
-		case p == nil:
+		if after.Port(key) == nil {
 			left = true
-			d.bind.Keep(before)
+			known.(*door).bind.Keep(before)
 			s.doors.Delete(key)
-		case p.Protocol == d.protocol: // what is done with connections may be something else
-			s.doors.Store(key, &door{d.bind, s.doorPort(p, d.bind, "tunnel"), d.protocol})
 		}
 	}
 	if left {

@@ -50,8 +50,9 @@ func (s *Server) newDialer() *hop.Dialer {
 const trustRecheck = 10 * time.Second
 
 // renewHops has hops be made anew: a connection is looked at when it begins, and
-// may last for days.
+// may last for days. Those of peers are looked at again; see guest.
 func (s *Server) renewHops() {
+	s.trusts.Add(1)
 	if s.dialer != nil {
 		s.dialer.Drain()
 	}
@@ -79,7 +80,8 @@ func (m *Mesh) follow(stop <-chan struct{}, changed func()) {
 	}
 }
 
-// A host is what is behind the tunnels of an HBONE port.
+// A host is what is behind the tunnels of an HBONE port: of each connection its
+// guest asks it.
 type host struct {
 	s    *Server
 	bind *proxy.Bind // of the HBONE port
@@ -93,7 +95,7 @@ func (s *Server) hopPort(bind *proxy.Bind, port *listen.Port) {
 	config.NextProtos = []string{hop.Native, "h2"}
 	port.TLS = config
 	port.Codecs = func(c loop.Conn, peer *message.Peer) listen.Codec {
-		return hop.NewServer(c, peer, hop.ServerOptions{Host: h, Limits: s.hopLimits[c.Loop().Index()], Refused: s.hopRefused})
+		return hop.NewServer(c, peer, hop.ServerOptions{Host: newGuest(h, c.Loop(), peer), Limits: s.hopLimits[c.Loop().Index()], Refused: s.hopRefused})
 	}
 }
 
@@ -151,8 +153,14 @@ func (h *host) Tunnel(l *loop.Loop, a *hop.Arrival) (func(*hop.Conn), error) {
 	if err := h.s.admit(peer); err != nil {
 		return nil, &hop.Refusal{Status: 401, Reason: err.Error()}
 	}
+	unread(peer)
 	return func(c *hop.Conn) { h.s.ports.Adopt(c, d.port, *peer) }, nil
 }
+
+// unread makes a peer's bytes the client's word, also where it is a gateway: one
+// that passes on what it has not read has taken nothing out of it that the client
+// made up.
+func unread(peer *message.Peer) { peer.Gateway = "" }
 
 // Exchange has a request be one of the door that it is for.
 func (h *host) Exchange(l *loop.Loop, a *hop.Arrival) (*message.Peer, message.Handler, error) {
@@ -168,9 +176,6 @@ func (h *host) Exchange(l *loop.Loop, a *hop.Arrival) (*message.Peer, message.Ha
 	}
 	return peer, h.s.handlers[l.Index()], nil
 }
-
-// Generation tells apart what was in force when a peer was answered.
-func (h *host) Generation() uint64 { return h.s.Generation() }
 
 // enter finds the door that a peer asks for, and who the client is.
 func (h *host) enter(a *hop.Arrival) (*door, *message.Peer, error) {
@@ -219,10 +224,12 @@ func (h *host) client(a *hop.Arrival) (peer *message.Peer, namespace string, err
 		peer.Identity = a.Source
 	}
 	id, err := identity.Parse(peer.Identity)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, "", err
-	}
-	if a.Source != "" && !vouchesFor(mesh, mesh.Vouchers[i].Namespaces, id) {
+	case a.Source == "" && !slices.Contains(mesh.TrustDomains, id.TrustDomain): // any more
+		return nil, "", fmt.Errorf("%s is of none of the trust domains %q", id, mesh.TrustDomains)
+	case a.Source != "" && !vouchesFor(mesh, mesh.Vouchers[i].Namespaces, id):
 		return nil, "", fmt.Errorf("%s may not vouch for %s", a.Peer.Identity, a.Source)
 	}
 	peer.Vouch = mesh.PassOn // of nobody it is said that he is nobody

@@ -158,5 +158,6 @@ func (h *host) led(a *hop.Arrival, from netip.Addr, said proxyproto.Header, err 
 	if err != nil {
 		return nil, nil, err
 	}
+	unread(client)
 	return d, client, h.s.admit(client)
 }

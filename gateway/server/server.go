@@ -93,6 +93,7 @@ type Server struct {
 	certs     *certificates
 	dialer    *hop.Dialer     // nil: the gateway is nobody in the mesh
 	trusting  func()          // ends Mesh.follow
+	trusts    atomic.Uint64   // how often the gateway's certificate or the roots became others
 	hopLimits []*http2.Limits // by loop
 	doors     sync.Map        // of routing.PortKey: its *door, once somebody came
 

@@ -201,7 +201,7 @@ func (t *Translator) doorsOf(r *reading, e *Enrolled, b *binding) (doors []Door,
 		return doors, parts // all else of it is another controller's affair
 	}
 	for i, p := range e.Ports {
-		c := &routing.Capture{Name: captureName(e, p.Port), Addresses: addresses, Port: p.Port, To: captures[i]}
+		c := &routing.Capture{Name: captureName(e, p.Port), Addresses: addresses, Port: p.Port, Claimed: e.Claimed, To: captures[i]}
 		if b.works() && b.ours {
 			c.Waypoint = b.waypoint.String()
 		}
@@ -293,6 +293,7 @@ func (at porch) listener(e *Enrolled, p *EnrolledPort, addresses []netip.Addr) *
 		Protocol:  p.Protocol,
 		Inside:    true,
 		Names:     e.Names,
+		Claimed:   e.Claimed,
 		From:      at.from,
 		To:        p.To,
 		Detect:    p.Detect,

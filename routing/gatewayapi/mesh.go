@@ -33,6 +33,7 @@ type Enrolled struct {
 	Created               time.Time
 	Addresses             []string // those that clients dial
 	Names                 []string // its DNS names
+	Claimed               bool     // the author's word for these, not the cluster's (routing.Listener)
 	Ports                 []EnrolledPort
 	Selector              map[string]string
 }

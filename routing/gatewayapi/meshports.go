@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,12 +63,17 @@ func (t *Translator) meshPorts(r *reading) outcome {
 		return outcome{Value: shards}
 	}
 	report := newReport("ConfigMap", o)
-	for key, text := range o.Data {
-		port, err := parseMeshPort(text)
+	taken := map[uint16]string{}
+	for _, key := range slices.Sorted(maps.Keys(o.Data)) {
+		port, err := parseMeshPort(o.Data[key])
+		if other, twice := taken[port]; err == nil && twice {
+			err = fmt.Errorf("port %d: it is that of %s, want one of its own", port, other)
+		}
 		if err != nil {
 			report.Problem("data["+key+"]", reasonUnsupportedValue, err.Error())
 			continue
 		}
+		taken[port] = key
 		i := shardOf(key)
 		if shards[i] == nil {
 			shards[i] = meshShard{}
@@ -77,7 +83,6 @@ func (t *Translator) meshPorts(r *reading) outcome {
 	if len(report.Problems) == 0 {
 		return outcome{Value: shards}
 	}
-	slices.SortFunc(report.Problems, func(a, b *routing.Problem) int { return cmp.Compare(a.Origin.Field, b.Origin.Field) })
 	return outcome{Value: shards, Report: report}
 }
 

@@ -320,7 +320,7 @@ func TestOptionsOfTheMesh(t *testing.T) {
 	for _, l := range d.Listeners {
 		switch l.Name {
 		case "shop/waypoint/mesh":
-			if fmt.Sprint(*l.Mesh) != "{[prod.example old.example] [{spiffe://prod.example/ns/bank/sa/waypoint-fairway [bank]} {spiffe://prod.example/ns/shop/sa/waypoint-fairway [shop]}] false}" {
+			if fmt.Sprint(l.Mesh.TrustDomains, l.Mesh.Vouchers) != "[prod.example old.example] [{spiffe://prod.example/ns/bank/sa/waypoint-fairway [bank]} {spiffe://prod.example/ns/shop/sa/waypoint-fairway [shop]}]" {
 				t.Errorf("the listener believes %+v", *l.Mesh)
 			}
 		case "shop/waypoint/cart.shop:80":

@@ -44,7 +44,7 @@ func (e *entry) enrolled(ns string) gatewayapi.Enrolled {
 	out := gatewayapi.Enrolled{
 		Kind: KindServiceEntry, Namespace: ns, Name: e.name, Labels: e.labels, Created: e.created,
 		Origin:    routing.Origin{Kind: KindServiceEntry, Namespace: ns, Name: e.name},
-		Addresses: e.addresses, Selector: e.selector,
+		Addresses: e.addresses, Claimed: true, Selector: e.selector,
 	}
 	for _, h := range e.hosts {
 		if !isWild(h) {

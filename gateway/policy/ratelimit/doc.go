@@ -52,5 +52,6 @@
 // are its bytes and those of the answer.
 //
 // What a policy says that cannot be had is counted by nobody: all pass, or none
-// with FailClosed.
+// with FailClosed. So do connections that are not HTTP, where a door detects what
+// its clients speak.
 package ratelimit
