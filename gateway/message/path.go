@@ -69,3 +69,44 @@ func AppendResolved(dst []byte, path string) []byte {
 	}
 	return dst
 }
+
+// Plain reports whether path is written as AppendPlain writes it.
+func Plain(path string) bool {
+	return strings.IndexByte(path, '%') < 0 && strings.IndexByte(path, '\\') < 0
+}
+
+// AppendPlain appends path with what is encoded without need decoded: the
+// unreserved characters of RFC 3986 section 2.3, which are the same either way
+// (section 6.2.2.2). A backslash becomes the slash that some servers take it for.
+func AppendPlain(dst []byte, path string) []byte {
+	for i := 0; i < len(path); i++ {
+		c := path[i]
+		switch {
+		case c == '\\':
+			c = '/'
+		case c == '%' && i+2 < len(path):
+			high, low := hexDigit(path[i+1]), hexDigit(path[i+2])
+			if d := byte(high<<4 | low); high >= 0 && low >= 0 && unreserved(d) {
+				c = d
+				i += 2
+			}
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+// hexDigit returns the value of a hexadecimal digit, -1 for what is none.
+func hexDigit(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return int(c|0x20-'a') + 10
+	}
+	return -1
+}
+
+func unreserved(c byte) bool {
+	return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
+}

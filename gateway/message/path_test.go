@@ -1,6 +1,7 @@
 package message
 
 import (
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -76,6 +77,41 @@ func FuzzAppendResolved(f *testing.F) {
 		}
 		if again := resolved(got); again != got {
 			t.Errorf("%q is %q, and that is %q", path, got, again)
+		}
+	})
+}
+
+// RFC 3986 section 6.2.2.2.
+func TestAppendPlain(t *testing.T) {
+	for path, want := range map[string]string{
+		"/admin": "/admin", "/%61dmin": "/admin", "/%41%7e%2D%2e%5F": "/A~-._", "/%2561": "/%2561", "/a%2Fb": "/a%2Fb", "/%": "/%", "/%6": "/%6", "/%6g": "/%6g",
+		"/%%36%31": "/%61", `/a\b`: "/a/b", "/%c3%a4": "/%c3%a4", "/%00": "/%00", "/%20": "/%20", "/%40": "/%40", "/%5b": "/%5b", "/%60": "/%60", "/%7b": "/%7b",
+	} {
+		got := path
+		if !Plain(path) {
+			got = string(AppendPlain(nil, path))
+		}
+		if got != want {
+			t.Errorf("AppendPlain(%q) = %q, want %q", path, got, want)
+		}
+	}
+}
+
+func FuzzAppendPlain(f *testing.F) {
+	f.Add(`/%61\%2e%zz%`)
+	encoded := regexp.MustCompile("%[0-9A-Fa-f]{2}")
+	f.Fuzz(func(t *testing.T, path string) {
+		want := encoded.ReplaceAllStringFunc(strings.ReplaceAll(path, `\`, "/"), func(s string) string {
+			if c, err := url.PathUnescape(s); err == nil && regexp.MustCompile(`^[A-Za-z0-9._~-]$`).MatchString(c) {
+				return c
+			}
+			return s
+		})
+		if got := string(AppendPlain(nil, path)); got != want {
+			t.Errorf("AppendPlain(%q) = %q, want %q", path, got, want)
+		}
+		if Plain(path) && want != path {
+			t.Errorf("%q is plain, and becomes %q", path, want)
 		}
 	})
 }

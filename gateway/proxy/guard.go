@@ -168,7 +168,7 @@ func (e *exchange) attributes() *authz.Attributes {
 	a.Peer, a.Request = e.peer, e.req
 	a.RemoteIP = e.remoteIP()
 	a.Destination, a.Port = e.peer.Local.Addr(), e.peer.Local.Port()
-	a.Host, a.Path, a.Token = e.req.Authority, e.req.Path, nil
+	a.Host, a.Path, a.Token = e.req.Authority, e.plainPath(), nil
 	if e.proved != nil {
 		a.Token = e.proved
 	}

@@ -25,6 +25,22 @@ func (e *exchange) normalise() bool {
 	return true
 }
 
+// plainPath is the request's path as policies know it: no other way to write it is a
+// way round them. Routes and backends have it as it came.
+func (e *exchange) plainPath() string {
+	path := e.req.Path
+	if message.Plain(path) {
+		return path
+	}
+	e.on.scratch = message.AppendPlain(e.on.scratch[:0], path)
+	path = e.hold(e.on.scratch)
+	if message.HasDotSegment(path) {
+		e.on.scratch = message.AppendResolved(e.on.scratch[:0], path)
+		path = e.hold(e.on.scratch)
+	}
+	return path
+}
+
 // lower returns s in lower case, s itself where it is.
 func (e *exchange) lower(s string) string {
 	for i := range len(s) {
