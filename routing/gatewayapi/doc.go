@@ -118,6 +118,7 @@
 //	istio.io/dataplane-mode                                  Pod, else Namespace: "ambient" has its connections captured; "none" not
 //	ambient.istio.io/redirection, -/bypass-inbound-capture   Pod: "enabled", and not "true": it is spoken to by HBONE
 //	networking.istio.io/traffic-distribution                 a waypoint's Service: as spec.trafficDistribution
+//	ambient.istio.io/waypoint-inbound-binding                Gateway, else its GatewayClass: PROXY/PORT
 //
 // For each port of TCP of a Service that is enrolled there are doors
 // ([routing.Listener].Inside): at its own waypoint, at each waypoint that is the
@@ -145,6 +146,11 @@
 //   - A waypoint of another controller is gone by as well, with the Gateway's
 //     name as that of its Service and ServiceAccount. It has no doors of ours,
 //     and routes to its Services are its own matter.
+//   - With the inbound binding PROXY/PORT it is ztunnel that speaks HBONE for a
+//     waypoint's pods ([routing.Mesh].Sandwich), at 15008: tunnels come to PORT
+//     behind PROXY protocol headers. What its other values ask for (NONE, and PROXY
+//     without a port) is refused, and so is the waypoint: the first says neither
+//     whose connections they are nor where they go, the second has no port to bind.
 //   - What clients speak to a port is what its author says in appProtocol, or in
 //     its name up to a dash. An appProtocol that is not known is TCP. Where
 //     nobody says, it is found out, and requests go on in the version of HTTP that

@@ -263,6 +263,9 @@ func (t *Translator) listenerState(r *reading, of holder, f *frame, l *listener,
 			"port %d: the older Gateway %s has it", l.port, winner)
 		s.problems = append(s.problems, s.accepted.at(l.field+".port"))
 	}
+	if l.protocol == hboneProtocol && s.accepted.ok() {
+		r.member(f.gateway).bound(&s)
+	}
 	certified := true
 	if l.speaksTLS() && !l.passesThrough() {
 		certified = s.certify(r, of, l)

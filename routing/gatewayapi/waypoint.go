@@ -22,17 +22,19 @@ type member struct {
 
 	// What follows is of waypoints: Gateways with a listener of protocol HBONE
 	// that is in order.
-	port      uint16 // 0: it is none
-	services  bool   // it is for connections to Services
-	workloads bool   // it is for connections to pods
-	problem   string // of what it says that it is for
-	eastWest  bool   // it lets in who calls from other networks
+	port      uint16  // 0: it is none
+	services  bool    // it is for connections to Services
+	workloads bool    // it is for connections to pods
+	problem   string  // of what it says that it is for
+	eastWest  bool    // it lets in who calls from other networks
+	sandwich  uint16  // by which port tunnels come that ztunnel has ended; 0: it speaks HBONE
+	refused   verdict // of one that would be a waypoint, but for how tunnels were to come
 
 	from     gatewayv1.FromNamespaces // whose objects may use it
 	selector labels.Selector
 
 	remote *remote // another network's; nil: it is none
-	notes  []note  // about its network
+	notes  []note  // about its network, and how tunnels come
 }
 
 // isWaypoint reports whether m, which may be nil, is one.
@@ -60,6 +62,9 @@ func (t *Translator) member(r *reading) outcome {
 				m.port, m.from, m.selector = l.port, l.from, l.selector
 			}
 		}
+	}
+	if m.isWaypoint() && m.ours {
+		t.bindTunnels(r, m, o)
 	}
 	if m.isWaypoint() {
 		m.servesFor(r, o)
@@ -167,7 +172,11 @@ func (t *Translator) believes(r *reading, gw parentName) *routing.Mesh {
 		TrustDomains: append([]string{t.opts.trustDomain()}, t.opts.TrustDomainAliases...),
 		Vouchers:     r.Value(cellID{Kind: vouchersCell}).([]routing.Voucher),
 	}
-	if m := r.member(gw); m == nil || !m.eastWest {
+	m := r.member(gw)
+	if m != nil {
+		mesh.Sandwich = m.sandwich
+	}
+	if m == nil || !m.eastWest {
 		return mesh
 	}
 	mesh.PassOn = true
