@@ -38,6 +38,8 @@ func TestDoorsForAnyPort(t *testing.T) {
 	door("one", 80, "")
 	door("web", 81, "web")
 	door("bazaar", 0, "bazaar")
+	door("claim", 82, "")
+	spec.Listeners["claim"].Claimed = true
 	snap, problems := Compile(spec)
 	if len(problems) > 0 {
 		t.Fatal(problems)
@@ -53,6 +55,7 @@ func TestDoorsForAnyPort(t *testing.T) {
 		{"10.0.0.7:9999", "", "any"},
 		{"10.0.0.7:9999", "bazaar", "bazaar"},
 		{"10.0.0.7:80", "bazaar", "one"}, // the port comes first
+		{"10.0.0.7:82", "", "any"},       // whose address it is, nobody has to say
 		{"[::ffff:10.0.0.7]:9999", "", "any"},
 		{"10.0.0.7:0", "", ""}, // which nobody dials
 		{"10.0.0.8:80", "", ""},

@@ -30,7 +30,8 @@ metadata:
 spec:
   serviceAccountName: cart
   nodeName: n1
-  containers: [{name: cart, image: cart}]
+  initContainers: [{name: sidecar, image: sidecar, ports: [{containerPort: 9000}]}]
+  containers: [{name: cart, image: cart, ports: [{name: http, containerPort: 8080}, {containerPort: 53, protocol: UDP}]}]
 status:
   phase: Running
   podIP: 10.0.0.1
@@ -53,7 +54,9 @@ func TestPodIsTrimmed(t *testing.T) {
 			Annotations:     map[string]string{"ambient.istio.io/redirection": "enabled"},
 			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "cart-7d9f8b6c5d", Controller: &yes}},
 		},
-		Spec:   corev1.PodSpec{ServiceAccountName: "cart", NodeName: "n1"},
+		Spec: corev1.PodSpec{ServiceAccountName: "cart", NodeName: "n1", Containers: []corev1.Container{{
+			Ports: []corev1.ContainerPort{{ContainerPort: 9000}, {Name: "http", ContainerPort: 8080}},
+		}}},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}, {IP: "fd00::1"}}},
 	}
 	if got := o.Get(meshPodKey); !reflect.DeepEqual(got, want) {
@@ -205,4 +208,26 @@ func TestSizeOfPods(t *testing.T) {
 		t.Errorf("%d Pods take %d bytes, want at most %d", n, grown, most)
 	}
 	runtime.KeepAlive(o)
+}
+
+// What many pods say of their ports is held once, however many different things
+// are said.
+func TestPortsOfPodsAreShared(t *testing.T) {
+	say := func(port int32) []corev1.Container {
+		return portsOnce([]corev1.Container{{Image: "a"}, {Image: "b", Ports: []corev1.ContainerPort{{ContainerPort: port}}}})
+	}
+	if a, b := say(80), say(80); &a[0] != &b[0] || len(a) != 1 || a[0].Ports[0].ContainerPort != 80 || a[0].Image != "" {
+		t.Errorf("%+v and %+v, want one of the port alone", a, b)
+	}
+	if got := portsOnce([]corev1.Container{{Image: "a"}}); got != nil {
+		t.Errorf("of no port there is %+v", got)
+	}
+	for port := range int32(2 * maxPortLists) {
+		say(port)
+	}
+	portLists.Lock()
+	defer portLists.Unlock()
+	if n := len(portLists.known); n > maxPortLists {
+		t.Errorf("%d lists are held, want at most %d", n, maxPortLists)
+	}
 }

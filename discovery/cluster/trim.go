@@ -126,8 +126,8 @@ func trimNode(o object) {
 	}
 }
 
-// trimPod leaves who the pod is, where it is, and whether it lives. What many
-// pods say is held once.
+// trimPod leaves who the pod is, where it is, whether it lives, and which ports it
+// says that it has. What many pods say is held once.
 func trimPod(o object) {
 	p := o.(*corev1.Pod)
 	var owners []metav1.OwnerReference
@@ -139,7 +139,10 @@ func trimPod(o object) {
 			Namespace: once(p.Namespace), Name: p.Name, Labels: onceEach(p.Labels), Annotations: annotationsRead(p),
 			DeletionTimestamp: p.DeletionTimestamp, OwnerReferences: owners,
 		},
-		Spec:   corev1.PodSpec{ServiceAccountName: once(p.Spec.ServiceAccountName), NodeName: once(p.Spec.NodeName), HostNetwork: p.Spec.HostNetwork},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: once(p.Spec.ServiceAccountName), NodeName: once(p.Spec.NodeName), HostNetwork: p.Spec.HostNetwork,
+			Containers: portsOnce(slices.Concat(p.Spec.InitContainers, p.Spec.Containers)), // of sidecars, too
+		},
 		Status: corev1.PodStatus{Phase: corev1.PodPhase(once(string(p.Status.Phase))), PodIPs: p.Status.PodIPs},
 	}
 }

@@ -24,6 +24,9 @@ const (
 	// the API server says are managed.
 	maxPorts = 15_000
 	maxBytes = 1400 << 10
+	// maxPodBytes bounds what of it is of pods, those that have gone within the
+	// hour too: pods come and go, and Services are not to go without for them.
+	maxPodBytes = maxBytes / 2
 )
 
 // releasedKey is where the ConfigMap has what was given back.
@@ -37,6 +40,7 @@ type book struct {
 	released    map[uint16]release
 	returned    map[string]uint16 // released, by key
 	bytes       int
+	podBytes    int    // of these, of pods
 	next        uint16 // where to look for a free number
 }
 
@@ -101,19 +105,30 @@ func (b *book) isFree(port uint16) bool {
 
 func (b *book) enter(key string, port uint16) {
 	b.ports[key], b.keys[port] = port, key
-	b.bytes += sizeOf(key)
+	b.weigh(key, 1)
 }
+
+// weigh counts what an entry takes, or no longer takes.
+func (b *book) weigh(key string, sign int) {
+	b.bytes += sign * sizeOf(key)
+	if isPod(key) {
+		b.podBytes += sign * sizeOf(key)
+	}
+}
+
+// isPod reports whether a key is of a pod's port. No Service's begins so.
+func isPod(key string) bool { return strings.HasPrefix(key, "Pod.") }
 
 func (b *book) enterReleased(port uint16, r release) {
 	b.released[port], b.returned[r.key] = r, port
-	b.bytes += sizeOf(r.key)
+	b.weigh(r.key, 1)
 }
 
 func (b *book) forgetReleased(port uint16) {
 	key := b.released[port].key
 	delete(b.released, port)
 	delete(b.returned, key)
-	b.bytes -= sizeOf(key)
+	b.weigh(key, -1)
 }
 
 var errFull = errors.New("no room for another port")
@@ -128,6 +143,9 @@ func (b *book) give(key string, had uint16) error {
 	}
 	if len(b.ports) >= maxPorts || b.bytes+sizeOf(key) > maxBytes {
 		return fmt.Errorf("%w: there are %d, want at most %d and %d bytes of keys", errFull, len(b.ports), maxPorts, maxBytes)
+	}
+	if isPod(key) && b.podBytes+sizeOf(key) > maxPodBytes {
+		return fmt.Errorf("%w of a pod: want at most %d bytes of keys, with those given back within %s", errFull, maxPodBytes, respite)
 	}
 	if faults := validation.IsConfigMapKey(key); len(faults) > 0 {
 		return fmt.Errorf("key %.100q: %s", key, strings.Join(faults, "; "))
@@ -157,7 +175,7 @@ func (b *book) take(key string, now time.Time) {
 	}
 	delete(b.ports, key)
 	delete(b.keys, port)
-	b.bytes -= sizeOf(key)
+	b.weigh(key, -1)
 	b.enterReleased(port, release{key, now.Truncate(time.Second)})
 }
 

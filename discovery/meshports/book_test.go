@@ -190,3 +190,33 @@ func FuzzRead(f *testing.F) {
 		b.check(t)
 	})
 }
+
+// Pods that come and go leave room for Services: what they have, and what they had
+// within the hour, is half of it.
+func TestPodsLeaveRoomForServices(t *testing.T) {
+	b := newBook()
+	pod := func(i int) string { return fmt.Sprintf("Pod.cart-7d9f8b6c5d-%05d.shop.8080", i) }
+	most, now := maxPodBytes/sizeOf(pod(0)), time.Unix(1e9, 0)
+	for i := range most {
+		if err := b.give(pod(i), 0); err != nil {
+			t.Fatalf("pod %d: %v", i, err)
+		}
+	}
+	if err := b.give(pod(most), 0); !errors.Is(err, errFull) {
+		t.Errorf("a pod more than half of the room: %v, want %v", err, errFull)
+	}
+	b.take(pod(0), now)
+	if err := b.give(pod(most), 0); !errors.Is(err, errFull) {
+		t.Errorf("a pod in the place of one that has just gone: %v, want %v", err, errFull)
+	}
+	if err := b.give("cart.shop.80", 0); err != nil {
+		t.Errorf("a Service: %v", err)
+	}
+	b.expire(now.Add(respite + time.Minute))
+	if err := b.give(pod(most), 0); err != nil {
+		t.Errorf("an hour later: %v", err)
+	}
+	if again := read(b.configMap()); again.podBytes != b.podBytes || again.bytes != b.bytes {
+		t.Errorf("read again it has %d bytes, %d of pods; want %d, %d", again.bytes, again.podBytes, b.bytes, b.podBytes)
+	}
+}

@@ -1,5 +1,5 @@
 // Package meshports keeps which port of waypoints stands for which port of a
-// Service: on it node agents put connections that are captured on their way
+// Service, or of a pod that has a waypoint itself: on it node agents put connections that are captured on their way
 // there (routing.Capture.To, routing.Listener.Capture).
 //
 // The law: one number for one port, the same in the whole cluster, as long as
@@ -16,8 +16,9 @@
 // others edit in it is mended, as far as it breaks the law, within a minute.
 //
 // An object of Kubernetes has room for 15,000 ports, their keys twice with the
-// bookkeeping of the API server. Beyond that ports get no number, and an error
-// says so.
+// bookkeeping of the API server. Half of the room, for some 6,000, is the most
+// that pods take, with those that have gone within the hour. Beyond that ports get
+// no number, and an error says so.
 //
 // Control needs to get, create and patch ConfigMaps in that namespace.
 package meshports

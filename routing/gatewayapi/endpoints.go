@@ -20,6 +20,9 @@ type addressSlice struct {
 	endpoints []sliceEndpoint
 }
 
+// A sliceName is that of an EndpointSlice, and of its Service, in their namespace.
+type sliceName struct{ name, service string }
+
 type slicePort struct {
 	name     string
 	protocol corev1.Protocol
@@ -53,7 +56,7 @@ func (t *Translator) slice(r *reading) outcome {
 		Report: report,
 		Gifts: []gift{
 			{To: cellID{Kind: slicesOf, NS: r.ID.NS, Name: service}, Item: r.ID.Name},
-			{To: cellID{Kind: slicesIn, NS: r.ID.NS}, Item: r.ID.Name},
+			{To: cellID{Kind: slicesIn, NS: r.ID.NS}, Item: sliceName{r.ID.Name, service}},
 		},
 	}
 }

@@ -76,19 +76,32 @@ type binding struct {
 	reason, message string
 	// beside says that the waypoint is not for such things: all go straight.
 	beside bool
+	// pods is the waypoint of the pods of a Service without an address of its own.
+	pods *binding
 }
 
-// bind finds the waypoint of an object of a namespace with labels of its own,
-// or of the namespace, which has none. The object's word comes first, also where
-// its waypoint is not there. Nil: it is not enrolled.
+// bind finds the waypoint of a Service, or of what is like it, of a namespace with
+// labels of its own, or of the namespace, which has none. Nil: it is not enrolled.
 func (r *reading) bind(ns string, own map[string]string) *binding {
+	b, m := r.named(ns, own)
+	if b.works() && !m.services {
+		b.beside = true
+		b.refuse(reasonWaypointOther, "Gateway %s is not for Services (%s)", b.waypoint, waypointForLabel)
+	}
+	return b
+}
+
+// named finds the waypoint that an object of a namespace, or the namespace, names,
+// whatever it is for. The object's word comes first, also where its waypoint is
+// not there. Nil: none.
+func (r *reading) named(ns string, own map[string]string) (*binding, *member) {
 	n := r.namespaceMesh(ns)
 	name, in := n.waypoint, n.waypointNS
 	if own[waypointLabel] != "" {
 		name, in = own[waypointLabel], own[waypointNamespaceLabel]
 	}
 	if name == "" || name == "none" {
-		return nil
+		return nil, nil
 	}
 	b := &binding{waypoint: parentName{cmp.Or(in, ns), name}, lenient: n.lenient, direct: n.direct}
 	if value, ok := own[ingressLabel]; ok {
@@ -104,12 +117,8 @@ func (r *reading) bind(ns string, own map[string]string) *binding {
 		b.refuse(reasonWaypointNotAllowed, "the HBONE listener of Gateway %s allows nothing of namespace %s", b.waypoint, ns)
 	default:
 		b.ours = m.ours
-		if !m.services {
-			b.beside = true
-			b.refuse(reasonWaypointOther, "Gateway %s is not for Services (%s)", b.waypoint, waypointForLabel)
-		}
 	}
-	return b
+	return b, m
 }
 
 func (b *binding) refuse(reason, format string, args ...any) {
@@ -146,9 +155,10 @@ func (t *Translator) binding(r *reading) outcome {
 	if b == nil {
 		return outcome{}
 	}
-	if !b.beside && len(clusterIPs(svc)) == 0 {
+	if len(clusterIPs(svc)) == 0 {
 		b.beside = true
-		b.refuse(reasonHeadless, "the Service has no cluster IP: want one by which clients reach the waypoint")
+		b.refuse(reasonHeadless, "the Service has no cluster IP: want one by which clients reach the waypoint, or a waypoint for pods (%s)", waypointForLabel)
+		b.pods = r.consumer(r.ID.NS).pods
 	}
 	return outcome{Value: b}
 }
@@ -219,21 +229,29 @@ func HopOf(r *dialect.Reading, e Enrolled, port uint16) *routing.Hop {
 	return in.hop(in.bindingFor(&e), addressesOf(e.Addresses), port)
 }
 
-// consumer finds the waypoint of a namespace's workloads, which their own
-// connections go through: that of the Namespace itself. Its value is a
-// *binding, nil where there is none.
+// A consumer is what the label of a Namespace is to its workloads.
+type consumer struct {
+	own  *binding // the waypoint that their own connections go through; nil: none
+	pods *binding // the one that connections to them go through; nil: none
+}
+
+// consumer finds the waypoints of a namespace's workloads.
 func (t *Translator) consumer(r *reading) outcome {
-	b := r.bind(r.ID.Name, nil)
-	if b == nil || b.beside {
-		return outcome{}
+	c := consumer{r.bind(r.ID.Name, nil), r.bindPod(r.ID.Name, nil)}
+	if c.own != nil && c.own.beside {
+		c.own = nil
 	}
-	return outcome{Value: b}
+	return outcome{Value: c}
+}
+
+func (r *reading) consumer(ns string) consumer {
+	return r.Value(cellID{Kind: consumerCell, Name: ns}).(consumer)
 }
 
 // consumerOf returns the waypoint of a namespace's workloads if it is ours and
 // works; zero: none.
 func (r *reading) consumerOf(ns string) parentName {
-	if b, _ := r.Value(cellID{Kind: consumerCell, Name: ns}).(*binding); b.works() && b.ours {
+	if b := r.consumer(ns).own; b.works() && b.ours {
 		return b.waypoint
 	}
 	return parentName{}
@@ -273,6 +291,10 @@ func (r *reading) reportBinding(svc *corev1.Service, report *Report) {
 	}
 	v := yes(reasonWaypointAccepted)
 	v.message = "enforced at Gateway " + b.waypoint.String()
+	if b.pods != nil {
+		b = b.pods
+		v.message = fmt.Sprintf("clients connect to its pods: those of namespace %s are enforced at Gateway %s", r.ID.NS, b.waypoint)
+	}
 	if !b.works() {
 		v = no(b.reason, "%s", b.message)
 	} else if !r.isReady(b.waypoint) {

@@ -111,8 +111,8 @@ type Pod struct {
 // names. One that stands in several slices is there several times, in no order.
 func PodsIn(r *dialect.Reading, ns string) map[string][]Pod {
 	pods := map[string][]Pod{}
-	for name := range r.Bag(cellID{Kind: slicesIn, NS: ns}) {
-		addPods(pods, r, ns, name.(string))
+	for item := range r.Bag(cellID{Kind: slicesIn, NS: ns}) {
+		addPods(pods, r, ns, item.(sliceName).name)
 	}
 	return pods
 }

@@ -63,13 +63,14 @@ const (
 	namespaceCell = dialect.Parsed + meshKinds + iota // Namespace: what it asks for
 	networkCell                                       // the name of our own network
 	memberCell                                        // Gateway: what the mesh knows of it
-	consumerCell                                      // of a namespace: the waypoint of its workloads
+	consumerCell                                      // of a namespace: the waypoints of its workloads
 	consumesCell                                      // Namespace: puts it among those of that waypoint
 	outboundCell                                      // the waypoints that some namespace's workloads have
 	vouchersCell                                      // the Gateways that vouch for others
 	meshCell                                          // is there a waypoint of ours at all
 	readyCell                                         // of a waypoint: is one of its pods ready
 	bindingCell                                       // of a Service: its waypoint
+	selectorsCell                                     // of a namespace: the ports to which its Services send
 	meshPortsCell                                     // the ports that stand for those of Services
 	meshShardCell                                     // some of these
 	podCell                                           // Pod: who it is
@@ -112,7 +113,7 @@ const (
 // What waypoints have listeners for.
 const (
 	facadeCell   = dialect.Listeners + meshKinds + iota // Service: its doors
-	workloadCell                                        // Pod
+	workloadCell                                        // Pod: who it is, and its doors
 )
 
 // Routes.

@@ -117,6 +117,66 @@ func TestAnEditInTheMeshRunsOnlyWhatReadsIt(t *testing.T) {
 	}
 }
 
+// meshOfPods adds n pods to each namespace of a mesh, whose waypoints are for them
+// too.
+func (w world) meshOfPods(n, namespaces int, waypointFor string) world {
+	for i := range namespaces {
+		ns := largeNamespace(i)
+		gw := *w[routing.ObjectKey{Kind: "Gateway", Namespace: ns, Name: "waypoint"}].(*gatewayv1.Gateway)
+		gw.Labels = map[string]string{waypointForLabel: waypointFor}
+		w.put("Gateway", &gw)
+		for j := range n {
+			w.put("Pod", meshPod(ns, i*n+j))
+		}
+	}
+	return w
+}
+
+func meshPod(ns string, i int) *corev1.Pod {
+	o := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprintf("p%d", i), Labels: map[string]string{"app": "cart"}}}
+	o.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{ContainerPort: 8080}, {ContainerPort: 9090}}}}
+	o.Status.Phase = corev1.PodRunning
+	o.Status.PodIPs = []corev1.PodIP{{IP: fmt.Sprintf("10.%d.%d.%d", i>>16&255, i>>8&255, i&255)}}
+	return o
+}
+
+// A pod more, or less, is what it reads itself, whoever its waypoint is for and
+// however many others there are.
+func TestAPodRunsOnlyItself(t *testing.T) {
+	for _, waypointFor := range []string{"service", "workload", "all"} {
+		for _, size := range []int{3, 300} {
+			w := meshOfServices(6, 3).meshOfPods(size, 3, waypointFor)
+			tr := New(w, Options{DefaultClass: "fairway", Isolated: true})
+			tr.Update(w.keys())
+			var list []cellID
+			tr.sheet.Trace(func(id cellID) { list = append(list, id) })
+			moved := meshPod("ns1", size)
+			moved.Status.PodIPs[0].IP = "10.255.0.1"
+			doors := 9 // any port and two, at three waypoints
+			if waypointFor == "service" {
+				doors = 0
+			}
+			if waypointFor == "workload" {
+				doors = 3 // as no connections of workloads go through it
+			}
+			for name, edit := range map[string]struct {
+				key      routing.ObjectKey
+				formulas int
+			}{
+				"one that comes": {w.put("Pod", meshPod("ns1", 999)), 2}, // pod, workload
+				"one that moves": {w.put("Pod", moved), 2},
+			} {
+				list = nil
+				d, _ := tr.Update([]routing.ObjectKey{edit.key})
+				if len(list) != edit.formulas || len(d.Listeners) != doors {
+					t.Errorf("waypoints for %s, %d pods: %s runs %v and makes %d listeners; want %d formulas, %d listeners",
+						waypointFor, 3*size, name, list, len(d.Listeners), edit.formulas, doors)
+				}
+			}
+		}
+	}
+}
+
 // A port that gets its number costs the Services whose numbers are kept beside
 // it: one in 256.
 func TestAPortOfTheMeshCostsItsShard(t *testing.T) {
@@ -147,6 +207,37 @@ func gone(w world, kind, ns, name string) routing.ObjectKey {
 	k := routing.ObjectKey{Kind: kind, Namespace: ns, Name: name}
 	delete(w, k)
 	return k
+}
+
+// BenchmarkPods says what a pod costs: with three waypoints, and two ports that it
+// declares.
+func BenchmarkPods(b *testing.B) {
+	const each = 3000
+	for _, waypointFor := range []string{"service", "all"} {
+		w := meshOfServices(30, 3).meshOfPods(each, 3, waypointFor)
+		keys := w.keys()
+		opts := Options{DefaultClass: "fairway", Isolated: true}
+		b.Run("first, for "+waypointFor, func(b *testing.B) {
+			for b.Loop() {
+				before := heapBytes()
+				tr := New(w, opts)
+				held, _ := tr.Update(keys)
+				b.ReportMetric(float64(heapBytes()-before)/(3*each), "B/pod")
+				runtime.KeepAlive(tr)
+				runtime.KeepAlive(held)
+			}
+		})
+		tr := New(w, opts)
+		tr.Update(keys)
+		b.Run("moves, for "+waypointFor, func(b *testing.B) {
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				o := meshPod("ns1", each)
+				o.Status.PodIPs[0].IP = fmt.Sprintf("10.255.0.%d", n%250)
+				tr.Update([]routing.ObjectKey{w.put("Pod", o)})
+			}
+		})
+	}
 }
 
 // BenchmarkMesh is 5,000 Services at three waypoints: 15,000 doors.

@@ -50,6 +50,11 @@ func (c chance) pod() (string, metav1.Object) {
 	c.enrol(&o.ObjectMeta)
 	o.Spec.ServiceAccountName = pick(c, "", "cart")
 	o.Spec.HostNetwork = c.IntN(8) == 0
+	if c.IntN(2) == 0 {
+		o.Spec.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{
+			{Name: "web", ContainerPort: pick[int32](c, 80, 8080, 70000), Protocol: pick(c, "", corev1.ProtocolTCP, corev1.ProtocolUDP)},
+		}}}
+	}
 	o.Status.Phase = pick(c, corev1.PodRunning, corev1.PodRunning, corev1.PodSucceeded)
 	o.Status.PodIPs = pick(c, nil, []corev1.PodIP{{IP: "10.0.0.1"}}, []corev1.PodIP{{IP: "10.0.0.2"}, {IP: "fd00::2"}})
 	if c.IntN(2) == 0 {
@@ -61,7 +66,7 @@ func (c chance) pod() (string, metav1.Object) {
 func (c chance) meshPorts() (string, metav1.Object) {
 	o := &corev1.ConfigMap{ObjectMeta: c.meta("a", "ports")}
 	o.Data = map[string]string{}
-	for _, key := range []string{"s1.a.80", "s1.b.80", "s2.a.80", "s2.a.81"} {
+	for _, key := range []string{"s1.a.80", "s1.b.80", "s2.a.80", "s2.a.81", "Pod.p1.a.80", "Pod.p1.a.8080"} {
 		if c.IntN(2) == 0 {
 			o.Data[key] = pick(c, "20001", "20002", "80")
 		}

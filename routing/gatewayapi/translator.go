@@ -218,6 +218,7 @@ func (t *Translator) formulas() map[cellKind]func(*reading) outcome {
 		meshCell:               t.mesh,
 		readyCell:              t.ready,
 		bindingCell:            t.binding,
+		selectorsCell:          t.selectors,
 		meshPortsCell:          t.meshPorts,
 		meshShardCell:          t.meshShard,
 		podCell:                t.pod,

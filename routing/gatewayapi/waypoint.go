@@ -22,7 +22,7 @@ type member struct {
 
 	// What follows is of waypoints: Gateways with a listener of protocol HBONE
 	// that is in order.
-	port      uint16  // 0: it is none
+	port      uint16  // 0: it is none, or not in order
 	services  bool    // it is for connections to Services
 	workloads bool    // it is for connections to pods
 	problem   string  // of what it says that it is for
@@ -66,11 +66,11 @@ func (t *Translator) member(r *reading) outcome {
 	if m.isWaypoint() && m.ours {
 		t.bindTunnels(r, m, o)
 	}
-	if m.isWaypoint() {
+	if hbonePortOf(o) != 0 { // also one whose listener is not in order: then nobody gets by
 		m.servesFor(r, o)
-		if m.ours {
-			t.faces(r, m, o)
-		}
+	}
+	if m.isWaypoint() && m.ours {
+		t.faces(r, m, o)
 	}
 	out := outcome{Value: m}
 	if m.ours {

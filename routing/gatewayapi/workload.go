@@ -81,18 +81,20 @@ func (r *reading) tunnelTo(pod string) string {
 }
 
 // workload makes the workload of a Pod whose connections are captured, or go
-// through a waypoint.
+// through a waypoint, and the doors of one to which connections do.
 func (t *Translator) workload(r *reading) outcome {
-	if object[corev1.Pod](r, "Pod", r.ID.NS, r.ID.Name) == nil {
+	o := object[corev1.Pod](r, "Pod", r.ID.NS, r.ID.Name)
+	if o == nil {
 		return outcome{Gone: true}
 	}
 	p := r.pod(r.ID.Name)
 	if p == nil {
 		return outcome{}
 	}
+	parts, enforced := t.podDoors(r, p, &o.Spec)
 	captured := p.captured == "ambient" || r.namespaceMesh(r.ID.NS).captured && p.captured != "none"
 	gateways := r.vouchersFor(r.ID.NS)
-	if !captured && gateways == nil {
+	if !captured && gateways == nil && !enforced {
 		return outcome{}
 	}
 	w := &routing.Workload{
@@ -110,13 +112,13 @@ func (t *Translator) workload(r *reading) outcome {
 	if t.shaper.Workload != nil {
 		t.shaper.Workload(r.Reading, r.ID.NS, p.labels, w)
 	}
-	return outcome{Parts: []any{w}}
+	return outcome{Parts: append(parts, w)}
 }
 
 // vouchersFor returns the waypoint that workloads of a namespace go through,
 // also one that is not there: then they get nowhere (law 15).
 func (r *reading) vouchersFor(ns string) []string {
-	b, _ := r.Value(cellID{Kind: consumerCell, Name: ns}).(*binding)
+	b := r.consumer(ns).own
 	if !r.enforced(b) || b.works() && !b.ours {
 		return nil
 	}

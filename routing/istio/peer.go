@@ -171,7 +171,7 @@ func (r *reading) portMode(p *peer, d gatewayapi.Door) mode {
 // targetPort is the port of the pods behind a door.
 func (r *reading) targetPort(d gatewayapi.Door) (port uint16, known bool) {
 	if d.Kind != "Service" {
-		return d.Port, false
+		return d.Port, d.Kind == KindPod && d.Port != 0
 	}
 	o := object[corev1.Service](r, "Service", d.Namespace, d.Name)
 	if o == nil {
