@@ -32,6 +32,7 @@ type controlFlags struct {
 	trustDomain    string
 	clusterDomain  string
 	rootNamespace  string
+	mesh           meshControlFlags
 	network        string
 	webhook        string
 	webhookConfig  string
@@ -53,6 +54,7 @@ func parseControl(args []string) (*controlFlags, error) {
 	f.StringVar(&o.clusterDomain, "cluster-domain", "cluster.local", "the DNS `domain` of the cluster")
 	f.StringVar(&o.rootNamespace, "root-namespace", "istio-system", "the `namespace` with the mesh's own objects, for Istio's API: MeshConfig (ConfigMap istio), and rules that hold everywhere")
 	f.StringVar(&o.network, "network", "", "the `name` of the cluster's own network, in a mesh of several (default: what the label topology.istio.io/network of the root namespace says)")
+	o.mesh.register(f)
 	f.StringVar(&o.webhook, "webhook", "", "the `address` that the API server asks whether objects may be stored (default: it is not to ask)")
 	f.StringVar(&o.webhookConfig, "webhook-configuration", "", "with -webhook: the ValidatingWebhookConfiguration whose caBundle is kept; its `name`")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "a kubeconfig `file`, outside of a cluster")
@@ -70,7 +72,10 @@ func parseControl(args []string) (*controlFlags, error) {
 	if err := o.id().Valid(); err != nil {
 		return nil, fmt.Errorf("-trust-domain, -namespace, -service-account: %w", err)
 	}
-	return o, nil
+	if _, err := o.nodeAccounts(); err != nil {
+		return nil, err
+	}
+	return o, o.mesh.check()
 }
 
 // id is who control's replicas are.

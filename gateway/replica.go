@@ -58,6 +58,7 @@ type replica struct {
 	leads      atomic.Bool
 	complete   chan struct{} // closed when all there was at the start is translated
 	fleets     fleets
+	nodePods   nodePods
 	troubles   troubles
 	peers      peers
 	updates    updates
@@ -94,7 +95,7 @@ func (r *replica) readCluster(config *rest.Config) error {
 	var err error
 	r.source, err = cluster.New(config, cluster.Options{
 		Wanted:    func(k routing.ObjectKey) bool { return r.translator.Reads(k) },
-		WantsPods: func() bool { return r.translator.WantsPods() },
+		WantsPods: func() bool { return r.translator.WantsPods() || len(r.options.mesh.trustedNodes) > 0 },
 		Version:   version, Log: r.log,
 	})
 	if err != nil {
@@ -102,10 +103,12 @@ func (r *replica) readCluster(config *rest.Config) error {
 	}
 	o := r.options
 	r.translator = gatewayapi.New(r.source, gatewayapi.Options{
-		ControllerName: o.controllerName, Isolated: true, TrustDomain: o.trustDomain, ClusterDomain: o.clusterDomain,
+		ControllerName: o.controllerName, Isolated: true, TrustDomain: o.meshTrustDomain(), TrustDomainAliases: o.mesh.aliases, ClusterDomain: o.clusterDomain,
 		RootNamespace: o.rootNamespace, Network: o.network, MeshPorts: o.meshPorts(), Base: provision.Name,
 	})
-	istio.Join(r.translator, istio.Options{RootNamespace: o.rootNamespace, ClusterDomain: o.clusterDomain, TrustDomain: o.trustDomain})
+	istio.Join(r.translator, istio.Options{
+		RootNamespace: o.rootNamespace, ClusterDomain: o.clusterDomain, TrustDomain: o.meshTrustDomain(), TrustDomainAliases: o.mesh.aliases,
+	})
 	return nil
 }
 
@@ -116,15 +119,19 @@ func (r *replica) vouch(config *rest.Config) error {
 	if r.trust, err = trust.NewStore(config, o.namespace, o.trustDomain, r.log); err != nil {
 		return err
 	}
-	tokens, err := trust.NewTokens(config, o.trustDomain, trust.Audience)
+	tokens, err := trust.NewTokens(config, o.trustDomain, o.audiences()...)
+	if err != nil {
+		return err
+	}
+	nodes, err := o.nodeAccounts()
 	if err != nil {
 		return err
 	}
 	r.authority = identity.NewServer(identity.ServerOptions{
-		CA: r.trust.CA, TrustDomain: o.trustDomain, Authenticate: tokens.Authenticate, Allow: r.fleets.known, Log: r.log,
+		CA: r.trust.CA, Roots: r.trust.Bundle, TrustDomain: o.trustDomain, Authenticate: tokens.Authenticate,
+		Allow: r.signsFor, TrustedNodes: nodes, RunsOn: r.runsOn, Log: r.log,
 	})
-	names := []string{o.service + "." + o.namespace + ".svc", o.host()}
-	r.keeper = identity.NewKeeper(identity.Local(r.trust.CA, identity.Claim{ID: o.id(), DNS: names}), r.log)
+	r.keeper = identity.NewKeeper(identity.Local(r.trust.CA, identity.Claim{ID: o.id(), DNS: o.names()}), r.log)
 	r.keeper.Roots = r.trust.Bundle
 	return nil
 }
@@ -153,7 +160,7 @@ func (r *replica) write(config *rest.Config) error {
 	}
 	r.provision = provision.New(provision.Options{
 		Client: core, Gateways: gateways, ControllerName: controller,
-		Image: r.options.image, Control: address, ControlID: r.options.id().String(),
+		Image: r.options.image, Control: address, ControlID: r.options.id().String(), MeshCA: r.options.meshCA(),
 		Report: r.status.Provisioned, Log: r.log,
 	})
 	if r.ports, err = meshports.New(config, meshports.Options{ConfigMap: r.options.meshPorts(), Log: r.log}); err != nil {
@@ -200,6 +207,8 @@ func (r *replica) apply(c cluster.Change) {
 			r.meetPeers(k)
 		case "ConfigMap":
 			r.seePorts(k)
+		case "Pod":
+			r.seePod(k)
 		}
 	}
 	for _, report := range reports {
@@ -231,6 +240,14 @@ func (r *replica) apply(c cluster.Change) {
 	r.log.Debug("cluster read", "origin", summary(c.Keys), "took", time.Since(began).Round(10*time.Microsecond))
 	if !c.More {
 		r.finishStart()
+	}
+}
+
+// seePod notes where a pod is, if somebody may ask for it.
+func (r *replica) seePod(k routing.ObjectKey) {
+	if len(r.options.mesh.trustedNodes) > 0 {
+		pod, _ := r.source.Get(k).(*corev1.Pod)
+		r.nodePods.put(k, pod)
 	}
 }
 
