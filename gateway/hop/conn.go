@@ -34,7 +34,7 @@ type Conn struct {
 	answer  message.ServerStream // that is to be answered; else nil
 	opening asker                // that is not answered; else nil
 	handler loop.Handler
-	held    held // has come and was not taken
+	held    loop.Backlog // has come and was not taken
 	timer   loop.Timer
 	until   time.Time // of Finish and Abort
 	broken  error     // what Closed tells once what came before was taken
@@ -210,7 +210,7 @@ func (c *Conn) abortOnceSent() {
 // the far end sees the end of the stream, and may send on, which is reset then,
 // as with TCP: nobody takes it.
 func (c *Conn) Close() {
-	if c.answer != nil || c.held.n > 0 || c.Queued() > 0 || c.broken != nil {
+	if c.answer != nil || c.held.Len() > 0 || c.Queued() > 0 || c.broken != nil {
 		c.Reset()
 		return
 	}
@@ -251,8 +251,8 @@ func (c *Conn) drop(why error) {
 
 // discard lets go of what was held.
 func (c *Conn) discard() {
-	n := c.held.n
-	c.held.clear(c.loop)
+	n := c.held.Len()
+	c.held.Clear(c.loop)
 	c.consumed(n)
 }
 
@@ -265,7 +265,7 @@ func (c *Conn) consumed(n int) {
 
 // deliverLater has what waits for the Handler be told from a later event.
 func (c *Conn) deliverLater() {
-	waits := c.held.n > 0 || c.remoteDone && !c.eof || c.broken != nil
+	waits := c.held.Len() > 0 || c.remoteDone && !c.eof || c.broken != nil
 	if waits && !c.later && c.state == open {
 		c.later = true
 		c.loop.Defer(c.deliver)
@@ -274,11 +274,11 @@ func (c *Conn) deliverLater() {
 
 func (c *Conn) deliver() {
 	c.later = false
-	for c.takes() && c.held.n > 0 {
-		k := c.held.take()
-		n := len(k.bytes())
-		c.handler.Data(k.bytes())
-		c.held.release(c.loop, k)
+	for c.takes() && c.held.Len() > 0 {
+		k := c.held.Take()
+		n := len(k.Bytes())
+		c.handler.Data(k.Bytes())
+		c.loop.Return(k)
 		c.consumed(n)
 	}
 	c.tellEnd()
@@ -289,18 +289,18 @@ func (c *Conn) takes() bool { return c.state == open && !c.paused && c.handler !
 
 // tellEnd tells how the far end has ended, once all before that was taken.
 func (c *Conn) tellEnd() {
-	if c.takes() && c.held.n == 0 && c.remoteDone && !c.eof {
+	if c.takes() && c.held.Len() == 0 && c.remoteDone && !c.eof {
 		c.eof = true
 		c.handler.EOF()
 	}
-	if c.takes() && c.held.n == 0 && c.broken != nil {
+	if c.takes() && c.held.Len() == 0 && c.broken != nil {
 		c.tellClosed(c.broken)
 	}
 }
 
 func (c *Conn) tellClosed(err error) {
 	c.state = closed
-	c.held.clear(c.loop)
+	c.held.Clear(c.loop)
 	c.loop.Drop(&c.timer)
 	if c.handler != nil {
 		c.handler.Closed(err)
@@ -326,8 +326,8 @@ func (in *incoming) Data(p []byte) {
 		c.drop(errReset)
 	case c.state != open || c.opening != nil:
 		c.consumed(len(p))
-	case !c.takes() || c.held.n > 0:
-		c.held.push(c.loop, p)
+	case !c.takes() || c.held.Len() > 0:
+		c.held.Push(c.loop, p)
 		c.full = c.stream.Queued() > 0
 	default:
 		c.handler.Data(p)
@@ -372,7 +372,7 @@ func (in *incoming) Abort(err error) {
 		c.opening.lost(err)
 	case c.state == closed:
 		c.loop.Drop(&c.timer)
-	case c.state != open, c.paused && (c.full || c.held.n == 0):
+	case c.state != open, c.paused && (c.full || c.held.Len() == 0):
 		c.tellClosed(err)
 	default:
 		c.broken = err

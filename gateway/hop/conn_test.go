@@ -231,8 +231,8 @@ func TestPauseHoldsTheFarEndBack(t *testing.T) {
 			sent += 4 << 10
 			r.loop.Settle()
 		}
-		if c := b.conn.(*Conn); c.held.n > firstWindow || sent > firstWindow+message.HighWater+4<<10 {
-			t.Errorf("%d bytes held and %d sent, want no more than a window of %d and a queue", c.held.n, sent, firstWindow)
+		if c := b.conn.(*Conn); c.held.Len() > firstWindow || sent > firstWindow+message.HighWater+4<<10 {
+			t.Errorf("%d bytes held and %d sent, want no more than a window of %d and a queue", c.held.Len(), sent, firstWindow)
 		}
 		a.conn.CloseWrite()
 		r.loop.Settle()

@@ -303,7 +303,7 @@ func (c *conn) stalled() {
 	var stuck []uint32
 	for s := c.streams.first(); s != nil; s = c.streams.after(s) {
 		switch {
-		case s.queue.n == 0:
+		case s.queue.Len() == 0:
 		case s.moved || full:
 			s.moved, pending = false, true
 		default:

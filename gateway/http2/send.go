@@ -6,63 +6,6 @@ import (
 	"fairway.dev/gateway/message"
 )
 
-// A queue holds body bytes that wait for a window or for the socket.
-type queue struct {
-	head, tail *chunk
-	n          int
-}
-
-type chunk struct {
-	next     *chunk
-	from, to int
-	b        [maxFrame]byte
-}
-
-func (q *queue) push(sh *shared, p []byte) {
-	q.n += len(p)
-	for len(p) > 0 {
-		if q.tail == nil || q.tail.to == len(q.tail.b) {
-			k := sh.chunk()
-			if q.tail == nil {
-				q.head = k
-			} else {
-				q.tail.next = k
-			}
-			q.tail = k
-		}
-		n := copy(q.tail.b[q.tail.to:], p)
-		q.tail.to += n
-		p = p[n:]
-	}
-}
-
-// front returns the first bytes, at most max and at most a frame's worth.
-func (q *queue) front(max int64) []byte {
-	k := q.head
-	return k.b[k.from:min(k.to, k.from+int(min(max, maxFrame)))]
-}
-
-// drop removes the first n bytes, which front returned.
-func (q *queue) drop(sh *shared, n int) {
-	q.n -= n
-	k := q.head
-	k.from += n
-	if k.from < k.to {
-		return
-	}
-	q.head = k.next
-	if q.head == nil {
-		q.tail = nil
-	}
-	sh.takeBackChunk(k)
-}
-
-func (q *queue) clear(sh *shared) {
-	for q.head != nil {
-		q.drop(sh, q.head.to-q.head.from)
-	}
-}
-
 // A readyList has the streams that have something to send and a window to
 // send it, in the order in which it is their turn. All wait for the same: the
 // connection's window, or room in the socket.
@@ -109,7 +52,7 @@ func (s *stream) Data(p []byte) {
 	if s.userDone || s.localDone || len(p) == 0 {
 		return
 	}
-	if s.queue.n == 0 && c.ready.first == nil {
+	if s.queue.Len() == 0 && c.ready.first == nil {
 		for len(p) > 0 && s.sendWindow > 0 && c.sendWindow > 0 && !c.full() {
 			n := min(int64(len(p)), maxFrame, s.sendWindow, c.sendWindow)
 			s.writeData(p[:n], int(n) < len(p))
@@ -119,11 +62,11 @@ func (s *stream) Data(p []byte) {
 			return
 		}
 	}
-	if s.queue.n == 0 {
+	if s.queue.Len() == 0 {
 		s.moved = true // as of now: a whole deadline is to pass before it is stuck
 	}
-	s.queue.push(c.shared, p)
-	s.high = s.high || s.queue.n > message.HighWater
+	s.queue.Push(c.loop, p)
+	s.high = s.high || s.queue.Len() > message.HighWater
 	if s.sendWindow > 0 {
 		c.ready.push(s)
 	}
@@ -152,7 +95,7 @@ func (s *stream) writeData(p []byte, more bool) {
 }
 
 // Queued returns how many bytes wait to be sent.
-func (s *stream) Queued() int { return s.queue.n }
+func (s *stream) Queued() int { return s.queue.Len() }
 
 // pump sends what waits, a frame a stream and turn, as far as the windows and
 // the socket take it. It is called from events only, as it calls receivers.
@@ -160,17 +103,18 @@ func (c *conn) pump() {
 	for c.ready.first != nil && c.sendWindow > 0 && !c.full() && !c.closed {
 		s := c.ready.first
 		c.ready.remove(s)
-		p := s.queue.front(min(s.sendWindow, c.sendWindow))
-		s.writeData(p, len(p) < s.queue.n)
-		s.queue.drop(c.shared, len(p))
+		p := s.queue.Front()
+		p = p[:min(int64(len(p)), maxFrame, s.sendWindow, c.sendWindow)]
+		s.writeData(p, len(p) < s.queue.Len())
+		s.queue.Drop(c.loop, len(p))
 		switch {
-		case s.queue.n == 0 && s.userDone:
+		case s.queue.Len() == 0 && s.userDone:
 			s.writeEnd()
 			continue // the stream may be closed
-		case s.queue.n > 0 && s.sendWindow > 0:
+		case s.queue.Len() > 0 && s.sendWindow > 0:
 			c.ready.push(s)
 		}
-		if s.high && s.queue.n < message.LowWater {
+		if s.high && s.queue.Len() < message.LowWater {
 			s.high = false
 			if !s.over {
 				s.recv.Drained()
@@ -224,7 +168,7 @@ func (c *conn) onWindowUpdate(h header, p []byte) {
 		s.reset(h2.ErrCodeFlowControl, errLargeWindow)
 	default:
 		s.sendWindow += n
-		if s.queue.n > 0 && s.sendWindow > 0 {
+		if s.queue.Len() > 0 && s.sendWindow > 0 {
 			c.ready.push(s)
 			c.pump()
 		}
@@ -249,7 +193,7 @@ func (c *conn) setPeerWindow(n int64) bool {
 		}
 		if s.sendWindow <= 0 {
 			c.ready.remove(s)
-		} else if s.queue.n > 0 {
+		} else if s.queue.Len() > 0 {
 			c.ready.push(s)
 		}
 	}

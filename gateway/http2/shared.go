@@ -7,19 +7,15 @@ import "fairway.dev/gateway/loop"
 type shared struct {
 	spaces  []*workspace
 	streams []*stream
-	chunks  *chunk // free ones, by next
-	nChunks int
 }
 
 var perLoop loop.Local[shared]
 
 // How much is kept for the next time: a workspace for each message that one
-// message may set off, streams for a busy connection or two, and 1 MiB of
-// chunks.
+// message may set off, and streams for a busy connection or two.
 const (
 	keepSpaces  = 4
 	keepStreams = 256
-	keepChunks  = 64
 )
 
 // space lends a workspace.
@@ -51,24 +47,5 @@ func (sh *shared) stream() *stream {
 func (sh *shared) takeBackStream(s *stream) {
 	if len(sh.streams) < keepStreams {
 		sh.streams = append(sh.streams, s)
-	}
-}
-
-func (sh *shared) chunk() *chunk {
-	k := sh.chunks
-	if k == nil {
-		return new(chunk)
-	}
-	sh.chunks = k.next
-	sh.nChunks--
-	k.next, k.from, k.to = nil, 0, 0
-	return k
-}
-
-func (sh *shared) takeBackChunk(k *chunk) {
-	if sh.nChunks < keepChunks {
-		k.next = sh.chunks
-		sh.chunks = k
-		sh.nChunks++
 	}
 }

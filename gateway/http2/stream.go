@@ -3,6 +3,7 @@ package http2
 import (
 	h2 "golang.org/x/net/http2"
 
+	"fairway.dev/gateway/loop"
 	"fairway.dev/gateway/message"
 )
 
@@ -21,8 +22,8 @@ type stream struct {
 
 	next                 *stream // in a chain of streams, or of conn.retired
 	nextReady, prevReady *stream
-	queue                queue
-	trailers             []byte // a header block that follows queue
+	queue                loop.Backlog // body bytes that wait for a window or for the socket
+	trailers             []byte       // a header block that follows queue
 
 	sendWindow int64 // what the peer takes
 	expect     int64 // body bytes that content-length leaves to come, or -1
@@ -80,7 +81,7 @@ func (s *stream) close() {
 	s.closed, s.localDone, s.remoteDone = true, true, true
 	c.streams.remove(s)
 	c.ready.remove(s)
-	s.queue.clear(c.shared)
+	s.queue.Clear(c.loop)
 	if c.in.data == s {
 		c.in.data = nil
 	}
@@ -147,7 +148,7 @@ func (s *stream) End(trailers message.Fields) {
 		s.settle()
 		return
 	}
-	if s.queue.n > 0 {
+	if s.queue.Len() > 0 {
 		// The encoder's table may be another by the time that these go out.
 		s.trailers = standalone(s.trailers[:0], trailers)
 		return

@@ -43,6 +43,8 @@ type Loop struct {
 	small   [][]byte
 	large   [][]byte
 	huge    [][]byte
+	pieces  *Piece // free ones, by next
+	nPieces int
 
 	pipes     []*pipe // empty ones
 	pipesMade int
