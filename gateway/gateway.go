@@ -91,7 +91,7 @@ func newGateway(o *serveFlags, mesh *server.Mesh, log *slog.Logger) (*gateway, e
 	}
 	if g.server, err = server.New(server.Options{
 		Loops: loops, Bind: bind, Node: os.Getenv("NODE_NAME"), Zone: o.zone, Metrics: g.metrics, AccessLog: g.accessLog, LocalCA: ca,
-		MaxConnections: g.maxConnections(), MaxExchanges: o.maxRequests, TrustedHops: o.trustedHops, Mesh: mesh, Rebound: g.rebound, Version: version, Log: log,
+		MaxConnections: g.maxConnections(), MaxExchanges: o.maxRequests, TrustedHops: o.trustedHops, Mesh: mesh, Captured: o.captured, Rebound: g.rebound, Version: version, Log: log,
 	}); err != nil {
 		return nil, err
 	}

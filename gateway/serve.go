@@ -30,6 +30,7 @@ type serveFlags struct {
 	identity    string
 	network     string
 	mesh        meshFlags
+	captured    bool
 	drain       time.Duration
 	drainDelay  time.Duration
 	maxConns    int
@@ -47,6 +48,7 @@ func parseServe(args []string) (*serveFlags, error) {
 	f.StringVar(&o.identity, "identity", "", "with -manifests: the `folder` of who the gateway is in the mesh: cert-chain.pem, key.pem and root-cert.pem, or tls.crt, tls.key and ca.crt")
 	f.StringVar(&o.network, "network", "", "with -manifests: the `name` of the cluster's own network, in a mesh of several (default: what the label topology.istio.io/network of the root namespace says)")
 	o.mesh.register(f)
+	f.BoolVar(&o.captured, "captured", false, "a node proxy (ztunnel) captures this process, and speaks HBONE for Gateways with the annotation ambient.istio.io/waypoint-inbound-binding: PROXY/PORT; without this flag they speak it themselves")
 	f.StringVar(&o.zone, "zone", "", "the `zone` that the gateway is in, for Services that prefer endpoints of the same; with -control, the control plane knows")
 	f.StringVar(&o.admin, "admin", "127.0.0.1:9090", "the `address` of the admin port: health, metrics, debug pages")
 	f.StringVar(&o.state, "state", defaultState(), "the `folder` for what must outlive a restart: the local CA, or the last good configuration")

@@ -81,7 +81,7 @@ func (w *Wanted) podTemplate(o *Options) corev1.PodTemplateSpec {
 	no := false
 	return corev1.PodTemplateSpec{
 		ObjectMeta: metav1.ObjectMeta{
-			Labels: w.labels(w.podMeshLabels(), p.Labels),
+			Labels: w.podLabels(),
 			Annotations: w.annotations(map[string]string{
 				"prometheus.io/scrape": "true",
 				"prometheus.io/port":   strconv.Itoa(adminPort),
@@ -194,6 +194,9 @@ func (w *Wanted) args(o *Options) []string {
 		fmt.Sprintf("-drain-delay=%ds", drainDelay),
 	}
 	args = append(args, w.meshArgs(o)...)
+	if w.captured() {
+		args = append(args, "-captured")
+	}
 	if s.AccessLog != nil {
 		switch or(s.AccessLog.Format, v1alpha1.AccessLogJSON) {
 		case v1alpha1.AccessLogOff:

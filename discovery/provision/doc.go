@@ -54,8 +54,11 @@
 // labelled as Istio does it: gateway.istio.io/managed with our controller's name,
 // istio.io/use-waypoint=none, as nobody enforces policy for who enforces it; and
 // its pods istio.io/dataplane-mode=none, as they speak HBONE themselves. With the
-// annotation ambient.istio.io/waypoint-inbound-binding: PROXY/15088 it is ambient:
-// a node proxy does it for them. Pods are spread over nodes and zones, so that
+// annotation ambient.istio.io/waypoint-inbound-binding: PROXY/15088, as translation
+// reads it ([Port].Sandwich), it is ambient: a node proxy does it for them. "fairway
+// serve" is told so by -captured, in the same template, and does as before in pods
+// that were made before, or whose labels the author has set to none; port 15088 is
+// in no Service, as it is the pod's own affair. Pods are spread over nodes and zones, so that
 // there is one near to most who need it.
 //
 // With [Options.MeshCA] istiod signs who the pods are to others of the mesh, and

@@ -22,7 +22,7 @@ const (
 // meshCA is who signs for the pods; nil where control does, or nobody has to, as
 // a node proxy speaks for them.
 func (w *Wanted) meshCA(o *Options) *MeshCA {
-	if w.waypoint() && w.sandwiched() {
+	if w.captured() {
 		return nil
 	}
 	return o.MeshCA

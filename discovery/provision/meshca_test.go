@@ -11,19 +11,17 @@ import (
 func TestMeshCAIsForWhoSpeaksHBONE(t *testing.T) {
 	ca := &MeshCA{Address: "istiod.istio-system.svc:15012", ClusterID: "Kubernetes", TrustDomain: "cluster.local"}
 	for _, tt := range []struct {
-		name, listener, binding string
-		ca                      *MeshCA
-		want                    bool
+		name, listener string
+		port           Port
+		ca             *MeshCA
+		want           bool
 	}{
-		{"a waypoint", mesh, "", ca, true},
-		{"an ingress gateway, which hops to waypoints", "{name: http, port: 80, protocol: HTTP}", "", ca, true},
-		{"in a sandwich", mesh, "PROXY/15088", ca, false},
-		{"by control", mesh, "", nil, false},
+		{"a waypoint", mesh, hbone, ca, true},
+		{"an ingress gateway, which hops to waypoints", "{name: http, port: 80, protocol: HTTP}", http80, ca, true},
+		{"in a sandwich", mesh, sandwich, ca, false},
+		{"by control", mesh, hbone, nil, false},
 	} {
-		w := wanted(t, gateway(t, "listeners: ["+tt.listener+"]"), "{}")
-		if tt.binding != "" {
-			w.Gateway.Annotations = map[string]string{bindingKey: tt.binding}
-		}
+		w := wanted(t, gateway(t, "listeners: ["+tt.listener+"]"), "{}", tt.port)
 		spec := w.podTemplate(&Options{MeshCA: tt.ca}).Spec
 		flag := slices.ContainsFunc(spec.Containers[0].Args, func(arg string) bool { return strings.HasPrefix(arg, "-mesh-ca=") })
 		volumes, mounts := len(spec.Volumes) == 3, len(spec.Containers[0].VolumeMounts) == 3

@@ -47,7 +47,7 @@ func TestObjects(t *testing.T) {
 			if err := yaml.Unmarshal([]byte(spec), o["spec"]); err != nil {
 				t.Fatal(err)
 			}
-			w := wanted(t, o, parameters, http80, https443, Port{53, corev1.ProtocolUDP}, http80)
+			w := wanted(t, o, parameters, http80, https443, Port{Number: 53, Protocol: corev1.ProtocolUDP}, http80)
 			w.controller = "fairway.dev/gateway-controller"
 			options := &Options{Image: "fairway:test", Control: "control:15012", ControlID: "spiffe://cluster.local/ns/fairway-system/sa/fairway"}
 			if strings.HasSuffix(file, "istiod.yaml") {

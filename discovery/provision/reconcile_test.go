@@ -399,7 +399,7 @@ func TestPortsChangeTheServiceAlone(t *testing.T) {
 			list, _ := at(r.server.Object(kindService, "shop", "edge-fairway"), "spec.ports").([]any)
 			return len(list)
 		}
-		if n := ports(http80, https443, Port{443, "UDP"}, https443); n != 3 {
+		if n := ports(http80, https443, Port{Number: 443, Protocol: "UDP"}, https443); n != 3 {
 			t.Errorf("the Service has %d ports, want 80, 443 and 443/UDP", n)
 		}
 		if n := ports(https443); n != 1 {

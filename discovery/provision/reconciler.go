@@ -102,7 +102,7 @@ func same(a, b *Wanted) bool {
 	return a.Gateway.UID == b.Gateway.UID &&
 		a.class() == b.class() &&
 		slices.Equal(a.Ports, b.Ports) &&
-		a.waypoint() == b.waypoint() && a.defaultType() == b.defaultType() && a.sandwiched() == b.sandwiched() &&
+		a.waypoint() == b.waypoint() && a.defaultType() == b.defaultType() &&
 		equality.Semantic.DeepEqual(a.Gateway.Spec.Addresses, b.Gateway.Spec.Addresses) &&
 		equality.Semantic.DeepEqual(a.Gateway.Spec.Infrastructure, b.Gateway.Spec.Infrastructure) &&
 		(a.Parameters == b.Parameters || equality.Semantic.DeepEqual(a.Parameters, b.Parameters))

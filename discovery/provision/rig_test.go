@@ -105,4 +105,4 @@ func wanted(t testing.TB, gateway apitest.Object, parameters string, ports ...Po
 	return w
 }
 
-var http80, https443 = Port{80, "TCP"}, Port{443, "TCP"}
+var http80, https443 = Port{Number: 80, Protocol: "TCP"}, Port{Number: 443, Protocol: "TCP"}

@@ -25,6 +25,9 @@ type Wanted struct {
 type Port struct {
 	Number   uint16
 	Protocol corev1.Protocol // TCP or UDP
+	// Sandwich is, of a waypoint for whose pods a node proxy is to speak HBONE, the
+	// port by which that hands tunnels on, from inside of the pod; 0: it is not.
+	Sandwich uint16
 }
 
 // PortOf returns the port of a listener; zero for the door of a waypoint, which
@@ -36,6 +39,9 @@ func PortOf(l *routing.Listener) Port {
 	p := Port{Number: l.Port, Protocol: corev1.ProtocolTCP}
 	if l.Protocol == routing.UDP {
 		p.Protocol = corev1.ProtocolUDP
+	}
+	if l.Mesh != nil {
+		p.Sandwich = l.Mesh.Sandwich
 	}
 	return p
 }

@@ -17,8 +17,9 @@ const (
 	labelManaged   = "gateway.istio.io/managed" // by which controller, as a waypoint
 	labelWaypoint  = "istio.io/use-waypoint"    // who enforces policy for it
 	labelDataplane = "istio.io/dataplane-mode"  // whether its connections are captured
-	bindingKey     = "ambient.istio.io/waypoint-inbound-binding"
 	distribution   = "networking.istio.io/traffic-distribution"
+
+	modeAmbient, modeNone = "ambient", "none" // of labelDataplane
 )
 
 // waypoint reports whether the Gateway speaks HBONE.
@@ -36,9 +37,21 @@ func (w *Wanted) defaultType() corev1.ServiceType {
 	return corev1.ServiceTypeLoadBalancer
 }
 
-// sandwiched reports whether a node proxy is to terminate HBONE for the pods.
+// sandwiched reports whether a node proxy is to speak HBONE for the pods.
 func (w *Wanted) sandwiched() bool {
-	return strings.HasPrefix(w.Gateway.Annotations[bindingKey], "PROXY")
+	return slices.ContainsFunc(w.Ports, func(p Port) bool { return p.Sandwich != 0 })
+}
+
+// captured reports whether pods are told that a node proxy does: that is known by
+// their own labels, so that no pod believes it which was made before, or whose
+// author has it left alone.
+func (w *Wanted) captured() bool {
+	return w.sandwiched() && w.podLabels()[labelDataplane] == modeAmbient
+}
+
+// podLabels are those of the pods.
+func (w *Wanted) podLabels() map[string]string {
+	return w.labels(w.podMeshLabels(), w.pods().Labels)
 }
 
 // meshLabels are those of all objects of a waypoint, over infrastructure's. A
@@ -59,9 +72,9 @@ func (w *Wanted) podMeshLabels() map[string]string {
 	if !w.waypoint() {
 		return nil
 	}
-	mode := "none"
+	mode := modeNone
 	if w.sandwiched() {
-		mode = "ambient"
+		mode = modeAmbient
 	}
 	labels := map[string]string{labelDataplane: mode}
 	if infra := w.Gateway.Spec.Infrastructure; infra != nil {

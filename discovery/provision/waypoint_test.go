@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,33 +13,47 @@ import (
 
 const mesh = "{name: mesh, port: 15008, protocol: HBONE}"
 
-var hbone = Port{routing.HBONEPort, corev1.ProtocolTCP}
+var (
+	hbone    = Port{Number: routing.HBONEPort, Protocol: corev1.ProtocolTCP}
+	sandwich = Port{Number: routing.HBONEPort, Protocol: corev1.ProtocolTCP, Sandwich: 15088}
+)
 
 // The labels istio.io/dataplane-mode, istio.io/use-waypoint and
-// gateway.istio.io/managed, and the annotation waypoint-inbound-binding, as
-// istiod, node proxies and our own translation read them.
+// gateway.istio.io/managed, as istiod, node proxies and our own translation read
+// them; and that pods which are captured know it, by what is beside their labels.
 func TestWaypointsAreKnownAsSuch(t *testing.T) {
 	tests := []struct {
-		name, spec, parameters, binding string
-		kind                            corev1.ServiceType
-		managed, none, mode             string // labels of the pods
+		name, spec, parameters string
+		port                   Port
+		kind                   corev1.ServiceType
+		managed, none, mode    string // labels of the pods
+		captured               bool
 	}{
-		{"an ingress gateway", "listeners: [{name: http, port: 80, protocol: HTTP}]", "{}", "", "LoadBalancer", "", "", ""},
-		{"a waypoint", "listeners: [" + mesh + "]", "{}", "", "ClusterIP", "fairway.dev-gateway-controller", "none", "none"},
-		{"whose parameters say otherwise", "listeners: [" + mesh + "]", "service: {type: NodePort}", "", "NodePort", "fairway.dev-gateway-controller", "none", "none"},
-		{"an east-west gateway", "listeners: [" + mesh + ", {name: tls, port: 443, protocol: TLS}]", "{}", "", "LoadBalancer", "fairway.dev-gateway-controller", "none", "none"},
-		{"in a sandwich", "listeners: [" + mesh + "]", "{}", "PROXY/15088", "ClusterIP", "fairway.dev-gateway-controller", "none", "ambient"},
-		{"without one", "listeners: [" + mesh + "]", "{}", "NONE", "ClusterIP", "fairway.dev-gateway-controller", "none", "none"},
-		{"whose labels are the author's", "infrastructure: {labels: {istio.io/dataplane-mode: ambient, istio.io/use-waypoint: other}}, listeners: [" + mesh + "]", "{}", "",
-			"ClusterIP", "fairway.dev-gateway-controller", "none", "ambient"},
-		{"whose parameters label the pods", "listeners: [" + mesh + "]", "pods: {labels: {istio.io/dataplane-mode: ambient}}", "",
-			"ClusterIP", "fairway.dev-gateway-controller", "none", "ambient"},
+		{"an ingress gateway", "listeners: [{name: http, port: 80, protocol: HTTP}]", "{}", hbone, "LoadBalancer", "", "", "", false},
+		{"a waypoint", "listeners: [" + mesh + "]", "{}", hbone, "ClusterIP", "fairway.dev-gateway-controller", "none", "none", false},
+		{"whose parameters say otherwise", "listeners: [" + mesh + "]", "service: {type: NodePort}", hbone, "NodePort", "fairway.dev-gateway-controller", "none", "none", false},
+		{"an east-west gateway", "listeners: [" + mesh + ", {name: tls, port: 443, protocol: TLS}]", "{}", hbone, "LoadBalancer", "fairway.dev-gateway-controller", "none", "none", false},
+		{"in a sandwich", "listeners: [" + mesh + "]", "{}", sandwich, "ClusterIP", "fairway.dev-gateway-controller", "none", "ambient", true},
+		{"whose labels are the author's", "infrastructure: {labels: {istio.io/dataplane-mode: ambient, istio.io/use-waypoint: other}}, listeners: [" + mesh + "]", "{}", hbone,
+			"ClusterIP", "fairway.dev-gateway-controller", "none", "ambient", false},
+		{"whose parameters label the pods", "listeners: [" + mesh + "]", "pods: {labels: {istio.io/dataplane-mode: ambient}}", hbone,
+			"ClusterIP", "fairway.dev-gateway-controller", "none", "ambient", false},
+		{"in a sandwich, and left alone", "infrastructure: {labels: {istio.io/dataplane-mode: none}}, listeners: [" + mesh + "]", "{}", sandwich,
+			"ClusterIP", "fairway.dev-gateway-controller", "none", "none", false},
+		{"in a sandwich, and left alone by its parameters", "listeners: [" + mesh + "]", "pods: {labels: {istio.io/dataplane-mode: none}}", sandwich,
+			"ClusterIP", "fairway.dev-gateway-controller", "none", "none", false},
 	}
 	for _, tt := range tests {
-		w := wanted(t, gateway(t, tt.spec), tt.parameters, hbone)
+		w := wanted(t, gateway(t, tt.spec), tt.parameters, tt.port)
 		w.controller = "fairway.dev/gateway-controller"
-		w.Gateway.Annotations = map[string]string{bindingKey: tt.binding}
-		pods, service := w.podTemplate(&Options{}).Labels, w.services()[0]
+		template, service := w.podTemplate(&Options{}), w.services()[0]
+		pods := template.Labels
+		if got := slices.Contains(template.Spec.Containers[0].Args, "-captured"); got != tt.captured {
+			t.Errorf("%s: the pods are told that they are captured: %v, want %v", tt.name, got, tt.captured)
+		}
+		if ports := service.Spec.Ports; len(ports) != 1 || ports[0].Port != routing.HBONEPort {
+			t.Errorf("%s: the Service has the ports %v, want 15008 alone", tt.name, ports)
+		}
 		if service.Spec.Type != tt.kind {
 			t.Errorf("%s: Service of type %s, want %s", tt.name, service.Spec.Type, tt.kind)
 		}
@@ -50,6 +65,17 @@ func TestWaypointsAreKnownAsSuch(t *testing.T) {
 				t.Errorf("%s: label %s of the Service is %q, want %q", tt.name, k, service.Labels[k], want)
 			}
 		}
+	}
+}
+
+// A listener says by which port tunnels come, and what it says is followed.
+func TestPortsOfSandwiches(t *testing.T) {
+	l := &routing.Listener{Port: routing.HBONEPort, Protocol: routing.HBONE, Mesh: &routing.Mesh{Sandwich: 15088}}
+	if got := PortOf(l); got != sandwich {
+		t.Errorf("%+v, want %+v", got, sandwich)
+	}
+	if l.Mesh.Sandwich = 0; PortOf(l) != hbone {
+		t.Errorf("%+v, want %+v", PortOf(l), hbone)
 	}
 }
 
@@ -76,7 +102,7 @@ func TestWaypointHasItsServicesAddress(t *testing.T) {
 	})
 }
 
-// What only the annotation and the listeners say reaches the pods, too.
+// What only the ports and the listeners say reaches the pods, too.
 func TestWaypointIsFollowed(t *testing.T) {
 	bubble(t, func(r *rig) {
 		mode := func() any {
@@ -92,9 +118,7 @@ func TestWaypointIsFollowed(t *testing.T) {
 		if got := mode(); got != "none" {
 			t.Errorf("a waypoint's mode is %v, want none", got)
 		}
-		g = g.DeepCopy()
-		g.Annotations = map[string]string{bindingKey: "PROXY/15088"}
-		r.reconciler.Set(Wanted{Gateway: g, Ports: []Port{http80}})
+		r.reconciler.Set(Wanted{Gateway: g, Ports: []Port{http80, sandwich}})
 		if got := mode(); got != "ambient" {
 			t.Errorf("a sandwich's mode is %v, want ambient", got)
 		}
