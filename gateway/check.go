@@ -203,7 +203,14 @@ func compileOffline(delta *routing.Delta) (*routing.Snapshot, []*routing.Problem
 func perGateway(all *routing.Delta) []*routing.Delta {
 	parts := map[string]*routing.Delta{}
 	gatewayOf := map[routing.ListenerName]string{}
+	var shared []*routing.Listener
+	callers := map[string]bool{}
 	for _, l := range all.Listeners {
+		if l.Shared() {
+			shared = append(shared, l)
+			continue
+		}
+		callers[l.Gateway] = callers[l.Gateway] || l.Calls()
 		gatewayOf[l.Name] = l.Gateway
 		if parts[l.Gateway] == nil {
 			part := *all
@@ -211,6 +218,11 @@ func perGateway(all *routing.Delta) []*routing.Delta {
 			parts[l.Gateway] = &part
 		}
 		parts[l.Gateway].Listeners = append(parts[l.Gateway].Listeners, l)
+	}
+	for g, calls := range callers {
+		if calls {
+			parts[g].Listeners = append(parts[g].Listeners, shared...)
+		}
 	}
 	for _, r := range all.Routes {
 		attached := map[string][]routing.Attachment{}

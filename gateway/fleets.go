@@ -87,6 +87,9 @@ func (f *fleets) listeners(d *routing.Delta, touched map[routing.ObjectKey]bool)
 		delete(f.gatewayOf, name)
 	}
 	for _, l := range d.Listeners {
+		if l.Shared() { // nobody's, and neither bound nor has it routes
+			continue
+		}
 		g := f.get(l.Gateway)
 		port := provision.PortOf(l)
 		if g.ports[l.Name] != port {

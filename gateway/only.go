@@ -1,28 +1,30 @@
 package main
 
-import "fairway.dev/routing"
+import (
+	"maps"
+	"slices"
+
+	"fairway.dev/routing"
+)
 
 // only lets through what one Gateway of a folder needs, as the control plane
 // does for each pod: several processes may serve a folder, each its Gateway.
 type only struct {
 	gateway string // "shop/waypoint"
 	foreign map[routing.ListenerName]bool
+	callers map[routing.ListenerName]bool              // its listeners by which workloads call
+	shared  map[routing.ListenerName]*routing.Listener // what it has as long as there are such
+}
+
+func newOnly(gateway string) *only {
+	return &only{gateway, map[routing.ListenerName]bool{}, map[routing.ListenerName]bool{}, map[routing.ListenerName]*routing.Listener{}}
 }
 
 // of returns what of a change is for the Gateway.
 func (o *only) of(d *routing.Delta) *routing.Delta {
 	own := *d
-	own.Listeners, own.Routes, own.Workloads = nil, nil, nil
-	for _, name := range d.Removed.Listeners {
-		delete(o.foreign, name)
-	}
-	for _, l := range d.Listeners {
-		if l.Gateway == o.gateway {
-			own.Listeners = append(own.Listeners, l)
-		} else {
-			o.foreign[l.Name] = true
-		}
-	}
+	own.Routes, own.Workloads = nil, nil
+	o.listeners(d, &own)
 	for _, r := range d.Routes {
 		if r = o.route(r); len(r.Attached) > 0 {
 			own.Routes = append(own.Routes, r)
@@ -38,6 +40,41 @@ func (o *only) of(d *routing.Delta) *routing.Delta {
 		}
 	}
 	return &own
+}
+
+// listeners has own have those of d that are for the Gateway: its own, and where
+// workloads call through it those that are shared.
+func (o *only) listeners(d, own *routing.Delta) {
+	own.Listeners = nil
+	called := len(o.callers) > 0
+	for _, name := range d.Removed.Listeners {
+		delete(o.foreign, name)
+		delete(o.callers, name)
+		delete(o.shared, name)
+	}
+	var shared []*routing.Listener
+	for _, l := range d.Listeners {
+		switch {
+		case l.Shared():
+			o.shared[l.Name] = l
+			shared = append(shared, l)
+		case l.Gateway != o.gateway:
+			o.foreign[l.Name] = true
+		default:
+			own.Listeners = append(own.Listeners, l)
+			if delete(o.callers, l.Name); l.Calls() {
+				o.callers[l.Name] = true
+			}
+		}
+	}
+	switch calls := len(o.callers) > 0; {
+	case calls && called:
+		own.Listeners = append(own.Listeners, shared...)
+	case calls:
+		own.Listeners = slices.AppendSeq(own.Listeners, maps.Values(o.shared))
+	case called:
+		own.Removed.Listeners = slices.AppendSeq(slices.Clone(d.Removed.Listeners), maps.Keys(o.shared))
+	}
 }
 
 // route returns r without its attachments to other Gateways.

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"fairway.dev/routing"
 	"fairway.dev/routing/gatewayapi"
 	"fairway.dev/tlsmgr/identity"
 )
@@ -126,7 +125,7 @@ func (o *serveFlags) source(log *slog.Logger) (source, error) {
 	}
 	c := newConfig([]string{o.manifests}, options, log)
 	if o.fleet.gateway != "" {
-		c.only = &only{gateway: o.fleet.gateway, foreign: map[routing.ListenerName]bool{}}
+		c.only = newOnly(o.fleet.gateway)
 	}
 	if o.identity != "" {
 		var err error

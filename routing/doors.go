@@ -15,6 +15,11 @@ const CallingGateways = "~"
 // Shared reports whether l is a door of all gateways through which workloads call.
 func (l *Listener) Shared() bool { return l.Gateway == CallingGateways }
 
+// Calls reports whether l is by what its Gateway has the doors that gateways share.
+func (l *Listener) Calls() bool {
+	return l.Protocol == HBONE && !l.Inside && l.Mesh != nil && l.Mesh.Calls
+}
+
 // Waypoints returns the gateways that are served: those of the HBONE listeners in
 // force. That is one but where a process serves a whole folder. The list is
 // shared: do not change it.

@@ -41,7 +41,7 @@ func (w *world) listeners(d *routing.Delta, moved map[routing.RouteName]struct{}
 			if !l.Inside {
 				after.listeners[name] = l
 			}
-			h := home{after, w.tellAgents(l, after), isCaller(l)}
+			h := home{after, w.tellAgents(l, after), l.Calls()}
 			if w.homes[name] = h; h.calls {
 				w.calls(after, 1)
 			}

@@ -1,7 +1,5 @@
 package feed
 
-import "fairway.dev/routing"
-
 // What gateways have in common through which workloads call, doors at which they
 // reach all that is enrolled and what these lead to, is in one view, for all of
 // their pods: with a hundred waypoints and five thousand Services, lists in each
@@ -50,10 +48,6 @@ func (w *world) calls(v *view, n int) {
 			w.show(v, n)
 		}
 	}
-}
-
-func isCaller(l *routing.Listener) bool {
-	return l.Protocol == routing.HBONE && !l.Inside && l.Mesh != nil && l.Mesh.Calls
 }
 
 // inCommon notes that the common view has a node, or no longer: then the views
