@@ -42,7 +42,7 @@ fuzz: ## run every fuzzer for FUZZTIME
 	  done; \
 	done
 
-bench: build ## measure against nginx, HAProxy, Caddy and Traefik; SCENARIO=h1 runs one
+bench: build ## measure against nginx, HAProxy, Caddy and Traefik; SCENARIO=h1 runs one, SCENARIO=hop what a hop of the mesh costs
 	$(GO) build -o .cache/bench/bench ./bench
 	taskset -c 0 .cache/bench/bench -scenario '$(SCENARIO)'
 

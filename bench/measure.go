@@ -259,10 +259,8 @@ func (b *bench) setup(ctx context.Context, s scenario, p peer) (setup, error) {
 		set.Routes = append(set.Routes, i)
 	}
 	switch s.backend {
-	case smallHTTP1:
-		set.BackendPort = b.small.port()
-	case largeHTTP1:
-		set.BackendPort = b.large.port()
+	case smallHTTP1, largeHTTP1:
+		set.BackendPort = b.http1(s).port()
 	case smallTLS:
 		set.BackendPort = b.tls.port()
 	case smallH2C:
@@ -272,6 +270,14 @@ func (b *bench) setup(ctx context.Context, s scenario, p peer) (setup, error) {
 		}
 	}
 	return set, nil
+}
+
+// http1 is the backend of a scenario of HTTP/1.1.
+func (b *bench) http1(s scenario) *canned {
+	if s.backend == largeHTTP1 {
+		return b.large
+	}
+	return b.small
 }
 
 // startH2C starts nginx as the h2c backend, once.

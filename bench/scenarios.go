@@ -69,6 +69,7 @@ var scenarios = []scenario{
 	aHop("hoprate-100", "a hop: 1,000 requests/s on 100 connections", paced{conns: 100, rate: 1000}, 3),
 	aHop("hoprate-1000", "a hop: 1,000 requests/s on 1,000 connections", paced{conns: 1000, rate: 1000}, 3),
 	aHop("hopconn", "a hop: a connection of the client for each request, 16 at once", wrk{conns: 16, close: true}, 3),
+	withLargeBodies(aHop("hopbig", "a hop: 1 MiB bodies, 16 connections", wrk{conns: 16}, 3)),
 	aHop("hopidle", "a hop: memory of an idle connection of the client, 4,000 of them", idle{conns: 4000}, 1),
 }
 
@@ -77,6 +78,11 @@ var scenarios = []scenario{
 // handshake of crypto/tls.
 func aHop(name, about string, l load, rounds int) scenario {
 	return scenario{name: name, about: about, load: l, rounds: rounds, backend: smallHTTP1, group: "hop", ways: true}
+}
+
+func withLargeBodies(s scenario) scenario {
+	s.backend = largeHTTP1
+	return s
 }
 
 func (s scenario) takesPart(p peer) bool {

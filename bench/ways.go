@@ -116,7 +116,7 @@ func (b *bench) startWay(ctx context.Context, s scenario, w way) (url string, er
 			return "", err
 		}
 	}
-	url = fmt.Sprintf("http://%s:%d/", host, b.small.port())
+	url = fmt.Sprintf("http://%s:%d/", host, b.http1(s).port())
 	for i := len(w.waypoints) - 1; i >= 0; i-- {
 		addr, run, err := b.startWaypoint(ctx, s, w, i)
 		if err != nil {

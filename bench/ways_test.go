@@ -115,8 +115,8 @@ func TestIdentityOfAWaypoint(t *testing.T) {
 
 func TestGroupsAreChosen(t *testing.T) {
 	chosen, err := choose("hop")
-	if err != nil || len(chosen) != 8 {
-		t.Fatalf("choose(hop) = %d scenarios, %v; want 8", len(chosen), err)
+	if err != nil || len(chosen) != 9 {
+		t.Fatalf("choose(hop) = %d scenarios, %v; want 9", len(chosen), err)
 	}
 	if got := wanted([]string{"fairway", "nginx", "caddy", "nobody"}, chosen); !reflect.DeepEqual(got, []string{"fairway", "nobody"}) {
 		t.Errorf("wanted for hops = %v, want fairway, and nobody to be complained of", got)
