@@ -352,17 +352,30 @@ func (pr *prober) probe() {
 	if ep.gone.Load() || !ep.health.refuses(pr.turn) {
 		return
 	}
-	var how loop.Opening
-	if !ep.tunnels() {
-		how.First = ep.cluster.view.Load().config.way.header(nil)
-	}
-	ep.cluster.set.o.Dial(pr.loop, ep.near(), how, probeTimeout, func(conn Conn, _ string, err error) {
+	ep.knock(pr.loop, func(err error) {
 		if err != nil {
 			pr.loop.Arm(&pr.timer, probeInterval)
 			return
 		}
-		conn.Close()
 		ep.reachable(pr.loop)
+	})
+}
+
+// knock finds out whether somebody is at ep, and hangs up.
+func (ep *Endpoint) knock(l *loop.Loop, done func(error)) {
+	if ep.waypoint && ep.tunnels() && ep.cluster.set.o.Hop != nil {
+		ep.knockByHop(l, done)
+		return
+	}
+	var how loop.Opening
+	if !ep.tunnels() {
+		how.First = ep.cluster.view.Load().config.way.header(nil)
+	}
+	ep.cluster.set.o.Dial(l, ep.near(), how, probeTimeout, func(conn Conn, _ string, err error) {
+		if err == nil {
+			conn.Close()
+		}
+		done(err)
 	})
 }
 

@@ -197,13 +197,31 @@ func (ep *Endpoint) suspect(l *loop.Loop) {
 	if !ep.suspected.CompareAndSwap(false, true) {
 		return
 	}
-	ep.cluster.set.o.Dial(l, ep.addr, loop.Opening{}, probeTimeout, func(conn Conn, _ string, err error) {
+	ep.knock(l, func(err error) {
 		ep.suspected.Store(false)
-		if err != nil {
+		if err != nil && !isOurs(err) {
 			ep.refuse(l)
-			return
 		}
-		conn.Close()
+	})
+}
+
+// hopProbeTimeout is how long a waypoint may take for TLS of the mesh, which it
+// may have to do with many at once.
+const hopProbeTimeout = 3 * time.Second
+
+// knockByHop is knock at a waypoint. It has to speak: for a process that hangs the
+// system takes connections nevertheless.
+func (ep *Endpoint) knockByHop(l *loop.Loop, done func(error)) {
+	to := hop.Target{Addr: ep.addr, Identity: ep.who, Authority: ep.addr.String(), Requests: true}
+	ep.cluster.set.o.Hop.Dial(l, to, hopProbeTimeout, func(c hop.Conner, _ bool, err error) {
+		var refusal *hop.Refusal
+		switch {
+		case err == nil:
+			c.Close()
+		case errors.As(err, &refusal): // a stranger's, whom nothing is asked of but a tunnel
+			err = nil
+		}
+		done(err)
 	})
 }
 

@@ -246,15 +246,26 @@ func TestWaypointIsNotEjectedForWhatIsBehindIt(t *testing.T) {
 	if s.run(2 * time.Second); s.stat(1).Health == Refusing {
 		t.Error("one that is back is still refusing")
 	}
-	if probe := s.dials[len(s.dials)-1]; probe.hop != nil || probe.addr != addr(1) {
-		t.Errorf("probed at %s by %v, want TCP", probe.addr, probe.hop)
+	if probe := s.dials[len(s.dials)-1]; probe.hop == nil || probe.addr != addr(1) || !probe.conn.Closed() {
+		t.Errorf("probed at %s by %v, want a hop that is hung up", probe.addr, probe.hop)
 	}
 }
 
 // The far end answers a CONNECT once it has reached what is behind it, which may
 // be slow: that is no reason to take the waypoint from all others.
 func TestWaypointThatIsLateIsOutWhereItIsNotThere(t *testing.T) {
-	for _, there := range []bool{true, false} {
+	for _, tt := range []struct {
+		what   string
+		answer error // to who knocks
+		there  bool
+	}{
+		{"it speaks", nil, true},
+		{"it is a stranger, and opens no tunnel to itself", &hop.Refusal{Status: 404}, true},
+		{"it hangs", errHang, false},
+		{"nobody listens", loop.ErrRefused, false},
+		{"it proves to be another", errors.New("tls: bad certificate"), false},
+		{"we have no certificate", hop.ErrNoCertificate, true},
+	} {
 		s := newStage(t, 1)
 		s.hold = true
 		c := s.waypoints(1, 2)
@@ -267,19 +278,17 @@ func TestWaypointThatIsLateIsOutWhereItIsNotThere(t *testing.T) {
 		s.dials[0].end()
 		s.settle()
 		probe := s.dials[1]
-		if len(s.dials) != 2 || probe.hop != nil || probe.timeout != probeTimeout {
-			t.Fatalf("%d dials, the last %+v; want the first and a probe by TCP", len(s.dials), probe)
+		if len(s.dials) != 2 || probe.hop == nil || probe.hop.Identity != s.dials[0].hop.Identity || probe.timeout != hopProbeTimeout {
+			t.Fatalf("%s: %d dials, the last %+v; want the first and a probe by a hop", tt.what, len(s.dials), probe)
 		}
-		if there {
-			delete(s.answer, addr(1))
-		}
+		s.answer[addr(1)] = tt.answer
 		probe.end()
 		s.settle()
-		if got, want := s.stat(1).Health, map[bool]Health{true: Healthy, false: Refusing}[there]; got != want {
-			t.Errorf("there %v: %s, want %s", there, got, want)
+		if got, want := s.stat(1).Health, map[bool]Health{true: Healthy, false: Refusing}[tt.there]; got != want {
+			t.Errorf("%s: %s, want %s", tt.what, got, want)
 		}
-		if there && !probe.conn.Closed() {
-			t.Error("the probe's connection stays open")
+		if tt.answer == nil && !probe.conn.Closed() {
+			t.Errorf("%s: the probe's connection stays open", tt.what)
 		}
 		for _, x := range tries {
 			if !errors.Is(x.err, ErrTimeout) {

@@ -135,7 +135,7 @@
 // somebody else's waypoint a tunnel is for one address, source and client, and
 // may be idle for 15 s at most. Neither answers nor refused tunnels say anything
 // about a waypoint's health, connections do; one that opens a tunnel too late is
-// out where a TCP connection to it fails. A pod that is not open for tunnels
+// out where it does not speak TLS of the mesh either. A pod that is not open for tunnels
 // (503) has failed.
 //
 // The package does not know routes, retries or what a request means.
