@@ -3,6 +3,8 @@ package hop
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -100,16 +102,21 @@ func TestNativeRequestsDoNotAllocate(t *testing.T) {
 }
 
 // BenchmarkNative is what a native request costs both codecs, without TLS and
-// sockets.
+// sockets, of so many clients that take turns.
 func BenchmarkNative(b *testing.B) {
-	x := newLine()
-	req := &message.Request{
-		Method: "GET", Scheme: "http", Authority: "cart.shop", Path: "/", Fields: append(make(message.Fields, 0, 8), fields("accept", "*/*")...),
-		Hop: message.Hop{Target: cart, Source: cartID, Client: aClient},
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		x.client.Open(req, true, quiet{})
-		x.pass()
+	for _, clients := range []int{1, 1000, 5000} {
+		b.Run(fmt.Sprintf("%d clients", clients), func(b *testing.B) {
+			x := newLine()
+			req := &message.Request{
+				Method: "GET", Scheme: "http", Authority: "cart.shop", Path: "/", Fields: append(make(message.Fields, 0, 8), fields("accept", "*/*")...),
+				Hop: message.Hop{Target: cart, Source: cartID},
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				req.Hop.Client = netip.AddrPortFrom(aClient.Addr(), uint16(1024+i%clients))
+				x.client.Open(req, true, quiet{})
+				x.pass()
+			}
+		})
 	}
 }

@@ -93,10 +93,10 @@ func strip(fields *message.Fields) {
 	}
 }
 
-// arrival checks what was said, and makes an Arrival with strings of its own.
-// authority is what is asked for.
+// arrival checks what was said, and makes an Arrival of its strings, which are to
+// stay. authority is what is asked for.
 func (s *said) arrival(peer *message.Peer, authority string) (*Arrival, error) {
-	a := &Arrival{Peer: peer, Authority: strings.Clone(authority), Source: strings.Clone(s.source)}
+	a := &Arrival{Peer: peer, Authority: authority, Source: s.source}
 	if err := checkAuthority(authority); err != nil {
 		return a, err
 	}
@@ -131,5 +131,7 @@ func checkAuthority(s string) error {
 
 // clone returns s with strings of its own.
 func (s *said) clone() said {
-	return said{strings.Clone(s.target), strings.Clone(s.source), strings.Clone(s.client)}
+	all := s.target + s.source + s.client
+	all, client := all[:len(all)-len(s.client)], all[len(all)-len(s.client):]
+	return said{target: all[:len(s.target)], source: all[len(s.target):], client: client}
 }

@@ -3,6 +3,7 @@ package hop
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"fairway.dev/gateway/http2"
 	"fairway.dev/gateway/loop"
@@ -90,7 +91,8 @@ func badRequest(err error) *Refusal { return &Refusal{Status: 400, Reason: err.E
 
 // tunnel opens a tunnel, as far as we are concerned.
 func (s *Server) tunnel(st message.ServerStream, told *said, authority string, abroad bool) message.Receiver {
-	a, err := told.arrival(s.peer, authority)
+	own := told.clone()
+	a, err := own.arrival(s.peer, strings.Clone(authority))
 	a.Native, a.Abroad = s.native, abroad
 	if err != nil {
 		return s.refuse(st, a, badRequest(err))
@@ -106,10 +108,10 @@ func (s *Server) tunnel(st message.ServerStream, told *said, authority string, a
 
 // exchange hands a request on.
 func (s *Server) exchange(st message.ServerStream, req *message.Request, last bool, told *said) message.Receiver {
-	s.known.keep(s.opt.Host.Generation())
-	to := s.known.get(told)
+	to := s.known.get(told, s.opt.Host.Generation())
 	if to == nil {
-		a, err := told.arrival(s.peer, told.target)
+		own := told.clone()
+		a, err := own.arrival(s.peer, own.target)
 		a.Native = true
 		if err != nil {
 			return s.refuse(st, a, badRequest(err))
@@ -118,7 +120,7 @@ func (s *Server) exchange(st message.ServerStream, req *message.Request, last bo
 		if to.peer, to.handler, err = s.opt.Host.Exchange(s.loop, a); err != nil {
 			return s.refuse(st, a, err)
 		}
-		s.known.put(told, to)
+		s.known.put(own, to)
 	}
 	http2.SetPeer(st, to.peer)
 	req.Scheme = "http" // as the client sees it
@@ -155,41 +157,35 @@ type answer struct {
 	handler message.Handler
 }
 
-// answers are those of a connection that hold, by what the peer has said: the
-// last ones, and those before them as long as they are asked for.
+// answers are those of a connection that hold, by what the peer has said.
 type answers struct {
 	generation uint64
-	now, old   map[said]*answer
+	of         map[said]*answer
 }
 
-// maxAnswers is how many of either there are: an answer is a peer's address, an
+// maxAnswers is how many there are at most: an answer is a peer's address, an
 // identity and a handler, some 400 bytes.
-const maxAnswers = 512
+const maxAnswers = 1024
 
-// keep forgets what was said in another generation.
-func (k *answers) keep(generation uint64) {
+// get returns an answer of a generation, or nil. Those of others are forgotten.
+func (k *answers) get(s *said, generation uint64) *answer {
 	if k.generation != generation {
 		*k = answers{generation: generation}
 	}
+	return k.of[*s]
 }
 
-func (k *answers) get(s *said) *answer {
-	if to := k.now[*s]; to != nil {
-		return to
+// put keeps an answer, in place of any one where there are many: clients that
+// take turns would always find the oldest gone that they need next.
+func (k *answers) put(s said, to *answer) {
+	if k.of == nil {
+		k.of = make(map[said]*answer)
 	}
-	to := k.old[*s]
-	if to != nil {
-		k.put(s, to)
+	if len(k.of) >= maxAnswers {
+		for other := range k.of { // begins anywhere
+			delete(k.of, other)
+			break
+		}
 	}
-	return to
-}
-
-func (k *answers) put(s *said, to *answer) {
-	if len(k.now) >= maxAnswers {
-		k.now, k.old = nil, k.now
-	}
-	if k.now == nil {
-		k.now = make(map[said]*answer)
-	}
-	k.now[s.clone()] = to
+	k.of[s] = to
 }

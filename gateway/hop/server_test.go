@@ -243,18 +243,23 @@ func TestAnswersHoldForAGeneration(t *testing.T) {
 
 func TestAnswersAreBounded(t *testing.T) {
 	var k answers
-	for i := range uint32(10 * maxAnswers) {
-		k.keep(1)
-		k.put(&said{client: fmt.Sprint(i)}, &answer{})
-		if k.get(&said{client: "0"}) == nil {
-			t.Fatalf("after %d others, what is asked for all the time is gone", i)
-		}
-		if n := len(k.now) + len(k.old); n > 2*maxAnswers {
-			t.Fatalf("%d answers are kept, want at most %d", n, 2*maxAnswers)
+	for i := range 3 * maxAnswers {
+		s := said{client: fmt.Sprint(i % maxAnswers)}
+		if got := k.get(&s, 1); (got != nil) != (i >= maxAnswers) {
+			t.Fatalf("request %d of %d clients that take turns: answer %v is kept, want them all from round 2 on", i, maxAnswers, got)
+		} else if got == nil {
+			k.put(s, &answer{})
 		}
 	}
-	if k.get(&said{client: "1"}) != nil {
-		t.Error("what nobody asks for is still there")
+	for i := range 3 * maxAnswers {
+		s := said{client: fmt.Sprint("other ", i)}
+		k.put(s, &answer{})
+		if k.get(&s, 1) == nil || len(k.of) != maxAnswers {
+			t.Fatalf("%d answers are kept, want %d, and the last among them", len(k.of), maxAnswers)
+		}
+	}
+	if k.get(&said{client: "other 1"}, 2) != nil || len(k.of) > 0 {
+		t.Errorf("%d answers are kept of another generation, want none", len(k.of))
 	}
 }
 
