@@ -93,6 +93,10 @@ func strip(fields *message.Fields) {
 	}
 }
 
+// maxClient is how long an address and a port are at most. Zeros in front would
+// make any text of them, which is remembered (see answers).
+const maxClient = len("[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535")
+
 // arrival checks what was said, and makes an Arrival of its strings, which are to
 // stay. authority is what is asked for.
 func (s *said) arrival(peer *message.Peer, authority string) (*Arrival, error) {
@@ -107,7 +111,7 @@ func (s *said) arrival(peer *message.Peer, authority string) (*Arrival, error) {
 	}
 	if s.client != "" {
 		client, err := netip.ParseAddrPort(s.client)
-		if err != nil || client.Addr().Zone() != "" {
+		if err != nil || client.Addr().Zone() != "" || len(s.client) > maxClient {
 			return a, fmt.Errorf("%s %.64q: want ADDRESS:PORT", clientField, s.client)
 		}
 		a.Client = netip.AddrPortFrom(client.Addr().Unmap(), client.Port())

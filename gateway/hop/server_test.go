@@ -86,6 +86,7 @@ func TestWhoIsRefused(t *testing.T) {
 		{"a target without a port", Native, edgeID, get(targetField, "10.96.0.5"), 400, "want HOST:PORT"},
 		{"a source that is none", Native, edgeID, get(targetField, cart, sourceField, "cart"), 400, "x-fairway-source"},
 		{"a client that is none", Native, edgeID, get(targetField, cart, clientField, "192.0.2.1"), 400, "x-fairway-client"},
+		{"a client that is long", Native, edgeID, get(targetField, cart, clientField, "192.0.2.1:"+strings.Repeat("0", 1<<10)+"80"), 400, "x-fairway-client"},
 		{"no port", "h2", edgeID, connect("10.96.0.5"), 400, `authority "10.96.0.5": want HOST:PORT`}, // RFC 9110 section 9.3.6
 		{"an empty port", "h2", edgeID, connect("10.96.0.5:"), 400, "want a port"},
 		{"port 0", "h2", edgeID, connect("10.96.0.5:0"), 400, "want a port"},
