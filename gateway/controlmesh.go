@@ -137,6 +137,15 @@ func (r *replica) signsFor(id identity.ID) error {
 	return r.fleets.known(id)
 }
 
+// staysFor returns an error for who has a certificate of ours and no business with
+// the feed: of such there are as many as the cluster has service accounts.
+func (r *replica) staysFor(id identity.ID) error {
+	if id == r.options.id() {
+		return nil
+	}
+	return r.fleets.known(id)
+}
+
 // runsOn lets a node proxy have the identity of a pod of its node, for whom it
 // speaks: not control's, nor a node agent's.
 func (r *replica) runsOn(_ context.Context, id identity.ID, caller identity.Caller) error {

@@ -35,6 +35,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairway.dev/discovery/apitest"
+	"fairway.dev/discovery/cluster"
 	"fairway.dev/routing"
 	"fairway.dev/tlsmgr/identity"
 )
@@ -279,7 +280,8 @@ func TestZtunnelByOurCA(t *testing.T) {
 			t.Errorf("%s: %v, and the log says %q; want PermissionDenied, and %q", tt.name, err, log, tt.says)
 		}
 	}
-	c.replica.nodePods.put(routing.ObjectKey{Kind: "Pod", Namespace: "shop", Name: "cart-1"}, nil)
+	// The cluster has none of these pods, and says so as one is edited.
+	c.replica.apply(cluster.Change{Keys: []routing.ObjectKey{{Kind: "Pod", Namespace: "shop", Name: "cart-1"}}})
 	if _, err := c.ask("a", ecKey, cart.String()); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("for a pod that is gone: %v, want PermissionDenied", err)
 	}
@@ -306,6 +308,9 @@ func TestIstiosProxiesByOurCA(t *testing.T) {
 		{"nobody", "none", []string{"-istio-clients"}, codes.Unauthenticated},
 	} {
 		c := startIstioControl(t, tt.args...)
+		if open := c.replica.gate.Known == nil || c.replica.gate.Known(spiffe("shop", "cart")) == nil; open == (len(tt.args) > 0) {
+			t.Errorf("%s: who has a certificate stays for the feed: %v", tt.name, open)
+		}
 		reply, err := c.ask(tt.token, key, "")
 		if status.Code(err) != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)

@@ -131,6 +131,9 @@ func (r *replica) vouch(config *rest.Config) error {
 		CA: r.trust.CA, Roots: r.trust.Bundle, TrustDomain: o.trustDomain, Authenticate: tokens.Authenticate,
 		Allow: r.signsFor, TrustedNodes: nodes, RunsOn: r.runsOn, Log: r.log,
 	})
+	if o.mesh.istioClients {
+		r.gate.Known = r.staysFor
+	}
 	r.keeper = identity.NewKeeper(identity.Local(r.trust.CA, identity.Claim{ID: o.id(), DNS: o.names()}), r.log)
 	r.keeper.Roots = r.trust.Bundle
 	return nil

@@ -122,12 +122,16 @@ func TestGateKnowsByTheHandshake(t *testing.T) {
 	tests := []struct {
 		name              string
 		own               Own
+		known             Known
 		strangers, proven int
 	}{
-		{"without a certificate", nil, 1, 0},
-		{"with one", s.keeper(t, edge), 0, 1},
+		{"without a certificate", nil, nil, 1, 0},
+		{"with one", s.keeper(t, edge), nil, 0, 1},
+		{"with one of who may stay", s.keeper(t, edge), Only(edge), 0, 1},
+		{"with one of who may not", s.keeper(t, edge), Only(control), 1, 0},
 	}
 	for _, tt := range tests {
+		g.Known = tt.known
 		raw, err := net.Dial("tcp", ln.Addr().String())
 		if err != nil {
 			t.Fatal(err)
