@@ -62,7 +62,10 @@ func (x *line) pass() {
 
 func (x *line) Generation() uint64 { return 1 }
 func (x *line) Tunnel(*loop.Loop, *Arrival) (func(*Conn), error) {
-	return nil, &Refusal{Status: 404}
+	return func(c *Conn) {
+		c.Handle(echo{conn: c})
+		c.Accept()
+	}, nil
 }
 func (x *line) Exchange(_ *loop.Loop, a *Arrival) (*message.Peer, message.Handler, error) {
 	return &message.Peer{Identity: a.Source}, (*answerer)(x), nil
@@ -75,6 +78,16 @@ func (x *answerer) Exchange(s message.ServerStream, req *message.Request, last b
 	s.Head(&x.response, true)
 	return nothing{}
 }
+
+// An echo sends back what comes.
+type echo struct {
+	nothing
+	conn *Conn
+}
+
+func (e echo) Data(p []byte) { e.conn.Write(p) }
+func (e echo) EOF()          {}
+func (e echo) Closed(error)  {}
 
 // A quiet one takes responses.
 type quiet struct{ nothing }
@@ -100,6 +113,41 @@ func TestNativeRequestsDoNotAllocate(t *testing.T) {
 		t.Errorf("a native request allocates %v times, want 0", n)
 	}
 }
+
+// Bytes on their way through a tunnel cost nothing but their copies.
+func TestTunnelBytesDoNotAllocate(t *testing.T) {
+	x := newLine()
+	c := &Conn{loop: x.out.loop}
+	c.stream = x.client.Client.Open(&message.Request{Method: "CONNECT", Authority: cart, Length: message.Unknown}, false, (*incoming)(c))
+	x.pass()
+	back := &taken{}
+	c.Handle(back)
+	p := make([]byte, 64<<10)
+	turn := func() {
+		c.Write(p)
+		for range 8 { // with what windows there are
+			x.pass()
+		}
+	}
+	turn()
+	before := back.n
+	if n := testing.AllocsPerRun(50, turn); n != 0 {
+		t.Errorf("%d bytes there and back allocate %v times, want 0", len(p), n)
+	}
+	if got := back.n - before; got != 51*len(p) { // AllocsPerRun has one turn more, to warm up
+		t.Errorf("%d bytes came back, want %d", got, 51*len(p))
+	}
+}
+
+// A taken one counts what comes.
+type taken struct {
+	nothing
+	n int
+}
+
+func (k *taken) Data(p []byte) { k.n += len(p) }
+func (k *taken) EOF()          {}
+func (k *taken) Closed(error)  {}
 
 // BenchmarkNative is what a native request costs both codecs, without TLS and
 // sockets, of so many clients that take turns.
