@@ -11,6 +11,15 @@
 // A Secret that is there is never written: one that is damaged is reported, and
 // read again until it is mended.
 //
+// # Istio's proxies
+//
+// Tokens of audience fairway are those of our own pods. With [IstioAudience] the
+// CA signs for Istio's proxies as well: for a pod its own identity, and for node
+// proxies (ztunnel) those of the pods of their node, which is the caller's to know
+// (identity.ServerOptions.RunsOn). They are told all roots that are believed, so
+// that another root takes its place with them as with ours. They verify control by
+// the roots that Istio has given them: a "cacerts" of one root for both.
+//
 // # Another root
 //
 // A user replaces the CA by replacing the Secret, under load and without more:

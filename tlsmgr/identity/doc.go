@@ -7,6 +7,9 @@
 // istio.v1.auth.IstioCertificateService, and a [Keeper] holds a process's own:
 // it makes the key, has it signed, and renews it at half of its life.
 //
+// Istio's clients may have theirs of a Server, and a Keeper its own of istiod, by a
+// [Client] that [Istiod] returns: they say the same to each other.
+//
 // Each certificate is got by a token, the first one and those after it. So one
 // that was stolen is good for 24 hours and no longer, and a CA that takes the
 // place of another locks nobody out.
