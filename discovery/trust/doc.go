@@ -16,9 +16,10 @@
 // Tokens of audience fairway are those of our own pods. With [IstioAudience] the
 // CA signs for Istio's proxies as well: for a pod its own identity, and for node
 // proxies (ztunnel) those of the pods of their node, which is the caller's to know
-// (identity.ServerOptions.RunsOn). They are told all roots that are believed, so
-// that another root takes its place with them as with ours. They verify control by
-// the roots that Istio has given them: a "cacerts" of one root for both.
+// (identity.ServerOptions.RunsOn). They verify control by the roots that Istio has
+// given them: a "cacerts" of one root for both. Which roots to believe others by
+// they hear with each certificate, so of another one within half of 24 hours: for
+// them list it in root-cert.pem a day before it signs.
 //
 // # Another root
 //
