@@ -129,7 +129,7 @@ type Capture struct {
 	// pods are the endpoints of its WaypointCluster. Empty: those are refused.
 	Waypoint string
 	// To is the port of waypoints that stands for this one (Listener.Capture). 0:
-	// there is none yet, and all are refused (law 15: fail closed).
+	// there is none yet, and all wait (law 15: fail closed).
 	To uint16
 }
 

@@ -5,7 +5,7 @@
 // The law: one number for one port, the same in the whole cluster, as long as
 // anybody wants it; and for an hour after that it is nobody else's, so that no
 // agent that is late sends a connection to a wrong Service. Where there is no
-// number connections are refused.
+// number nobody gets through; node agents have clients wait for it.
 //
 // They are in one ConfigMap, "fairway-system/fairway-mesh-ports", which
 // translation reads like any object: data "cart.shop.80" is "20001"

@@ -283,5 +283,9 @@ func (a *Agent) logRefusal(r refused) {
 	if c := a.state.capture(r.to); c != nil {
 		facts = append(facts, "service", c.Name)
 	}
+	if r.why.verdict() == Drop {
+		a.log.Warn("connection kept waiting", facts...)
+		return
+	}
 	a.log.Warn("connection refused", facts...)
 }

@@ -93,9 +93,6 @@ func TestRefusalsAreLogged(t *testing.T) {
 	strict.Strict = true
 	change := &routing.Delta{Workloads: []*routing.Workload{&strict}}
 	change.Removed.Clusters = []routing.ClusterName{"mesh/bank/waypoint"}
-	unported := *w.cartCapture
-	unported.To = 0
-	change.Captures = []*routing.Capture{&unported}
 	a.Apply(change)
 	for _, f := range families {
 		tests := []struct {
@@ -105,7 +102,6 @@ func TestRefusalsAreLogged(t *testing.T) {
 		}{
 			{w.plain, netip.AddrPortFrom(w.cart.addr(f), 8080), "reason=WaypointRequired source=%s workload=shop/cart destination=%s"},
 			{w.client, netip.AddrPortFrom(w.otherVIP[f], otherPort), "reason=WaypointNotReady source=%s workload=a/client destination=%s service=bank/other:81"},
-			{w.client, netip.AddrPortFrom(w.cartVIP[f], cartPort), "reason=PortNotAllocated source=%s workload=a/client destination=%s service=shop/cart:80"},
 		}
 		for _, tt := range tests {
 			w.want(tt.from, tt.to.Addr(), tt.to.Port(), "refused")
@@ -126,8 +122,44 @@ func TestRefusalsAreLogged(t *testing.T) {
 			}
 		}
 	}
-	if got := a.Stats().Refused; got[WaypointNotReady] != 2 || got[PortNotAllocated] != 2 || got[WaypointRequired] != 2 {
+	if got := a.Stats().Refused; got[WaypointNotReady] != 2 || got[PortNotAllocated] != 0 || got[WaypointRequired] != 2 {
 		t.Errorf("refused %v, want two for each reason", got)
+	}
+}
+
+// Who dials what has been enrolled a moment ago waits for its number, and gets
+// through: by the Service's waypoint, or its own. Who is not captured need not.
+func TestConnectionsWaitForTheNumber(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		w := newWorld(t)
+		w.kubeProxy(nftables.TableFamilyIPv4)
+		w.kubeProxy(nftables.TableFamilyIPv6)
+		a, out := w.agent()
+		client, unported, to := *w.clientWorkload, *w.cartCapture, w.shop
+		if unported.To = 0; own {
+			client.Gateways, to = []string{"bank/waypoint"}, w.bank
+		}
+		a.Apply(&routing.Delta{Workloads: []*routing.Workload{&client}, Captures: []*routing.Capture{&unported}})
+		for _, f := range families {
+			answer := make(chan string)
+			go func() {
+				defer close(answer)
+				answer <- w.client.ask(w.cartVIP[f], cartPort)
+			}()
+			line := out.wait(t, "connection kept waiting")
+			if want := "reason=PortNotAllocated"; !strings.Contains(line, want) {
+				t.Errorf("log line %s, want %s", line, want)
+			}
+			w.want(w.plain, w.cartVIP[f], cartPort, from(w.cart, w.plain, f))
+			a.Apply(&routing.Delta{Captures: []*routing.Capture{w.cartCapture}})
+			if got, want := <-answer, from(to, w.client, f); got != want {
+				t.Errorf("%q answers who has waited, want %q", got, want)
+			}
+			a.Apply(&routing.Delta{Captures: []*routing.Capture{&unported}})
+		}
+		if got := a.Stats().Refused; got[PortNotAllocated] < 2 || got[WaypointNotReady]+got[WaypointRequired] != 0 {
+			t.Errorf("refused %v, want two that had no number", got)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ const (
 	// none, has no pod that is ready, or there is none.
 	WaypointNotReady Refusal = "WaypointNotReady"
 	// PortNotAllocated: no port of waypoints stands for that of the Service yet.
+	// It is a matter of a second mostly, and so clients are let wait for it.
 	PortNotAllocated Refusal = "PortNotAllocated"
 	// WaypointRequired: who is called wants connections that come from waypoints
 	// (PeerAuthentication: STRICT), and this one does not.
@@ -30,6 +31,14 @@ var refusals = []Refusal{WaypointNotReady, PortNotAllocated, WaypointRequired}
 
 // chain is the chain that refuses.
 func (r Refusal) chain() string { return "refuse-" + string(r) }
+
+// verdict is what becomes of a connection that is refused.
+func (r Refusal) verdict() Verdict {
+	if r == PortNotAllocated {
+		return Drop
+	}
+	return Reject
+}
 
 // label is what the kernel logs of it, and says whose line it is.
 func (r Refusal) label() string { return labelPrefix + string(r) }
@@ -130,7 +139,7 @@ func (b *builder) skeleton() {
 		)
 	}
 	for _, why := range refusals {
-		b.chain(why.chain(), "", Rule{Do: Log, Label: why.label()}, Rule{Do: Reject})
+		b.chain(why.chain(), "", Rule{Do: Log, Label: why.label()}, Rule{Do: why.verdict()})
 	}
 }
 

@@ -16,7 +16,8 @@
 // What the table does, by hook:
 //
 //   - prerouting, at dstnat-6 (filter): connections of captured pods that have
-//     no waypoint to go to are refused, before anybody translates them.
+//     no waypoint to go to are refused, before anybody translates them; those
+//     to a Service whose port has no number yet wait, as their packets are dropped.
 //   - prerouting, at dstnat-5 (nat): those that have go to a pod of it. That is
 //     before kube-proxy, in whatever mode it is: the first to translate a
 //     connection is the only one.

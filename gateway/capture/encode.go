@@ -58,6 +58,8 @@ func (r Rule) exprs() []expr.Any {
 		)
 	case Reject:
 		out = append(out, &expr.Counter{}, &expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
+	case Drop:
+		out = append(out, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})
 	}
 	return withoutNil(out)
 }

@@ -87,7 +87,7 @@ func (r *Ruleset) walk(chain string, p packet) end {
 				to = append(to, netip.AddrPortFrom(r.Sets[rule.Pods].Elements[Element{Number: i}].Addr, value.Port))
 			}
 			return end{decided: true, to: to}
-		case Reject:
+		case Reject, Drop:
 			return end{decided: true, refused: Refusal(strings.TrimPrefix(chain, "refuse-"))}
 		}
 	}

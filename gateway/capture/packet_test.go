@@ -189,20 +189,10 @@ func TestWithoutAWaypointConnectionsAreRefused(t *testing.T) {
 			c.Waypoint = ""
 			return &routing.Delta{Captures: []*routing.Capture{&c}}
 		}},
-		{"no port stands for the Service's yet", PortNotAllocated, func(w *world) *routing.Delta {
-			c := *w.cartCapture
-			c.To = 0
-			return &routing.Delta{Captures: []*routing.Capture{&c}}
-		}},
 		{"the workload's own is not ready", WaypointNotReady, func(w *world) *routing.Delta {
 			own := *w.clientWorkload
 			own.Gateways = []string{"elsewhere/waypoint"}
 			return &routing.Delta{Workloads: []*routing.Workload{&own}}
-		}},
-		{"the workload's own is ready, but no port stands for the Service's", PortNotAllocated, func(w *world) *routing.Delta {
-			own, c := *w.clientWorkload, *w.cartCapture
-			own.Gateways, c.To = []string{"bank/waypoint"}, 0
-			return &routing.Delta{Workloads: []*routing.Workload{&own}, Captures: []*routing.Capture{&c}}
 		}},
 	}
 	for _, tt := range tests {

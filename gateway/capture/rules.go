@@ -102,6 +102,7 @@ const (
 	Translate                // its connection goes to another address and port
 	Log                      // it is logged, if there is not too much of it; the next rule decides
 	Reject                   // it is counted, dropped, and answered with a reset
+	Drop                     // it is counted, and dropped: TCP sends it again
 )
 
 // Bounds of what Log logs, of each label.
@@ -140,6 +141,8 @@ func (r Rule) String() string {
 		fmt.Fprintf(&b, "limit rate %d/second burst %d packets log prefix %q group %d", logRate, logBurst, r.Label, logGroup)
 	case Reject:
 		b.WriteString("counter reject with tcp reset")
+	case Drop:
+		b.WriteString("counter drop")
 	}
 	return b.String()
 }
