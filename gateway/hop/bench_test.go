@@ -256,13 +256,15 @@ func requests(b *testing.B, at netip.AddrPort, clients int) {
 
 // countCPU begins to count, and returns what tells how much it was.
 func countCPU(b *testing.B) (tell func()) {
-	used := func() int64 {
-		var u unix.Rusage
-		unix.Getrusage(unix.RUSAGE_SELF, &u)
-		return u.Utime.Nano() + u.Stime.Nano()
-	}
-	before := used()
-	return func() { b.ReportMetric(float64(used()-before)/float64(b.N), "cpu-ns/op") }
+	before := cpuTime()
+	return func() { b.ReportMetric(float64(cpuTime()-before)/float64(b.N), "cpu-ns/op") }
+}
+
+// cpuTime is what the process has used, in nanoseconds.
+func cpuTime() int64 {
+	var u unix.Rusage
+	unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return u.Utime.Nano() + u.Stime.Nano()
 }
 
 // readResponse reads a response with a body of 1 KiB.
