@@ -61,6 +61,32 @@ func TestWhatIsClaimedComesLast(t *testing.T) {
 	}
 }
 
+// A door for any port of a pod is not passed by with one for a port of its address
+// that somebody has written down.
+func TestClaimedPortsOfAPod(t *testing.T) {
+	pod := aDoor("shop/waypoint/Pod/stock.shop:0", "10.1.0.9", func(l *Listener) { l.Port, l.Names = 0, nil })
+	for _, tt := range []struct {
+		what  string
+		other *Listener
+		from  string
+		want  *Listener // nil: other
+	}{
+		{"claimed", aDoor("shop/waypoint/ServiceEntry/thief.web:80", "10.1.0.9", claimed), "", pod},
+		{"claimed for a namespace", aDoor("shop/waypoint/ServiceEntry/thief.web:80@web", "10.1.0.9", claimed, func(l *Listener) { l.From = "web" }), "web", pod},
+		{"the pod's own", aDoor("shop/waypoint/Pod/stock.shop:80", "10.1.0.9"), "", nil},
+		{"claimed where there is no other", aDoor("shop/waypoint/ServiceEntry/out.web:80", "10.1.0.10", claimed), "web", nil},
+	} {
+		snap, _ := Compile(&Spec{Listeners: map[ListenerName]*Listener{pod.Name: pod, tt.other.Name: tt.other}})
+		want := tt.want
+		if want == nil {
+			want = tt.other
+		}
+		if p := snap.Door(netip.AddrPortFrom(tt.other.Addresses[0], 80), tt.from); p == nil || p.Listeners()[0] != want {
+			t.Errorf("%s: %v, want the door %s", tt.what, p, want.Name)
+		}
+	}
+}
+
 // A connection that is not HTTP goes to what the door is for, and not round the
 // rules of a route of requests.
 func TestWhatIsNotHTTPPassesNoRouteBy(t *testing.T) {

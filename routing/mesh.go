@@ -173,32 +173,25 @@ func (p *Policy) String() string {
 // Door returns the port of the doors that what is dialled at an address leads
 // to, for clients of a namespace; nil where there is none. One for that
 // namespace alone comes before the one for all, and one for that port before the
-// one for any, unless it is only Claimed.
+// one for any; but what is only claimed (Listener.Claimed) comes after all others.
 func (s *Snapshot) Door(addr netip.AddrPort, namespace string) *Port {
 	if addr.Port() == 0 {
 		return nil // nobody dials that
 	}
-	key := PortKey{Addr: addr.Addr().Unmap(), Port: addr.Port(), Inside: true}
-	one := s.doorFor(key, namespace)
-	if one != nil && !one.wanted[0].Claimed {
-		return one
-	}
-	key.Port = 0
-	if any := s.doorFor(key, namespace); any != nil {
-		return any
-	}
-	return one
-}
-
-// doorFor returns the door of a key for clients of a namespace.
-func (s *Snapshot) doorFor(key PortKey, namespace string) *Port {
-	if key.From = namespace; namespace != "" {
-		if p := s.Port(key); p != nil {
-			return p
+	var claimed *Port
+	key := PortKey{Addr: addr.Addr().Unmap(), Inside: true}
+	for _, key.Port = range [...]uint16{addr.Port(), 0} {
+		for _, key.From = range [...]string{namespace, ""} {
+			switch p := s.Port(key); {
+			case p == nil:
+			case !p.listeners[0].Claimed:
+				return p
+			case claimed == nil:
+				claimed = p
+			}
 		}
-		key.From = ""
 	}
-	return s.Port(key)
+	return claimed
 }
 
 // Sandwich returns the port by which tunnels come in place of this one
