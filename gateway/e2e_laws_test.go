@@ -215,6 +215,16 @@ func TestWaypointScaledToZero(t *testing.T) {
 			web.awaitAccess(why)
 		})
 	}
+	t.Run("deleted", func(t *testing.T) {
+		t.Parallel()
+		m := newMesh(t)
+		m.manifests["cart.yaml"] = m.cart("http", startBackend(t, echo))
+		web := m.start("web", nil)
+		_, rest, _ := strings.Cut(m.namespace("shop", shopWaypoint), "---\napiVersion: gateway")
+		web.edit("mesh.yaml", strings.Replace(m.world(), "---\napiVersion: gateway"+rest, "", 1))
+		m.want(503, webPod, webWaypoint, "/")
+		web.awaitAccess(`"policy":"no waypoint of the backend is there"`)
+	})
 	t.Run("edge", func(t *testing.T) {
 		t.Parallel()
 		m := newMesh(t)

@@ -84,6 +84,9 @@ func (w *waypoints) enrolments(ctx context.Context, namespace string) (all enrol
 	}
 	for i := range services.Items {
 		s := &services.Items[i]
+		if _, ours := s.Labels[gatewayv1.GatewayNameLabelKey]; ours {
+			continue // a Gateway's own has nothing to enrol
+		}
 		waypoint, _ := waypointOf(s.Namespace, s.Labels, labels[s.Namespace])
 		all = append(all, enrolment{
 			namespace: s.Namespace, name: s.Name, waypoint: waypoint,

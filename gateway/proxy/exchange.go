@@ -207,8 +207,7 @@ func (e *exchange) forward() {
 	}
 	e.passTrace()
 	if e.cluster, e.req.Hop = e.on.towards(s.cluster, e.listener, e.peer); e.cluster == nil {
-		to, _ := next(s.cluster, e.listener)
-		e.rec.Policy = Absent(to)
+		e.rec.Policy = unguarded(s.cluster, e.listener)
 		e.answer(&noWaypoint)
 		return
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -20,8 +21,8 @@ var noWaypoint = answer{503, telemetry.NoHealthyUpstream, "no waypoint in front 
 // doors go on from there: its bound listeners, if it has any, do not ask the
 // policies there.
 func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *message.Peer) (*upstream.Cluster, message.Hop) {
-	to, authority := next(c, from)
-	if to == "" {
+	to, authority, straight := next(c, from)
+	if straight {
 		return c, message.Hop{}
 	}
 	if from.Shared() && slices.Contains(l.proxy.snap.Load().Waypoints(), c.Spec().Hop.Gateway) {
@@ -42,18 +43,25 @@ func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *messa
 }
 
 // next returns the cluster of the gateways by which a listener reaches c, and what
-// they are asked for; none where it goes straight there.
-func next(c *upstream.Cluster, from *routing.Listener) (to routing.ClusterName, authority string) {
+// they are asked for, or that it goes straight there.
+func next(c *upstream.Cluster, from *routing.Listener) (to routing.ClusterName, authority string, straight bool) {
 	hop := c.Spec().Hop
 	switch {
 	case hop == nil:
-		return "", ""
+		return "", "", true
 	case !(from.Inside && hop.Gateway == from.Gateway || !from.Inside && hop.Inside):
-		return hop.Cluster, hop.Authority
+		return hop.Cluster, hop.Authority, false
 	case hop.Beyond == nil:
-		return "", ""
+		return "", "", true
 	}
-	return hop.Beyond.Cluster, hop.Beyond.Authority
+	return hop.Beyond.Cluster, hop.Beyond.Authority, false
+}
+
+// unguarded says in the access log why nobody goes from a listener to c, where towards
+// returns nothing.
+func unguarded(c *upstream.Cluster, from *routing.Listener) string {
+	to, _, _ := next(c, from)
+	return cmp.Or(Absent(to), "no waypoint of the backend is there")
 }
 
 // Absent says in the access log who is missing where policy is enforced: the

@@ -86,8 +86,7 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, a Arrival) Destination {
 	d.Cluster, d.Hop = on.towards(s.cluster, d.Listener, a.peer())
 	d.Ends.Onward = d.Ends.Door && d.Hop.Target != ""
 	if d.Cluster == nil {
-		to, _ := next(s.cluster, d.Listener)
-		d.Flags, d.Policy = noWaypoint.flags, Absent(to)
+		d.Flags, d.Policy = noWaypoint.flags, unguarded(s.cluster, d.Listener)
 	}
 	return d
 }
