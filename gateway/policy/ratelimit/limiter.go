@@ -94,6 +94,14 @@ func (r *rule) matched(a *Attributes) bool {
 	return len(r.matches) == 0
 }
 
+// counts reports whether the rule counts a request, and by which key.
+func (r *rule) counts(a *Attributes) (key []byte, ok bool) {
+	if !r.matched(a) {
+		return nil, false
+	}
+	return r.key(a)
+}
+
 // key returns who the client is by the rule: each value with its length, so that
 // no two clients have the same. It is valid until the next call. False: the
 // request lacks one of them, and is not counted.
@@ -192,10 +200,7 @@ func (l *Limiter) take(now time.Time, a *Attributes) (d Decision) {
 	clock := ticksOf(max(now.Sub(l.start), 0))
 	for i := range l.rules {
 		r := &l.rules[i]
-		if !r.matched(a) {
-			continue
-		}
-		key, ok := r.key(a)
+		key, ok := r.counts(a)
 		if !ok {
 			continue
 		}
@@ -213,7 +218,7 @@ func (l *Limiter) take(now time.Time, a *Attributes) (d Decision) {
 func (l *Limiter) giveBack(n int, a *Attributes) {
 	for i := range n {
 		r := &l.rules[i]
-		if key, ok := r.key(a); ok && r.matched(a) {
+		if key, ok := r.counts(a); ok {
 			r.giveBack(key)
 		}
 	}

@@ -36,10 +36,7 @@ func (l *Limiter) question(now time.Time, a *Attributes) *Question {
 	q := &Question{limiter: l, now: now}
 	for i := range l.rules {
 		r := &l.rules[i]
-		if !r.matched(a) {
-			continue
-		}
-		key, ok := r.key(a)
+		key, ok := r.counts(a)
 		if !ok {
 			continue
 		}
