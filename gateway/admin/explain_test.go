@@ -74,7 +74,7 @@ func TestExplainDoorsAndPolicies(t *testing.T) {
 	snap, problems := routing.Compile(&routing.Spec{
 		Listeners: map[routing.ListenerName]*routing.Listener{"shop/waypoint/cart.shop:80": {
 			Name: "shop/waypoint/cart.shop:80", Gateway: "shop/waypoint", Protocol: routing.HTTP, Port: 80,
-			Inside: true, Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.5")}, Names: []string{"cart.shop"}, To: "shop/cart:80",
+			Inside: true, Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.5")}, Names: []string{"cart.shop.svc.cluster.local"}, To: "shop/cart:80",
 			Policies: []routing.PolicyName{"AuthorizationPolicy/shop/viewers", "AuthorizationPolicy/shop/gone"},
 		}},
 		Clusters: map[routing.ClusterName]*routing.Cluster{"shop/cart:80": {Name: "shop/cart:80"}},
@@ -88,7 +88,7 @@ func TestExplainDoorsAndPolicies(t *testing.T) {
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	for _, url := range []string{"http://10.96.0.5/", "http://cart.shop:80/x"} {
+	for _, url := range []string{"http://10.96.0.5/", "http://cart.shop:80/x", "http://Cart.shop.svc/", "http://cart.shop.svc.cluster.local/"} {
 		got, err := Explain(snap, Question{URL: url, Source: "spiffe://cluster.local/ns/web/sa/front", Address: netip.MustParseAddr("10.1.1.1")})
 		for _, want := range []string{
 			"all requests: shop/cart:80", "policy AuthorizationPolicy/shop/viewers", "ALLOW", "policy AuthorizationPolicy/shop/gone: not there",
@@ -97,6 +97,17 @@ func TestExplainDoorsAndPolicies(t *testing.T) {
 			if err != nil || !strings.Contains(got, want) {
 				t.Errorf("Explain(%s): %v\n%s\nwant %q", url, err, got, want)
 			}
+		}
+	}
+}
+
+func TestExplainOfANameThatIsNone(t *testing.T) {
+	snap, _ := routing.Compile(&routing.Spec{Listeners: map[routing.ListenerName]*routing.Listener{"d": {
+		Name: "d", Protocol: routing.HTTP, Port: 80, Inside: true, Addresses: []netip.Addr{netip.MustParseAddr("10.96.0.5")}, Names: []string{"cart.shop.svc.cluster.local"},
+	}}})
+	for _, url := range []string{"http://cart/", "http://cart.sho/", "http://cart.shop:81/", "http://shop.svc.cluster.local/"} {
+		if got, err := Explain(snap, Question{URL: url, Address: netip.MustParseAddr("10.1.1.1")}); err == nil {
+			t.Errorf("Explain(%s) = %s, want that there is no such port", url, got)
 		}
 	}
 }

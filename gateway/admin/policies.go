@@ -13,7 +13,7 @@ import (
 )
 
 // doorFor returns the door that clients of a namespace dial, by its address or
-// its name; nil where there is none.
+// its name, whole or short; nil where there is none.
 func doorFor(snap *routing.Snapshot, host, number, namespace string) *routing.Port {
 	port, err := strconv.ParseUint(number, 10, 16)
 	if err != nil {
@@ -22,7 +22,27 @@ func doorFor(snap *routing.Snapshot, host, number, namespace string) *routing.Po
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return snap.Door(netip.AddrPortFrom(addr, uint16(port)), namespace)
 	}
-	return snap.DoorNamed(strings.ToLower(host), uint16(port), namespace)
+	host = strings.ToLower(host)
+	if p := snap.DoorNamed(host, uint16(port), namespace); p != nil {
+		return p
+	}
+	return snap.DoorNamed(longer(snap, host, uint16(port)), uint16(port), namespace)
+}
+
+// longer returns the name of a door that one as pods say it stands for: "cart.shop"
+// and "cart.shop.svc" for "cart.shop.svc.cluster.local". Of several it is the first.
+func longer(snap *routing.Snapshot, host string, port uint16) string {
+	found := ""
+	for p := range snap.Doors() {
+		for _, l := range p.Listeners() {
+			for _, name := range l.Names {
+				if l.Port == port && strings.Contains(host, ".") && strings.HasPrefix(name, host+".") && (found == "" || name < found) {
+					found = name
+				}
+			}
+		}
+	}
+	return found
 }
 
 // namespaceOf returns the namespace in an identity; empty without one.
