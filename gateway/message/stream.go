@@ -131,8 +131,9 @@ type Peer struct {
 	Mutual bool
 	// Vouch says that this gateway vouches for Identity to the next one.
 	Vouch bool
-	// Gateway is the identity of the gateway that the connection comes from, and
-	// whose word about the client is believed. Empty: it comes from none.
+	// Gateway is the identity of the gateway whose own requests these are, and whose
+	// word about the client is believed. Empty: they are none's, also where a
+	// gateway passes on bytes that it has not read.
 	Gateway string
 	// Listener is the server's own mark for where the connection came in.
 	Listener any

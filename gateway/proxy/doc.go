@@ -55,9 +55,10 @@
 // ours, and X-Forwarded-Proto, -Host, -Port and X-Request-ID are believed. The
 // rest is dropped all the same. Via is not added.
 //
-// What a gateway of the fleet says that came by a hop (message.Peer.Gateway) is
-// believed as a whole, and X-Forwarded-For stays as it is: the hop is none of
-// the client's.
+// What a gateway of the fleet says in a request by a hop (message.Peer.Gateway)
+// is believed as a whole, and X-Forwarded-For stays as it is: the hop is none of
+// the client's. What comes through a gateway's tunnel is its client's: nobody has
+// looked at it.
 //
 // # Answers
 //
