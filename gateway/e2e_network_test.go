@@ -48,14 +48,14 @@ spec:
 		"network.yaml": networkNamed("one"),
 		"mesh.yaml": m.namespace("web", webWaypoint) + m.pod("web", "front", webPod) + m.pod("web", "back", backPod) +
 			m.ports("ServiceEntry.cart.web.80"),
-		"two.yaml":  networkGateway("two", "istio-remote", "istio-system", "eastwest", ", addresses: [{value: "+m.addr(eastWest)+"}]"),
+		"two.yaml":  networkGateway("two", "fairway-remote", "istio-system", "eastwest", ", addresses: [{value: "+m.addr(eastWest)+"}]"),
 		"cart.yaml": entry,
 	}
 	two = map[string]string{
 		"network.yaml":  networkNamed("two"),
 		"mesh.yaml":     m.namespace("shop", shopWaypoint) + m.pod("shop", "stock", shopPod) + m.ports("cart.shop.80"),
 		"eastwest.yaml": networkGateway("two", "fairway", "istio-system", "eastwest", ""),
-		"one.yaml":      networkGateway("one", "istio-remote", "web", "waypoint", ""),
+		"one.yaml":      networkGateway("one", "fairway-remote", "web", "waypoint", ""),
 		"cart.yaml": strings.Replace(m.cart(appProtocol, backend), "{name: cart, namespace: shop}",
 			`{name: cart, namespace: shop, labels: {istio.io/global: "true"}}`, 1),
 		"secret.yaml": strings.ReplaceAll(m.cart(appProtocol, backend), "cart", "secret"),
@@ -142,7 +142,7 @@ func TestEastWestGatewayRefuses(t *testing.T) {
 	}
 	// Who proves himself is himself, also behind it.
 	for account, want := range map[string]int{"front": 200, "back": 403} {
-		c, err := m.hbone(eastWest, m.identify(spiffe("web", account)))
+		c, err := m.hbone(eastWest, m.identify(spiffe("web", account)), hop.Native)
 		if err != nil {
 			t.Fatal(err)
 		}

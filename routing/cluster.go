@@ -269,4 +269,8 @@ type Endpoint struct {
 	// to HBONEPort of its address, or for endpoints of a WaypointCluster to Addr
 	// itself, which asks for what the Hop's Authority says.
 	Identity string
+	// Far, if not nil, says that the endpoint is a gateway of another network, and
+	// stands for what there is of the cluster. It is asked for Far.Authority, at
+	// Addr itself, while no endpoint of our own network is healthy.
+	Far *FarHop
 }

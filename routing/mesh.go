@@ -88,12 +88,18 @@ type Hop struct {
 	// Beyond is how those reach the endpoints whom this hop is not for, where these
 	// are in another network: then nobody goes straight.
 	Beyond *FarHop
+	// Within is a FarHop's, where Cluster is a NetworkCluster.
+	Within string
 }
 
 // A FarHop is how endpoints in another network are reached, by whoever it is.
 type FarHop struct {
 	Cluster   ClusterName // the NetworkCluster
 	Authority string      // what its gateways are asked for: a host and a port
+	// Within, if not empty, says that these are Istio's, which pass on what is in
+	// their tunnels: there begin TLS and HBONE anew, with whoever proves one of
+	// these identities, with spaces between.
+	Within string
 }
 
 // A Workload is who is behind an address.

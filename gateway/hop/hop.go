@@ -116,9 +116,6 @@ type DialerOptions struct {
 	Streams int
 	// Idle ends a connection that has no tunnel. If zero, 5 minutes.
 	Idle time.Duration
-	// Network is the name of the network that tunnels come from, for whoever is
-	// reached within others. It may be empty.
-	Network string
 	// PingAfter and PingTimeout are of its PINGs. If zero, 10 and 20 seconds.
 	PingAfter, PingTimeout time.Duration
 	// Limits, by loop, are of its connections. What they leave out, all if nil, is

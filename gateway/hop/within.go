@@ -14,6 +14,10 @@ import (
 // src/proxy/outbound.rs).
 const networkField = "x-forwarded-network"
 
+// elsewhere is what we say there. It is compared with the name of the far end's
+// own network, and no more.
+const elsewhere = "elsewhere"
+
 // saysNetwork reports whether a CONNECT says that it comes from another network:
 // who speaks in its own does not say which that is.
 func saysNetwork(fields message.Fields) bool {
@@ -100,7 +104,7 @@ func (n *nested) secured(c *loop.Inner, alpn string, err error) {
 	if n.to.Client.IsValid() {
 		req.Fields.Add(message.Forwarded, `for="`+n.to.Client.String()+`"`) // RFC 7239 section 6
 	}
-	req.Fields = append(req.Fields, message.Field{Text: networkField, Value: n.dialer.opt.Network})
+	req.Fields = append(req.Fields, message.Field{Text: networkField, Value: elsewhere})
 	n.conn.stream = n.client.Open(&req, false, (*incoming)(n.conn))
 }
 

@@ -76,6 +76,7 @@ type Hop struct {
 	Target string         // the address that is dialled at the far end
 	Source string         // the identity that this gateway vouches for, or Nobody; empty: the request is its own
 	Client netip.AddrPort // of the client's connection
+	Within string         // who has to be reached through the far end, which is a stranger (hop.Target); not told
 }
 
 // Nobody is the Source of a Hop whose client is not known: what it asks for is

@@ -135,6 +135,8 @@ type Peer struct {
 	// word about the client is believed. Empty: they are none's, also where a
 	// gateway passes on bytes that it has not read.
 	Gateway string
+	// Abroad says that the client is in another network: it is not sent to one.
+	Abroad bool
 	// Listener is the server's own mark for where the connection came in.
 	Listener any
 }

@@ -21,17 +21,26 @@ var noWaypoint = answer{503, telemetry.NoHealthyUpstream, "no waypoint in front 
 // doors go on from there: its bound listeners, if it has any, do not ask the
 // policies there.
 func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *message.Peer) (*upstream.Cluster, message.Hop) {
-	to, authority, straight := next(c, from)
-	if straight {
+	to, straight := next(c, from)
+	switch {
+	case straight && c.Spreads():
+		return c, telling(from, peer) // what is asked for, aim says
+	case straight:
 		return c, message.Hop{}
 	}
 	if from.Shared() && slices.Contains(l.proxy.snap.Load().Waypoints(), c.Spec().Hop.Gateway) {
 		return nil, message.Hop{} // where policy is, at a door of its own, or nowhere
 	}
-	if authority == "" {
-		authority = peer.Local.String()
+	told := telling(from, peer)
+	if told.Target, told.Within = to.Authority, to.Within; told.Target == "" {
+		told.Target = peer.Local.String()
 	}
-	told := message.Hop{Target: authority, Client: peer.Remote}
+	return l.cluster(to.Cluster), told
+}
+
+// telling is what a gateway is told of a client of a listener.
+func telling(from *routing.Listener, peer *message.Peer) message.Hop {
+	told := message.Hop{Client: peer.Remote}
 	switch {
 	case !from.Inside: // an edge speaks for those outside of the mesh
 	case peer.Vouch:
@@ -39,29 +48,36 @@ func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *messa
 	default:
 		told.Source = message.Nobody
 	}
-	return l.cluster(to), told
+	return told
 }
 
-// next returns the cluster of the gateways by which a listener reaches c, and what
-// they are asked for, or that it goes straight there.
-func next(c *upstream.Cluster, from *routing.Listener) (to routing.ClusterName, authority string, straight bool) {
+// aim has hop ask for what ep stands for, if that is far.
+func aim(hop *message.Hop, ep *upstream.Endpoint) {
+	if far := ep.Far(); far != nil {
+		hop.Target, hop.Within = far.Authority, far.Within
+	}
+}
+
+// next returns the gateways by which a listener reaches c, and what they are asked
+// for, or that it goes straight there.
+func next(c *upstream.Cluster, from *routing.Listener) (to routing.FarHop, straight bool) {
 	hop := c.Spec().Hop
 	switch {
 	case hop == nil:
-		return "", "", true
+		return to, true
 	case !(from.Inside && hop.Gateway == from.Gateway || !from.Inside && hop.Inside):
-		return hop.Cluster, hop.Authority, false
+		return routing.FarHop{Cluster: hop.Cluster, Authority: hop.Authority, Within: hop.Within}, false
 	case hop.Beyond == nil:
-		return "", "", true
+		return to, true
 	}
-	return hop.Beyond.Cluster, hop.Beyond.Authority, false
+	return *hop.Beyond, false
 }
 
 // unguarded says in the access log why nobody goes from a listener to c, where towards
 // returns nothing.
 func unguarded(c *upstream.Cluster, from *routing.Listener) string {
-	to, _, _ := next(c, from)
-	return cmp.Or(Absent(to), "no waypoint of the backend is there")
+	to, _ := next(c, from)
+	return cmp.Or(Absent(to.Cluster), "no waypoint of the backend is there")
 }
 
 // Absent says in the access log who is missing where policy is enforced: the
@@ -81,7 +97,7 @@ func Absent(c routing.ClusterName) string {
 // fill says in w what a waypoint is to know; inside is what the backends speak
 // that are behind it.
 func fill(w *upstream.Wait, hop *message.Hop, inside *upstream.Cluster) {
-	w.Authority, w.Source = hop.Target, hop.Source
+	w.Authority, w.Source, w.Within = hop.Target, hop.Source, hop.Within
 	if hop.Target != "" {
 		w.Inside = inside.Spec().Protocol
 	}

@@ -190,7 +190,7 @@ func (q *inquiry) carry(b []byte) { q.body, q.req.Length = b, int64(len(b)) }
 // try asks an endpoint.
 func (q *inquiry) try() {
 	l := q.on
-	q.req.Hop = q.hop
+	q.req.Hop, q.want.Here = q.hop, q.e.peer.Abroad
 	q.want.Hash, q.want.HasHash = q.cluster.Hash(&q.req, q.e.peer)
 	q.want.Tried = q.tried[:q.tries]
 	ep, err := q.cluster.Pick(l.loop, &q.want)
@@ -202,7 +202,8 @@ func (q *inquiry) try() {
 	q.ep, q.up = ep, nil
 	q.status, q.fields, q.verdict = 0, q.fields[:0], q.verdict[:0]
 	q.wait.Proto, q.wait.Host = q.req.Proto, q.req.Authority
-	fill(&q.wait, &q.hop, q.server)
+	aim(&q.req.Hop, ep)
+	fill(&q.wait, &q.req.Hop, q.server)
 	q.cluster.Connect(l.loop, ep, &q.wait)
 }
 

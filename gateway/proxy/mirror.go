@@ -88,7 +88,7 @@ func (l *local) startMirror(c, inside *upstream.Cluster, hop message.Hop, e *exc
 	if len(e.body) > 0 { // what came while somebody was asked about the request
 		m.waiting = append(l.takeBuffer(), e.body...)
 	}
-	want := upstream.Want{Host: m.req.Authority}
+	want := upstream.Want{Host: m.req.Authority, Here: e.peer.Abroad}
 	want.Hash, want.HasHash = c.Hash(&m.req, e.peer)
 	ep, err := c.Pick(l.loop, &want)
 	if err != nil {
@@ -96,8 +96,9 @@ func (l *local) startMirror(c, inside *upstream.Cluster, hop message.Hop, e *exc
 		return m
 	}
 	m.ep = ep
+	aim(&m.req.Hop, ep)
 	m.wait.Client, m.wait.Proto, m.wait.Host = e.peer, m.req.Proto, m.req.Authority
-	fill(&m.wait, &hop, inside)
+	fill(&m.wait, &m.req.Hop, inside)
 	c.Connect(l.loop, ep, &m.wait)
 	return m
 }

@@ -19,6 +19,9 @@ type Destination struct {
 	Tell     *telemetry.Exchanges // who hears of it; never nil
 	// Hop is what a waypoint is to be told that stands between; zero: none does.
 	Hop message.Hop
+	// Sealed says that the bytes are HBONE of the client's own, for whoever takes
+	// that at the endpoint.
+	Sealed bool
 	// Policy says who has refused the connection, where Flags are Unauthorized, or
 	// which waypoint is missing.
 	Policy string

@@ -49,7 +49,7 @@ const (
 // over when it returns.
 func (e *exchange) startTry() {
 	l := e.on
-	e.want.Host = e.req.Authority
+	e.want.Host, e.want.Here = e.req.Authority, e.peer.Abroad
 	ep, err := e.cluster.Pick(l.loop, &e.want)
 	if err != nil {
 		e.lacks(err)
@@ -64,6 +64,7 @@ func (e *exchange) startTry() {
 	if e.req.Upgrade != "" {
 		t.wait.Use = upstream.Upgrades
 	}
+	aim(&e.req.Hop, ep)
 	fill(&t.wait, &e.req.Hop, e.share.cluster)
 	e.cluster.Connect(l.loop, ep, &t.wait)
 }

@@ -154,6 +154,9 @@ func (h *host) Tunnel(l *loop.Loop, a *hop.Arrival) (func(*hop.Conn), error) {
 		return nil, &hop.Refusal{Status: 401, Reason: err.Error()}
 	}
 	unread(peer)
+	if h.sealed(a) {
+		return func(c *hop.Conn) { h.s.ports.Adopt(c, h.s.sealedPort(d), *peer) }, nil
+	}
 	return func(c *hop.Conn) { h.s.ports.Adopt(c, d.port, *peer) }, nil
 }
 
@@ -205,9 +208,10 @@ func (h *host) client(a *hop.Arrival) (peer *message.Peer, namespace string, err
 		return nil, "", errors.New("the listener has left")
 	}
 	i := slices.IndexFunc(mesh.Vouchers, func(v routing.Voucher) bool { return v.Identity == a.Peer.Identity })
-	peer = &message.Peer{Remote: a.Peer.Remote, Identity: a.Peer.Identity, Mutual: true}
+	peer = &message.Peer{Remote: a.Peer.Remote, Identity: a.Peer.Identity, Mutual: true, Abroad: a.Abroad || mesh.PassOn}
 	if i >= 0 {
 		peer.Gateway = a.Peer.Identity
+		peer.Abroad = peer.Abroad || slices.Contains(mesh.Vouchers[i].Namespaces, routing.EveryNamespace)
 		if a.Client.IsValid() {
 			peer.Remote = a.Client
 		}

@@ -65,10 +65,14 @@ func newPair(t *TCP, a Arrival) *pair {
 	p.backend = side{pair: p, other: &p.client}
 	p.wait.Stream, p.wait.Client = p, a.Peer
 	p.wait.Use = upstream.Streams
-	p.wait.Authority, p.wait.Source = a.To.Hop.Target, a.To.Hop.Source
+	p.wait.Authority, p.wait.Source, p.wait.Within = a.To.Hop.Target, a.To.Hop.Source, a.To.Hop.Within
+	p.want.Here = a.Peer.Abroad
 	p.want.Host, p.wait.Host = a.Name, a.Name
 	if d := a.To.Listener; d != nil && d.TLS != nil && d.TLS.Passthrough {
 		p.wait.Use = upstream.Opaque
+	}
+	if a.To.Sealed {
+		p.wait.Use = upstream.Sealed
 	}
 	p.idle.Fire = func() { p.cut(telemetry.StreamIdle) }
 	p.leaving.Fire = func() { p.cut(0) }
@@ -141,6 +145,9 @@ func (p *pair) dial() {
 	p.ep = ep
 	p.rec.Attempts++
 	p.rec.Endpoint = ep.AddrFor(p.peer)
+	if far := ep.Far(); far != nil {
+		p.wait.Authority, p.wait.Within = far.Authority, far.Within
+	}
 	p.to.Cluster.Connect(l, ep, &p.wait)
 }
 

@@ -29,6 +29,8 @@ func (d *dial) open() (cancel func()) {
 	p := d.pool
 	o, timeout := &p.endpoint.cluster.set.o, p.config().connectTimeout
 	switch {
+	case p.use == Sealed:
+		return o.Dial(p.loop, p.endpoint.near(), loop.Opening{KeepAlive: p.config().keepAlive}, timeout, d.done)
 	case p.endpoint.tunnels() && o.Hop == nil: // it was captured a moment ago
 		return failing(p.loop, errNoMesh, d.done)
 	case p.endpoint.tunnels():

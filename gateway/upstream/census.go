@@ -151,17 +151,18 @@ func (cs *census) draw(ch *chooser, want *Want) int {
 }
 
 // pickTier picks from the tier that the census draws, and from the others where
-// that has nobody who is healthy.
-func (w *crowd) pickTier(cs *census, ch *chooser, want *Want, index int) *member {
+// that has nobody who is healthy; in no mood beyond last, and where that is choosy
+// nobody is in panic.
+func (w *crowd) pickTier(cs *census, ch *chooser, want *Want, index int, last mood) *member {
 	first := cs.draw(ch, want)
-	if cs.panics[first] {
+	if cs.panics[first] && last != choosy {
 		for ch.mood = panicking; ch.mood <= desperate; ch.mood++ {
 			if m := w.tiers[first].picker.pick(ch, want, index); m != nil {
 				return m
 			}
 		}
 	}
-	for ch.mood = choosy; ch.mood <= again; ch.mood++ {
+	for ch.mood = choosy; ch.mood <= min(again, last); ch.mood++ {
 		if m := w.tiers[first].picker.pick(ch, want, index); m != nil {
 			return m
 		}

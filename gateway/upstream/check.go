@@ -63,7 +63,7 @@ func (c *Cluster) startChecks() {
 		return
 	}
 	for i := range v.all {
-		if v.all[i].spec.Ready {
+		if v.all[i].spec.Ready && v.all[i].spec.Far == nil { // of whom it would be told how others are
 			v.all[i].ep.startCheck()
 		}
 	}

@@ -94,7 +94,12 @@ type Want struct {
 	Pinned  netip.AddrPort // the session's endpoint, used where it can be
 	Tried   []*Endpoint    // left out unless there is no other
 	Host    string         // the request's authority, for clusters that go where it says
+	Here    bool           // of our own network alone: it came from another
 }
+
+// Spreads reports whether some endpoints of the cluster are gateways of other
+// networks (Endpoint.Far).
+func (c *Cluster) Spreads() bool { return c.view.Load().here != nil }
 
 // Pick picks an endpoint for one try, on l. Its Done is called once when the
 // try has ended, however it did. The error is ErrNoEndpoints, or for a cluster that
@@ -107,7 +112,7 @@ func (c *Cluster) Pick(l *loop.Loop, want *Want) (*Endpoint, error) {
 	ch := &c.set.picks[l.Index()]
 	ch.now = c.set.instant(l.Now())
 	ch.tried = want.Tried
-	if v.crowd != nil {
+	if v.crowd != nil || v.here != nil {
 		ch.tide = c.tide.Load()
 	}
 	m := v.choose(ch, want, l.Index())
@@ -171,7 +176,7 @@ func (c *Cluster) setEndpoints(list []routing.Endpoint) {
 		}
 		seen[e.Addr] = true
 		ep := known[e.Addr]
-		if ep == nil || ep.who != e.Identity {
+		if ep == nil || !ep.is(&e) {
 			ep = newEndpoint(c, &e)
 		} else {
 			delete(known, e.Addr)

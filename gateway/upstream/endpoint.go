@@ -13,10 +13,11 @@ import (
 type Endpoint struct {
 	cluster   *Cluster
 	addr      netip.AddrPort
-	waypoint  bool        // of a cluster of a waypoint's pods
-	who       string      // has to answer, by HBONE; empty: nobody in particular, by TCP
-	stranger  atomic.Bool // a waypoint that takes tunnels only, as far as anybody knows
-	suspected atomic.Bool // a probe is to tell whether it is there
+	waypoint  bool            // of a cluster of a waypoint's pods, or far
+	far       *routing.FarHop // what it is asked for; nil: it is of our own network
+	who       string          // has to answer, by HBONE; empty: nobody in particular, by TCP
+	stranger  atomic.Bool     // a waypoint that takes tunnels only, as far as anybody knows
+	suspected atomic.Bool     // a probe is to tell whether it is there
 	identity  uint64
 	pools     []*pool                // by loop and use: each is made and used on its loop alone
 	private   []privates             // by loop, the same
@@ -37,7 +38,7 @@ type Endpoint struct {
 
 func newEndpoint(c *Cluster, spec *routing.Endpoint) *Endpoint {
 	_, waypoint := c.name.Waypoint()
-	ep := &Endpoint{cluster: c, addr: spec.Addr, waypoint: waypoint, who: spec.Identity, identity: identityOf(spec.Addr),
+	ep := &Endpoint{cluster: c, addr: spec.Addr, waypoint: waypoint || spec.Far != nil, far: spec.Far, who: spec.Identity, identity: identityOf(spec.Addr),
 		pools: make([]*pool, uses*len(c.set.o.Loops)), private: make([]privates, len(c.set.o.Loops))}
 	ep.health.init()
 	return ep
@@ -48,6 +49,16 @@ func (ep *Endpoint) Addr() netip.AddrPort { return ep.addr }
 
 // Meshed reports whether ep is reached by HBONE only, which carries no datagrams.
 func (ep *Endpoint) Meshed() bool { return ep.who != "" || ep.waypoint }
+
+// Far returns what is to be asked for of ep, a gateway of another network that
+// stands for what the cluster has there; nil for others.
+func (ep *Endpoint) Far() *routing.FarHop { return ep.far }
+
+// is reports whether ep is what spec asks for, at its address.
+func (ep *Endpoint) is(spec *routing.Endpoint) bool {
+	far := ep.far == spec.Far || ep.far != nil && spec.Far != nil && *ep.far == *spec.Far
+	return far && ep.who == spec.Identity
+}
 
 // Gone reports whether the endpoint is no longer one of its cluster.
 func (ep *Endpoint) Gone() bool { return ep.gone.Load() }

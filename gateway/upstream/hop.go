@@ -25,6 +25,7 @@ var (
 	errNoAuthority = errors.New("waypoint asked for nothing: want the address that is behind it")
 	errTunnelTLS   = errors.New("TLS in a tunnel of the mesh: want a cluster without TLS, or endpoints outside of the mesh")
 	errNoPort      = errors.New("endpoint at any port, and nobody has dialled one")
+	errUnsealed    = errors.New("HBONE of the client's own, and nobody takes that at the endpoint: want a waypoint, or a pod of the mesh")
 	errWaypointTLS = errors.New("TLS or a PROXY protocol header for a waypoint: want neither, HBONE has its own")
 )
 
@@ -82,7 +83,7 @@ func (p *pool) toGateway() bool { return p.endpoint.waypoint && p.client == nil 
 
 // waypointPool returns the connections by which w reaches what it wants of a waypoint.
 func (ep *Endpoint) waypointPool(l *loop.Loop, w *Wait) *pool {
-	if !w.Use.isStream() && !ep.stranger.Load() {
+	if !w.Use.isStream() && !ep.stranger.Load() && w.Within == "" {
 		return ep.pool(l, Requests)
 	}
 	return ep.poolOf(l, w.tunneller())
@@ -90,7 +91,7 @@ func (ep *Endpoint) waypointPool(l *loop.Loop, w *Wait) *pool {
 
 // tunneller is whose a tunnel for w is.
 func (w *Wait) tunneller() client {
-	key := client{use: w.Use, authority: w.Authority, source: w.Source}
+	key := client{use: w.Use, authority: w.Authority, source: w.Source, within: w.Within}
 	if w.Client != nil {
 		key.remote = w.Client.Remote
 	}
@@ -117,7 +118,7 @@ func (d *dial) target() hop.Target {
 	}
 	return hop.Target{
 		Addr: ep.addr, Identity: ep.who, Authority: d.by.authority, Source: d.by.source, Client: d.by.remote,
-		Requests: !p.use.isStream(),
+		Requests: !p.use.isStream() && d.by.within == "", Within: d.by.within,
 	}
 }
 
@@ -125,7 +126,7 @@ func (d *dial) target() hop.Target {
 func (d *dial) tunnelled(c hop.Conner, native bool, err error) {
 	p := d.pool
 	var refusal *hop.Refusal
-	if p.endpoint.waypoint && !p.use.isStream() && native != p.toGateway() && (err == nil || errors.As(err, &refusal)) {
+	if p.endpoint.waypoint && !p.use.isStream() && d.by.within == "" && native != p.toGateway() && (err == nil || errors.As(err, &refusal)) {
 		d.learn(native)
 	}
 	switch {

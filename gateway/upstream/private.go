@@ -30,6 +30,7 @@ type client struct {
 	port              uint16 // dialled, of an endpoint that is at any
 	host              string
 	authority, source string
+	within            string // who is reached through the waypoint
 }
 
 // maxHostPools bounds the hosts, or the ports, that one loop has connections to an
@@ -96,6 +97,7 @@ func (ep *Endpoint) poolOf(l *loop.Loop, key client) *pool {
 
 func (ep *Endpoint) newPoolOf(l *loop.Loop, key client) *pool {
 	key.host, key.authority, key.source = strings.Clone(key.host), strings.Clone(key.authority), strings.Clone(key.source)
+	key.within = strings.Clone(key.within)
 	p := newPool(ep, l, key.use)
 	p.client = &key
 	own := &ep.private[l.Index()]

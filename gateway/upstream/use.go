@@ -14,13 +14,16 @@ const (
 	// Opaque streams are those that the client has encrypted: they have no TLS
 	// of ours, whatever the cluster says.
 	Opaque
+	// Sealed streams are HBONE of the client's own, with TLS: whoever takes that at
+	// the endpoint, a waypoint or a node proxy, has them as they are.
+	Sealed
 	// seconds are requests of clients that speak HTTP/2, where a cluster speaks
 	// what its clients do.
 	seconds
 	uses = iota
 )
 
-func (u Use) isStream() bool { return u == Streams || u == Opaque }
+func (u Use) isStream() bool { return u == Streams || u == Opaque || u == Sealed }
 
 // A StreamWaiter takes a connection for a stream.
 type StreamWaiter interface {

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"net/netip"
+	"slices"
 
 	"fairway.dev/routing"
 )
@@ -22,6 +23,8 @@ type view struct {
 	byHost bool   // who is picked from hangs on the request's host
 	// nameless: there are names of endpoints, and no address for any.
 	nameless bool
+	// here has the endpoints of our own network alone; nil: all are.
+	here *view
 }
 
 // A member is an endpoint's part in a view.
@@ -50,6 +53,9 @@ func (c *Cluster) newView(cfg *config, all []member) *view {
 			}
 		}
 	}
+	if near := ofHere(all); len(near) < len(all) {
+		v.here = c.newView(cfg, near)
+	}
 	if len(v.usable) > 0 {
 		v.divide(len(c.set.o.Loops))
 	}
@@ -64,7 +70,10 @@ func (c *Cluster) newView(cfg *config, all []member) *view {
 // what is near.
 func (v *view) divide(loops int) {
 	balance := v.config.spec.Balance
-	tiers := v.at.tiers(balance.Locality, v.usable)
+	var tiers []tier
+	if v.here == nil { // else those of our own network, which come first, are divided
+		tiers = v.at.tiers(balance.Locality, v.usable)
+	}
 	if tiers != nil {
 		v.usable = nil
 		for _, t := range tiers {
@@ -90,8 +99,19 @@ func (v *view) endpoints() []*Endpoint {
 	return eps
 }
 
+// ofHere are the members that are of our own network.
+func ofHere(all []member) []member {
+	if !slices.ContainsFunc(all, func(m member) bool { return m.spec.Far != nil }) {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(m member) bool { return m.spec.Far != nil })
+}
+
 // choose returns the member to use, nil where there is none.
 func (v *view) choose(ch *chooser, want *Want, index int) *member {
+	if want.Here && v.here != nil {
+		return v.here.choose(ch, want, index)
+	}
 	if v.picker == nil {
 		return nil
 	}
@@ -102,17 +122,31 @@ func (v *view) choose(ch *chooser, want *Want, index int) *member {
 			return m
 		}
 	}
-	first, last := choosy, desperate
-	if v.strict {
-		last = again // who asks for Istio's detection gets no panic, but by MinHealthPercent
+	if v.here != nil {
+		if m := v.here.best(ch, want, index, choosy); m != nil {
+			return m
+		}
 	}
+	if v.strict {
+		return v.best(ch, want, index, again) // who asks for Istio's detection gets no panic, but by MinHealthPercent
+	}
+	return v.best(ch, want, index, desperate)
+}
+
+// best picks in the first mood that somebody suits, none beyond last; where last
+// is choosy nobody is in panic.
+func (v *view) best(ch *chooser, want *Want, index int, last mood) *member {
+	if v.picker == nil {
+		return nil
+	}
+	first := choosy
 	if v.crowd != nil {
 		cs := v.crowd.census(ch.now, ch.tide)
 		if len(v.crowd.tiers) > 1 || v.crowd.tiers[0].picker != nil {
-			if m := v.crowd.pickTier(cs, ch, want, index); m != nil || last == again {
+			if m := v.crowd.pickTier(cs, ch, want, index, last); m != nil || last <= again {
 				return m
 			}
-		} else if cs.panics[0] {
+		} else if cs.panics[0] && last != choosy {
 			first, last = panicking, desperate
 		}
 	}

@@ -41,8 +41,9 @@ type Wait struct {
 
 	// Authority is what a waypoint is asked for (routing.Hop), and Source whom
 	// the gateway vouches for there. They are for clusters of waypoints, and
-	// requests say the same in their Hop.
-	Authority, Source string
+	// requests say the same in their Hop. Within is who has to be reached through
+	// the far end (hop.Target).
+	Authority, Source, Within string
 	// Inside is what the backends speak that are behind a waypoint: requests go
 	// to them so where the waypoint takes nothing but tunnels.
 	Inside routing.Upstream
@@ -78,6 +79,11 @@ func (c *Cluster) Connect(l *loop.Loop, ep *Endpoint, w *Wait) {
 	}
 	var p *pool
 	switch {
+	case use == Sealed && !ep.tunnels():
+		w.fail(errUnsealed)
+		return
+	case use == Sealed:
+		p = ep.pool(l, use)
 	case ep.waypoint && w.Authority == "":
 		w.fail(errNoAuthority)
 		return

@@ -22,7 +22,7 @@ var Codes = []Code{
 	{"DuplicateObject", "an object that two files define"},
 	{"DuplicateRule", "a DestinationRule for a host that another one has too; which of both counts"},
 	{"DuplicateSubset", "a subset that another DestinationRule of the host defines too"},
-	{"FarEndpoint", "an endpoint of another network: its gateways reach it, where all of a ServiceEntry are in one network"},
+	{"FarEndpoint", "an endpoint of another network: what its gateways need to be known, or told, to reach it"},
 	{"FileEmpty", "a file of no bytes: its last version stays in force"},
 	{"FileTooLarge", "a file that is not read for its size"},
 	{"FileUnreadable", "a file that cannot be read"},

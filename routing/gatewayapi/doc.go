@@ -175,15 +175,32 @@
 //
 // A mesh may have several networks, each a cluster with its own objects. The name of
 // our own is Options.Network, or the label topology.istio.io/network of the root
-// namespace; without one there is one network, and none of this. Between networks
-// there is one hop of HBONE, to a gateway at the border: Istio's double HBONE is not
-// spoken yet, nor is a Service that is here and there under one name.
+// namespace; without one there is one network, and none of this.
 //
 //	topology.istio.io/network         our Gateway with HBONE in the root namespace, our own network: an east-west gateway
 //	istio.io/global                   Service, else Namespace: "true" has its doors at east-west gateways
-//	gatewayClassName istio-remote     a gateway of the network of its label, with spec.addresses; fairway-remote, too
+//	gatewayClassName fairway-remote   a gateway of ours of the network of its label, with spec.addresses
+//	gatewayClassName istio-remote     the same, of Istio's
 //	gateway.istio.io/service-account  that Gateway: who answers there; its own name, if not
 //	fairway.dev/vouches-for           that Gateway: the namespaces it speaks for, "web,bank"; all, if not
+//
+// Between gateways of ours there is one hop of HBONE, to the gateway at the border.
+// Istio's look into no tunnel: there one goes through the other, double HBONE, with
+// the same authority twice, and of both ends we can be either.
+//
+//   - To an istio-remote gateway the outer tunnel has no more than the authority. The
+//     inner one is with whoever the gateway chooses, one for each tunnel, and he has to
+//     prove one of the identities that are known of the host: in Istio its
+//     subjectAltNames, here the service accounts of its WorkloadEntries as well. Where
+//     none is known nobody gets there, as with ztunnel. He knows us by our certificate:
+//     whom we would vouch for, he does not hear.
+//   - At our east-west gateways a stranger, who speaks h2 and asks for a name, means
+//     what Istio means: all that he sends is HBONE once more, and goes untouched to a
+//     pod of the Service's waypoint, or else to a pod that takes HBONE itself. Where
+//     there is neither he is refused. A gateway of ours says by its ALPN that it means
+//     one hop. x-istio-source is not believed: the waypoint is never skipped.
+//   - What came from another network is not sent to one again, from a Service that is
+//     here and there: x-forwarded-network, or an east-west gateway, says that it did.
 //
 // What is decided:
 //

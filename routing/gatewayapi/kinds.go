@@ -77,6 +77,7 @@ const (
 	mentionsCell                                      // of a route: the Services that are its parents, where they have to know
 	eastWestCell                                      // our Gateways that let other networks in
 	remotesCell                                       // the gateways of other networks that vouch for others
+	farCell                                           // another network: its gateways
 	serviceCell                                       // Service: its annotations, the policies on it, and how it is enrolled
 )
 

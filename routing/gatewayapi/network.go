@@ -26,14 +26,26 @@ const (
 const vouchesAnnotation = annotationPrefix + "vouches-for"
 
 // remoteClasses are those of Gateways that stand for gateways of another network.
-// They are read, and nobody's to run.
-var remoteClasses = []gatewayv1.ObjectName{"istio-remote", "fairway-remote"}
+// They are read, and nobody's to run. Istio's pass on what is in their tunnels,
+// and ours look into it.
+var remoteClasses = []gatewayv1.ObjectName{istioRemote, "fairway-remote"}
+
+const istioRemote = "istio-remote"
 
 // A remote is a gateway of another network.
 type remote struct {
 	network    string
 	endpoints  []routing.Endpoint
 	namespaces []string // that it vouches for
+	istio      bool
+}
+
+// A Network is another network.
+type Network struct {
+	Gateways []routing.Endpoint // where it is entered; they do not change
+	// Istio says that one of them is Istio's: then who is behind it has to prove
+	// who he is (routing.FarHop.Within).
+	Istio bool
 }
 
 // network is the name of our own network; empty: there is one network.
@@ -49,7 +61,7 @@ func NetworkOf(r *dialect.Reading) string { return r.Value(cellID{Kind: networkC
 func (t *Translator) remote(r *reading, o *gatewayv1.Gateway) outcome {
 	m := &member{identity: t.opts.identityOf(o.Namespace, cmp.Or(o.Annotations[accountAnnotation], o.Name))}
 	out := outcome{Value: m}
-	far := &remote{network: o.Labels[networkLabel], namespaces: []string{routing.EveryNamespace}}
+	far := &remote{network: o.Labels[networkLabel], namespaces: []string{routing.EveryNamespace}, istio: o.Spec.GatewayClassName == istioRemote}
 	own, at := NetworkOf(r.Reading), "metadata.labels["+networkLabel+"]"
 	port := hbonePortOf(o)
 	switch {
@@ -175,38 +187,87 @@ func vouchersOf(said map[string][]string) []routing.Voucher {
 	return list
 }
 
-// networkGateways makes the cluster of the gateways of another network, also where
-// there are none: then nobody gets there.
-func (t *Translator) networkGateways(r *reading) outcome {
+// far finds the gateways of another network. Its value is a *networkOf.
+func (t *Translator) far(r *reading) outcome {
 	var from []parentName
 	for item := range r.Bag(cellID{Kind: remotesOf, Name: r.ID.Name}) {
 		from = append(from, item.(parentName))
 	}
 	slices.SortFunc(from, func(a, b parentName) int { return cmp.Compare(a.String(), b.String()) })
-	c := &routing.Cluster{
-		Name:     routing.NetworkCluster(r.ID.Name),
-		Protocol: routing.UpstreamHTTP2,
-		Ejection: routing.Ejection{Off: true}, // what a tunnel leads to is not the gateway's health
-	}
-	out := &routing.Endpoints{Cluster: c.Name}
+	n := &networkOf{}
 	for _, gw := range from {
 		m := r.member(gw)
 		if m == nil || m.remote == nil || m.remote.network != r.ID.Name {
 			continue
 		}
-		if c.Origin == (routing.Origin{}) {
-			c.Origin = routing.Origin{Kind: "Gateway", Namespace: gw.ns, Name: gw.name}
+		if n.origin == (routing.Origin{}) {
+			n.origin = routing.Origin{Kind: "Gateway", Namespace: gw.ns, Name: gw.name}
 		}
-		out.List = append(out.List, m.remote.endpoints...)
+		n.Gateways = append(n.Gateways, m.remote.endpoints...)
+		n.Istio = n.Istio || m.remote.istio && len(m.remote.endpoints) > 0
 	}
-	out.List = merge(out.List)
-	return outcome{Value: len(out.List) > 0, Parts: []any{c, out}}
+	n.Gateways = merge(n.Gateways)
+	return outcome{Value: n}
 }
 
-// NetworkHop is the way to a host and a port of another network, by its gateways;
-// known: there is one. It has their cluster there as long as the cell that asks
-// reads it.
-func NetworkHop(r *dialect.Reading, network, host string, port uint16) (hop *routing.FarHop, known bool) {
-	known = r.Value(cellID{Kind: networkGatewaysCell, Name: network}).(bool)
-	return &routing.FarHop{Cluster: routing.NetworkCluster(network), Authority: fmt.Sprintf("%s:%d", host, port)}, known
+// A networkOf is a Network, and whose word that is.
+type networkOf struct {
+	Network
+	origin routing.Origin
+}
+
+// NetworkAt returns another network; one without gateways, where it is not known.
+func NetworkAt(r *dialect.Reading, name string) Network {
+	return r.Value(cellID{Kind: farCell, Name: name}).(*networkOf).Network
+}
+
+// networkGateways makes the cluster of the gateways of another network, also where
+// there are none: then nobody gets there.
+func (t *Translator) networkGateways(r *reading) outcome {
+	n := r.Value(cellID{Kind: farCell, Name: r.ID.Name}).(*networkOf)
+	c := &routing.Cluster{
+		Name:     routing.NetworkCluster(r.ID.Name),
+		Origin:   n.origin,
+		Protocol: routing.UpstreamHTTP2,
+		Ejection: routing.Ejection{Off: true}, // what a tunnel leads to is not the gateway's health
+	}
+	return outcome{Parts: []any{c, &routing.Endpoints{Cluster: c.Name, List: n.Gateways}}}
+}
+
+// NetworkHop is the way to a host and a port of another network, by its gateways.
+// It has their cluster there as long as the cell that asks reads it. within are the
+// identities of who may be behind Istio's; where it is empty and they are, nobody
+// gets there.
+func NetworkHop(r *dialect.Reading, network, host string, port uint16, within string) *routing.FarHop {
+	r.Value(cellID{Kind: networkGatewaysCell, Name: network})
+	hop := farHop(network, host, port)
+	if NetworkAt(r, network).Istio {
+		if hop.Within = within; within == "" {
+			hop.Cluster = refusedCluster
+		}
+	}
+	return hop
+}
+
+func farHop(network, host string, port uint16) *routing.FarHop {
+	return &routing.FarHop{Cluster: routing.NetworkCluster(network), Authority: fmt.Sprintf("%s:%d", host, port)}
+}
+
+// NetworkEndpoints are the gateways of another network as endpoints of a host
+// (routing.Endpoint.Far), which share a weight; none, where nobody would get there.
+func NetworkEndpoints(r *dialect.Reading, network, host string, port uint16, within string, weight uint32) []routing.Endpoint {
+	n := NetworkAt(r, network)
+	if n.Istio && within == "" {
+		return nil
+	}
+	far := farHop(network, host, port)
+	if n.Istio {
+		far.Within = within
+	}
+	list := slices.Clone(n.Gateways)
+	for i := range list {
+		list[i].Far = far
+		list[i].Weight = (weight + uint32(len(list)) - 1) / uint32(len(list))
+	}
+	return list
 }

@@ -214,6 +214,7 @@ func (t *Translator) formulas() map[cellKind]func(*reading) outcome {
 		networkCell:            t.network,
 		eastWestCell:           t.eastWest,
 		remotesCell:            t.remotes,
+		farCell:                t.far,
 		networkGatewaysCell:    t.networkGateways,
 		meshCell:               t.mesh,
 		readyCell:              t.ready,

@@ -114,10 +114,12 @@
 //     spec.addresses or, where there are none, those of its status. Hosts of one
 //     entry share a door: they have to lead to the same endpoints.
 //   - WorkloadEntries, and endpoints, of another network than our own are reached by
-//     its gateways where all of a ServiceEntry are there: these are asked for the host
-//     and the port that clients dial, and know the rest. Beside endpoints of our own,
-//     and of Services, they are left out. Where our own network has no name, all are
-//     reached directly.
+//     its gateways: these are asked for the host and the port that clients dial, and
+//     know the rest. Where a host, a Service's too, is here and there, those here come
+//     first, and the gateways take what is sent while none of them is healthy; several
+//     networks share that by the weights of their workloads. Behind Istio's gateways
+//     subjectAltNames and serviceAccount say who may answer. Where our own network has
+//     no name, all are reached directly.
 //
 // # Security
 //

@@ -117,12 +117,19 @@ func (j *joint) serviceEndpoints(r *reading, s gatewayapi.Shaping, list []routin
 	if len(s.Service.Spec.Selector) == 0 || s.ServicePort.Protocol == corev1.ProtocolUDP {
 		return list
 	}
+	var there []workload
 	for _, w := range r.workloadsOf(s.Namespace, s.Service.Spec.Selector) {
-		if port, ok := w.servicePort(s.ServicePort); ok && w.network == "" && selects(w.labels, labels) {
+		port, ok := w.servicePort(s.ServicePort)
+		switch {
+		case !selects(w.labels, labels):
+		case w.network != "":
+			there = append(there, w)
+		case ok:
 			list = append(list, w.endpoint(port, where, spot{}))
 		}
 	}
-	return list
+	host := j.hostOf(s.Namespace, s.Name)
+	return append(list, r.farEndpoints(host, uint16(s.ServicePort.Port), r.decorations(host), there)...)
 }
 
 // placePods says of endpoints where they are, by their pods' labels and nodes.

@@ -54,7 +54,7 @@ func (j *joint) entry(r *reading) dialect.Outcome {
 		return dialect.Outcome{Gone: true}
 	}
 	spec := &o.Spec
-	p := &specParser{network: gatewayapi.NetworkOf(r.Reading)}
+	p := &specParser{network: gatewayapi.NetworkOf(r.Reading), accounts: r.accountsIn(r.ID.NS)}
 	v := &entry{
 		name: o.Name, resolution: spec.Resolution, sans: slices.Clone(spec.SubjectAltNames),
 		labels: o.Labels, created: o.CreationTimestamp.Time, addresses: addressesOf(o),
@@ -328,12 +328,21 @@ func (j *joint) entryEndpoints(r *reading) dialect.Outcome {
 	}
 	s := r.shapeOf(t.client, host, ns)
 	places := r.placesOf(s, t)
+	var there []workload
 	for _, w := range list {
-		if labels, ok := s.picks(t.subset); ok && w.network == "" && selects(w.labels, labels) {
+		labels, ok := s.picks(t.subset)
+		switch {
+		case !ok || !selects(w.labels, labels):
+		case w.network != "":
+			there = append(there, w)
+		default:
 			out.List = append(out.List, w.endpoint(w.portFor(port.name, port.to()), places, r.spotOf(w.node)))
 		}
 	}
 	sortEndpoints(out.List)
+	if networks := r.networks(ns, e); len(networks) > 1 && !isWild(host) {
+		out.List = append(out.List, r.farEndpoints(host, uint16(port.number), e.sans, there)...)
+	}
 	return dialect.Outcome{Parts: []any{out}}
 }
 

@@ -86,6 +86,8 @@ func (p *policy) under(sub *policy, port int) *policy {
 type specParser struct {
 	found   complaints
 	network string // our own; empty: there is one
+	// accounts is how identities of the object's namespace begin.
+	accounts string
 }
 
 func (p *specParser) find(level routing.Level, field, reason, fix, format string, args ...any) {

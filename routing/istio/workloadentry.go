@@ -31,6 +31,7 @@ type workload struct {
 	node     string            // of a pod
 	sick     bool              // its own health check says so
 	network  string            // that is not ours; empty: ours
+	account  string            // the identity that its gateway leads to; of another network
 }
 
 // A workloadEntry is what a WorkloadEntry asks for.
@@ -52,11 +53,11 @@ func (j *joint) workload(r *reading) dialect.Outcome {
 		labels = map[string]string{}
 	}
 	maps.Copy(labels, o.Labels)
-	p := &specParser{network: gatewayapi.NetworkOf(r.Reading)}
+	p := &specParser{network: gatewayapi.NetworkOf(r.Reading), accounts: r.accountsIn(r.ID.NS)}
 	v := &workloadEntry{}
 	if v.workload, v.usable = p.workload("spec", &o.Spec, labels); v.network != "" {
 		p.find(routing.Info, "spec.network", reasonFarEndpoint, "",
-			"in network %s: a ServiceEntry whose workloads are all there reaches it, and what else picks it leaves it out", v.network)
+			"in network %s: it is reached by the gateways there, while no workload of our own network is healthy", v.network)
 	}
 	v.name = o.Name
 	v.sick = isSick(o)
@@ -96,10 +97,15 @@ func (p *specParser) workload(field string, e *networking.WorkloadEntry, labels 
 			delete(w.ports, name)
 		}
 	}
-	if e.ServiceAccount != "" {
+	w.network = p.farNetwork(field, e, labels)
+	switch {
+	case e.ServiceAccount == "":
+	case w.network == "":
 		p.find(routing.Info, field+".serviceAccount", reasonMeshTLS, "", "mTLS of the mesh ends at the waypoint: the identity is not checked")
+	default:
+		w.account = p.account(field+".serviceAccount", e.ServiceAccount)
 	}
-	if w.network = p.farNetwork(field, e, labels); w.network != "" && e.Address == "" {
+	if w.network != "" && e.Address == "" {
 		return w, true // its gateway knows
 	}
 	addr, err := netip.ParseAddr(e.Address)
