@@ -345,3 +345,37 @@ func TestIstiodOfAnotherTrustDomain(t *testing.T) {
 	shop := i.serve(m, "shop", i.file("token", "shop-1"))
 	shop.await("is of spiffe://other.example/ns/shop/sa/waypoint, want spiffe://cluster.local/ns/shop/sa/waypoint")
 }
+
+// Who takes no tunnels serves without istiod.
+func TestGatewayBesideIstiod(t *testing.T) {
+	t.Parallel()
+	i := startIstiod(t, time.Hour)
+	i.leave(true)
+	r := startRig(t, nil, map[string]string{"edge.yaml": edge}, i.flags("shop", i.file("token", "none"))...)
+	r.await("istiod is being restarted")
+	if page := r.page("/readyz"); page != "ok\n" {
+		t.Errorf("/readyz says %s", page)
+	}
+	r.want(r.url("/"), 404)
+}
+
+func TestFlagsOfIdentity(t *testing.T) {
+	for _, tt := range []struct {
+		args, says string // empty: they are taken
+	}{
+		{"-mesh-ca=istiod.istio-system.svc:15012", ""},
+		{"-mesh-ca=istiod.istio-system.svc:15012 -mesh-id=spiffe://td/ns/shop/sa/edge", ""},
+		{"-mesh-ca=istiod", "-mesh-ca: istiod: address istiod: missing port"},
+		{"-mesh-ca=istiod:15012 -mesh-id=edge", "-mesh-id: identity"},
+		{"-mesh-ca=istiod:15012 -identity=/etc/identity", "want one of them"},
+	} {
+		o, err := parseServe(append([]string{"-manifests=" + t.TempDir()}, strings.Fields(tt.args)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = o.identify(&config{}, slog.New(slog.DiscardHandler))
+		if (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: %v, want %q", tt.args, err, tt.says)
+		}
+	}
+}
