@@ -16,6 +16,11 @@ import (
 // workload.proto).
 const inboundBindingAnnotation = "ambient.istio.io/waypoint-inbound-binding"
 
+// proxyProtocol is what Istio has a listener speak at the port of the binding. It is
+// served with the one of protocol HBONE and not by itself; but who may use the
+// waypoint, istiod reads there first (makeAllowedRoutes in waypoints.go).
+const proxyProtocol gatewayv1.ProtocolType = "istio.io/PROXY"
+
 // ztunnelPorts are those that ztunnel takes for itself in the network of a pod that
 // it captures.
 var ztunnelPorts = map[uint16]string{
@@ -79,7 +84,8 @@ func (t *Translator) freeForTunnels(o *gatewayv1.Gateway, port uint16) error {
 		return fmt.Errorf("port %d: the gateway needs it for %s: want another", port, what)
 	}
 	for i := range o.Spec.Listeners {
-		if l := &o.Spec.Listeners[i]; l.Port == gatewayv1.PortNumber(port) && l.Protocol != gatewayv1.UDPProtocolType {
+		l := &o.Spec.Listeners[i]
+		if l.Port == gatewayv1.PortNumber(port) && l.Protocol != gatewayv1.UDPProtocolType && routeKinds[l.Protocol] != nil {
 			return fmt.Errorf("port %d: listener %s has it: want another", port, l.Name)
 		}
 	}
@@ -93,6 +99,13 @@ func (t *Translator) bindTunnels(r *reading, m *member, o *gatewayv1.Gateway) {
 		m.refused = no(string(gatewayv1.ListenerReasonUnsupportedValue), "%v", err)
 		m.notes = append(m.notes, m.refused.at(field))
 		m.port = 0
+	}
+	for i := range o.Spec.Listeners {
+		if spec := &o.Spec.Listeners[i]; spec.Protocol == proxyProtocol && port != 0 && spec.Port == gatewayv1.PortNumber(port) {
+			var l listener
+			l.parseNamespaces(spec.AllowedRoutes)
+			m.from, m.selector = l.from, l.selector
+		}
 	}
 }
 

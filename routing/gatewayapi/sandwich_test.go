@@ -147,6 +147,35 @@ func TestSandwichIsAtThePortOfHBONE(t *testing.T) {
 	}
 }
 
+// makeAllowedRoutes in waypoints.go of istiod: a listener at the port of the binding
+// says who may use the waypoint, before the one of protocol HBONE does.
+func TestListenerOfTheBindingSaysWhoMayUseAWaypoint(t *testing.T) {
+	const proxy = ", {name: proxy, port: %d, protocol: istio.io/PROXY, allowedRoutes: {namespaces: {from: %s}}}"
+	for _, tt := range []struct {
+		port int
+		from string
+		want routing.ClusterName
+	}{
+		{15088, "All", routing.WaypointCluster("shop/edge")},
+		{15088, "Same", refusedCluster},
+		{15099, "All", refusedCluster}, // another port than the binding's
+	} {
+		s := isolatedStage(t, waypointWith("PROXY/15088", "", fmt.Sprintf(proxy, tt.port, tt.from))+`
+kind: Service
+metadata: {namespace: bank, name: loans, labels: {istio.io/use-waypoint: edge, istio.io/use-waypoint-namespace: shop}}
+spec: {clusterIP: 10.96.0.9, ports: [{name: http, port: 80}]}
+---
+`)
+		c := s.Spec.Clusters["bank/loans:80"]
+		if l := s.Spec.Listeners["shop/edge/mesh"]; l == nil || l.Mesh.Sandwich != 15088 {
+			t.Errorf("port %d, from %s: %+v", tt.port, tt.from, l)
+		}
+		if c == nil || c.Hop == nil || c.Hop.Cluster != tt.want {
+			t.Errorf("port %d, from %s: %+v, want to go by %s", tt.port, tt.from, c, tt.want)
+		}
+	}
+}
+
 // What other controllers' Gateways say is theirs to judge.
 func TestInboundBindingsOfOthersAreTheirs(t *testing.T) {
 	s := isolatedStage(t, strings.Replace(istios, "name: istios}", "name: istios, annotations: {"+inboundBindingAnnotation+": NONE}}", 1))
