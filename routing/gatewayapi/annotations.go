@@ -90,7 +90,7 @@ func (r *reading) settings(ns, name string) settings {
 func (t *Translator) service(r *reading) outcome {
 	svc := object[corev1.Service](r, "Service", r.ID.NS, r.ID.Name)
 	if svc == nil {
-		return outcome{}
+		return outcome{Gone: true}
 	}
 	s := settings{traffic: r.trafficTo()}
 	report := newReport("Service", svc)
@@ -119,8 +119,8 @@ func (t *Translator) service(r *reading) outcome {
 		report.Problem("spec.trafficDistribution", reasonUnsupportedValue, err.Error())
 	}
 	r.reportBinding(svc, report)
-	if len(report.Problems) == 0 && report.Conditions == nil {
-		report = nil
+	if len(report.Problems) == 0 && report.Conditions == nil && !saysBinding(svc) {
+		report = nil // there is nothing to say, nor to take back
 	} else {
 		slices.SortFunc(report.Problems, func(a, b *routing.Problem) int {
 			return cmp.Compare(a.Origin.Field, b.Origin.Field)

@@ -283,6 +283,20 @@ func (t *Translator) outbound(r *reading) outcome {
 	return outcome{Value: list}
 }
 
+// boundOf is the cell of a Service whose status says where policy is enforced:
+// somebody has to take that back, also where nobody else reads of the Service.
+func boundOf(objs Objects, k routing.ObjectKey) []cellID {
+	if svc, ok := objs.Get(k).(*corev1.Service); ok && saysBinding(svc) {
+		return []cellID{{Kind: serviceCell, NS: k.Namespace, Name: k.Name}}
+	}
+	return nil
+}
+
+// saysBinding reports whether a Service's status says where policy is enforced.
+func saysBinding(svc *corev1.Service) bool {
+	return slices.ContainsFunc(svc.Status.Conditions, func(c metav1.Condition) bool { return c.Type == ConditionWaypointBound })
+}
+
 // reportBinding says of a Service that is enrolled where policy is enforced.
 func (r *reading) reportBinding(svc *corev1.Service, report *Report) {
 	b := r.bindingOf(r.ID.NS, r.ID.Name)

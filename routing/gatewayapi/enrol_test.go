@@ -147,6 +147,28 @@ func TestLabelsOfEnrolment(t *testing.T) {
 	}
 }
 
+// A Service that is enrolled no longer has a report while its status says that it
+// is: an empty one, which takes that back.
+func TestEnrolmentThatHasEndedIsTakenBack(t *testing.T) {
+	const says = "status: {conditions: [{type: fairway.dev/WaypointBound, status: 'True', reason: WaypointAccepted}]}\n---\n"
+	for _, tt := range []struct {
+		name, status  string
+		reported, has bool
+		labels        string
+	}{
+		{"enrolled", says, true, true, "istio.io/use-waypoint: waypoint"},
+		{"enrolled no longer", says, true, false, ""},
+		{"of a Gateway of its own", says, true, false, "gateway.networking.k8s.io/gateway-name: waypoint"},
+		{"never enrolled", "---\n", false, false, ""},
+	} {
+		s := isolatedStage(t, meshOf("", "")+strings.TrimSuffix(enrolledService(tt.labels, "clusterIP: 10.96.0.5, clusterIPs: [10.96.0.5], "), "---\n")+tt.status)
+		r, ok := s.Reports[routing.ObjectKey{Kind: "Service", Namespace: "shop", Name: "cart"}]
+		if ok != tt.reported || ok && (len(r.Conditions) > 0) != tt.has {
+			t.Errorf("%s: report %v, %v; want one: %v, with a condition: %v", tt.name, ok, r, tt.reported, tt.has)
+		}
+	}
+}
+
 const noPods = `
 kind: EndpointSlice
 metadata: {namespace: shop, name: waypoint, labels: {kubernetes.io/service-name: waypoint}}

@@ -124,6 +124,7 @@ func New(objs Objects, opts Options) *Translator {
 		t.sheet.Plant(kind, func(k routing.ObjectKey) []cellID { return mentionsOf(objs, k) })
 	}
 	t.sheet.Plant("Gateway", func(k routing.ObjectKey) []cellID { return waypointOf(objs, k) })
+	t.sheet.Plant("Service", func(k routing.ObjectKey) []cellID { return boundOf(objs, k) })
 	t.sheet.Watch(attachCell, t.attaches)
 	t.sheet.Settle(routeCell, t.settle)
 	return t
