@@ -3,17 +3,29 @@ package routing
 import (
 	"iter"
 	"slices"
+	"strings"
 )
 
 // CallingGateways, in place of a Listener's Gateway, makes a door that all
 // gateways share through which workloads call (Mesh.Calls): "~/cart.shop:80". No
-// Gateway is called so. A gateway's own door at an address and port comes before
-// it. What it leads to goes by way of a waypoint: at that waypoint itself, should
-// it have no door of its own, the shared one lets nobody on.
+// Gateway is called so. A gateway's own door for the same thing, "shop/waypoint/"
+// in place of "~/", comes before it. No route is attached to it. What it leads to
+// goes by way of a waypoint: at that waypoint itself, should it have no door of its
+// own, the shared one lets nobody on.
 const CallingGateways = "~"
 
 // Shared reports whether l is a door of all gateways through which workloads call.
 func (l *Listener) Shared() bool { return l.Gateway == CallingGateways }
+
+// rank orders listeners of one age by their names: doors by what they are for, so
+// that all gateways have the same one of those who claim an address, whether it is
+// a gateway's own there or shared.
+func (l *Listener) rank() string {
+	if l.Inside {
+		return strings.TrimPrefix(string(l.Name), l.Gateway)
+	}
+	return string(l.Name)
+}
 
 // Calls reports whether l is by what its Gateway has the doors that gateways share.
 func (l *Listener) Calls() bool {

@@ -24,7 +24,6 @@ func doorOf(gateway, from string, capture uint16) *Listener {
 // is there none: as it comes, leaves, and comes again.
 func TestOwnDoorsComeBeforeSharedOnes(t *testing.T) {
 	own, shared, from := doorOf("shop/waypoint", "", 20001), doorOf(CallingGateways, "", 20001), doorOf("shop/waypoint", "bank", 20001)
-	shared.Created = time.Unix(1, 0) // it would win by its age
 	s, problems := Compile(&Spec{Listeners: map[ListenerName]*Listener{shared.Name: shared}})
 	at := netip.MustParseAddrPort("10.96.0.5:80")
 	keys := []PortKey{{Addr: own.Addresses[0], Port: 80, Inside: true}, {Addr: own.Addresses[1], Port: 80, Inside: true}}
@@ -77,6 +76,31 @@ func TestOwnDoorsComeBeforeSharedOnes(t *testing.T) {
 	}
 }
 
+// Of several that have one address all gateways have the same, whose own it may be.
+func TestSharedDoorsOfOthersAreOlder(t *testing.T) {
+	older, own, shared := doorOf(CallingGateways, "", 0), doorOf("shop/waypoint", "", 0), doorOf(CallingGateways, "", 0)
+	older.Name = "~/other.shop:80"
+	for _, tt := range []struct {
+		name    string
+		created int64
+		claimed bool // the older one
+		want    *Listener
+	}{{"an older one", 1, false, older}, {"one that is only claimed", 1, true, own}, {"one as old", 2, false, own}, {"a younger one", 3, false, own}} {
+		l := *older
+		l.Created, l.Claimed = time.Unix(tt.created, 0), tt.claimed
+		if tt.want == older {
+			tt.want = &l
+		}
+		s, problems := Compile(&Spec{Listeners: map[ListenerName]*Listener{l.Name: &l, own.Name: own, shared.Name: shared}})
+		if p := s.Door(netip.MustParseAddrPort("10.96.0.5:80"), ""); !slices.Equal(p.Listeners(), []*Listener{tt.want}) {
+			t.Errorf("%s: served is %v, want %v", tt.name, p.Listeners()[0].Name, tt.want.Name)
+		}
+		if len(problems) == 0 {
+			t.Errorf("%s: no problem, want that of who has lost the address", tt.name)
+		}
+	}
+}
+
 // Two Services that claim one address are still told of.
 func TestSharedDoorsThatClash(t *testing.T) {
 	first, second := doorOf(CallingGateways, "", 0), doorOf(CallingGateways, "", 0)
@@ -113,5 +137,25 @@ func TestWaypointsAreThoseOfTheHBONEListeners(t *testing.T) {
 	d.Removed.Listeners = []ListenerName{"a", "c"}
 	if s, _ = s.Update(d); !slices.Equal(s.Waypoints(), []string{"bank/waypoint"}) {
 		t.Errorf("after one has left the waypoints are %v", s.Waypoints())
+	}
+}
+
+// Spans of what comes to a shared door go by the name of the gateway that is served.
+func TestSpansOfSharedDoors(t *testing.T) {
+	shared, own := doorOf(CallingGateways, "", 0), doorOf("shop/waypoint", "bank", 0)
+	shared.Telemetry = &Telemetry{Tracing: &Tracing{Cluster: "c", Authority: "collector"}}
+	own.Telemetry = &Telemetry{Tracing: &Tracing{Cluster: "c", Authority: "collector", Service: "waypoint.shop"}}
+	mesh := &Listener{Name: "mesh", Gateway: "bank/waypoint", Port: 15008, Protocol: HBONE, Mesh: &Mesh{TrustDomains: []string{"cluster.local"}, Calls: true}}
+	s, problems := Compile(&Spec{
+		Listeners: map[ListenerName]*Listener{shared.Name: shared, own.Name: own, mesh.Name: mesh}, Clusters: map[ClusterName]*Cluster{"c": {Name: "c"}},
+	})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	if got := s.Tracing(shared).Service; got != "waypoint.bank" {
+		t.Errorf("of a shared door they are those of %q, want waypoint.bank", got)
+	}
+	if got := s.Tracing(own).Service; got != "waypoint.shop" {
+		t.Errorf("of another they are those of %q, want what it says", got)
 	}
 }

@@ -129,7 +129,8 @@ func (l *Listener) groupedWith(m *Listener) bool {
 // claimed comes last, however old it is: nobody takes what others are sent by
 // writing their addresses down.
 func (l *Listener) compare(m *Listener) int {
-	return cmp.Or(cmp.Compare(truth(l.Claimed), truth(m.Claimed)), cmp.Compare(truth(l.Shared()), truth(m.Shared())), compareAge(l.Created, m.Created), cmp.Compare(l.Name, m.Name))
+	return cmp.Or(cmp.Compare(truth(l.Claimed), truth(m.Claimed)), compareAge(l.Created, m.Created),
+		cmp.Compare(l.rank(), m.rank()), cmp.Compare(truth(l.Shared()), truth(m.Shared())), cmp.Compare(l.Name, m.Name))
 }
 
 // newPort decides who of wanted, which is not empty, gets the port: the first
@@ -139,8 +140,8 @@ func newPort(key PortKey, wanted []*Listener, s *Snapshot) *Port {
 	slices.SortFunc(wanted, (*Listener).compare)
 	p := &Port{Key: key, Protocol: wanted[0].class(), wanted: wanted}
 	for _, l := range wanted {
-		if l.Shared() && !wanted[0].Shared() {
-			break // the gateway has a door of its own
+		if l.Shared() && slices.ContainsFunc(p.listeners, func(own *Listener) bool { return own.rank() == l.rank() }) {
+			continue // the gateway has a door of its own
 		}
 		if l.class() != p.Protocol {
 			p.refuse(l, ProtocolConflict, fmt.Errorf("%s on %s, where %s speaks %s", l.Protocol, key, wanted[0].Name, wanted[0].Protocol))

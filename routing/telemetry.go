@@ -1,6 +1,9 @@
 package routing
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Telemetry is what is told of the exchanges of a listener (Istio's Telemetry).
 type Telemetry struct {
@@ -24,7 +27,7 @@ type Tracing struct {
 	Path      string
 	Authority string   // that the collector is asked under, in HTTP
 	Header    []Header `dump:"names"` // of each export
-	Service   string   // resource attribute service.name
+	Service   string   // resource attribute service.name; of doors that gateways share empty
 	Percent   float64  // of the requests whose caller has not decided
 	Tags      []Tag
 	Silent    bool // context is passed on, and no span is made
@@ -62,12 +65,20 @@ func (t *Tracing) check() error {
 
 // Tracing returns where the spans of a listener's exchanges go; nil where none
 // are made, as nobody asks for any, or as what is asked for cannot work.
-// Requests are served all the same.
+// Requests are served all the same. Those of doors that gateways share go by the
+// name of the gateway that is served.
 func (s *Snapshot) Tracing(l *Listener) *Tracing {
 	if l.Telemetry == nil || l.Telemetry.Tracing == nil || s.tracingProblem(l) != nil {
 		return nil
 	}
-	return l.Telemetry.Tracing
+	t := l.Telemetry.Tracing
+	if t.Service == "" && l.Shared() && len(s.waypoints) > 0 {
+		own := *t
+		namespace, name, _ := strings.Cut(s.waypoints[0], "/")
+		own.Service = name + "." + namespace
+		t = &own
+	}
+	return t
 }
 
 // tracingProblem says why l, which asks for spans, has none.

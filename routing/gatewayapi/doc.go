@@ -121,9 +121,10 @@
 //	ambient.istio.io/waypoint-inbound-binding                Gateway, else its GatewayClass: PROXY/PORT
 //
 // For each port of TCP of a Service that is enrolled there are doors
-// ([routing.Listener].Inside): at its own waypoint, at each waypoint that is the
-// one of some namespace's workloads, as those call by way of it, and besides for
-// each namespace that has routes to the Service of its own. A cluster of the
+// ([routing.Listener].Inside): at its own waypoint, one for all waypoints that are
+// those of some namespace's workloads, as these call by way of them
+// ([routing.CallingGateways]), and besides for each namespace that has routes to
+// the Service of its own. A cluster of the
 // Service has a Hop, by which everybody but its waypoint goes. What is decided:
 //
 //   - The waypoint of a namespace's workloads is that of the Namespace's labels:

@@ -151,13 +151,14 @@ func ConsumerGift(kind, ns, name, consumer string) dialect.Gift {
 type porch struct {
 	waypoint parentName
 	own      bool
+	shared   bool // at all through which workloads call: there is no waypoint then
 	far      bool // for who calls from other networks, by name
 	from     string
 }
 
 // porches finds where something has doors: at its own waypoint, at those through
-// which workloads of other namespaces call it, and besides for each namespace
-// that has routes to it of its own.
+// which workloads of other namespaces call it, which share one, and besides for
+// each namespace that has routes to it of its own.
 func (r *reading) porches(e *Enrolled, b *binding) []porch {
 	var own parentName
 	var list []porch
@@ -165,13 +166,9 @@ func (r *reading) porches(e *Enrolled, b *binding) []porch {
 		own = b.waypoint
 		list = append(list, porch{waypoint: own, own: true})
 	}
-	for _, w := range r.Value(cellID{Kind: outboundCell}).([]parentName) {
-		if w != own {
-			list = append(list, porch{waypoint: w})
-		}
-	}
+	list = append(list, r.sharedPorches(own)...)
 	for _, w := range r.exportedAt(e.Kind, e.Namespace, e.Labels) {
-		if !slices.ContainsFunc(list, func(p porch) bool { return p.waypoint == w }) {
+		if w != own && !r.calls(w) {
 			list = append(list, porch{waypoint: w, far: true})
 		}
 	}
@@ -229,9 +226,13 @@ func (t *Translator) farDoors(r *reading, svc *corev1.Service) (parts []any) {
 func (t *Translator) build(r *reading, e *Enrolled, porches []porch, captures []uint16) (doors []Door, parts []any) {
 	addresses := addressesOf(e.Addresses)
 	for _, at := range porches {
-		f := r.frame(at.waypoint)
-		if f == nil || !f.serves() {
-			continue
+		var pods map[string]string
+		if !at.shared {
+			f := r.frame(at.waypoint)
+			if f == nil || !f.serves() {
+				continue
+			}
+			pods = f.labels
 		}
 		for i := range e.Ports {
 			l := at.listener(e, &e.Ports[i], addresses)
@@ -242,12 +243,12 @@ func (t *Translator) build(r *reading, e *Enrolled, porches []porch, captures []
 				l.To = r.shownTo(at.waypoint, &e.Ports[i])
 			}
 			d := Door{
-				Listener: l.Name, Gateway: l.Gateway, Own: at.own, From: at.from,
+				Listener: l.Name, Gateway: l.Gateway, Shared: at.shared, Own: at.own, From: at.from,
 				Port: l.Port, PortName: e.Ports[i].Name, Protocol: l.Protocol,
 				Kind: e.Kind, Namespace: e.Namespace, Name: e.Name, Selector: e.Selector,
 			}
 			if t.shaper.Door != nil {
-				t.shaper.Door(r.Reading, d, f.labels, l)
+				t.shaper.Door(r.Reading, d, pods, l)
 			}
 			r.limitDoor(l, &d, at.waypoint)
 			doors, parts = append(doors, d), append(parts, l)
@@ -272,14 +273,15 @@ func (r *reading) shownTo(waypoint parentName, p *EnrolledPort) routing.ClusterN
 	return clusterName(cell)
 }
 
-// listener is the door of a port: "shop/waypoint/cart.shop:80", and with
-// "@bazaar" behind it for the workloads of that namespace.
+// listener is the door of a port: "shop/waypoint/cart.shop:80", "~/cart.shop:80"
+// where gateways share it, and with "@bazaar" behind it for the workloads of that
+// namespace.
 func (at porch) listener(e *Enrolled, p *EnrolledPort, addresses []netip.Addr) *routing.Listener {
 	what := e.Name + "." + e.Namespace
 	if e.Kind != "Service" {
 		what = e.Kind + "/" + what
 	}
-	name := fmt.Sprintf("%s/%s:%d", at.waypoint, what, p.Port)
+	name := fmt.Sprintf("%s/%s:%d", at.gateway(), what, p.Port)
 	if at.from != "" {
 		name += "@" + at.from
 	}
@@ -287,7 +289,7 @@ func (at porch) listener(e *Enrolled, p *EnrolledPort, addresses []netip.Addr) *
 		Name:      routing.ListenerName(name),
 		Origin:    e.Origin,
 		Created:   e.Created,
-		Gateway:   at.waypoint.String(),
+		Gateway:   at.gateway(),
 		Addresses: addresses,
 		Port:      p.Port,
 		Protocol:  p.Protocol,

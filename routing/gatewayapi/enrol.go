@@ -272,17 +272,6 @@ func (t *Translator) consumes(r *reading) outcome {
 	}}
 }
 
-// outbound lists the waypoints through which workloads call others, in the
-// order of their names.
-func (t *Translator) outbound(r *reading) outcome {
-	var list []parentName
-	for item := range r.Bag(cellID{Kind: outbound}) {
-		list = append(list, item.(parentName))
-	}
-	slices.SortFunc(list, func(a, b parentName) int { return cmp.Compare(a.String(), b.String()) })
-	return outcome{Value: list}
-}
-
 // boundOf is the cell of a Service whose status says where policy is enforced:
 // somebody has to take that back, also where nobody else reads of the Service.
 func boundOf(objs Objects, k routing.ObjectKey) []cellID {

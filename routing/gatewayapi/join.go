@@ -61,9 +61,15 @@ type Shaper struct {
 	Listener func(r *dialect.Reading, ns, name string, labels map[string]string, l *routing.Listener)
 
 	// Door edits a door of a waypoint, whose pods have those labels: what is
-	// asked of clients, and what is told of them. It is called by formulas of the
-	// stage Listeners.
+	// asked of clients, and what is told of them. One that gateways share has no
+	// labels. It is called by formulas of the stage Listeners.
 	Door func(r *dialect.Reading, d Door, labels map[string]string, l *routing.Listener)
+
+	// Apart reports whether Door makes something else of the doors of a Gateway than
+	// of those of others, of what it is not the waypoint of. Then it has such doors
+	// of its own, and they are made with it for each. It is called by formulas of the
+	// stage Listeners.
+	Apart func(r *dialect.Reading, ns, name string) bool
 
 	// Workload edits a workload as policies about it say. Its namespace and its
 	// labels are the pod's. It is called by formulas of the stage Listeners.

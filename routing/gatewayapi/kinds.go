@@ -65,7 +65,6 @@ const (
 	memberCell                                        // Gateway: what the mesh knows of it
 	consumerCell                                      // of a namespace: the waypoints of its workloads
 	consumesCell                                      // Namespace: puts it among those of that waypoint
-	outboundCell                                      // the waypoints that some namespace's workloads have
 	vouchersCell                                      // the Gateways that vouch for others
 	meshCell                                          // is there a waypoint of ours at all
 	readyCell                                         // of a waypoint: is one of its pods ready
@@ -113,7 +112,8 @@ const (
 
 // What waypoints have listeners for.
 const (
-	facadeCell   = dialect.Listeners + meshKinds + iota // Service: its doors
+	callersCell  = dialect.Listeners + meshKinds + iota // the waypoints that some namespace's workloads have
+	facadeCell                                          // Service: its doors
 	workloadCell                                        // Pod: who it is, and its doors
 )
 

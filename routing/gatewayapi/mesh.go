@@ -13,7 +13,8 @@ const meshKinds cellKind = 64
 // dialect has like it (see routing.Listener.Inside).
 type Door struct {
 	Listener routing.ListenerName
-	Gateway  string // of the waypoint: "shop/waypoint"
+	Gateway  string // of the waypoint: "shop/waypoint"; or routing.CallingGateways
+	Shared   bool   // it is that of many
 	Own      bool   // the waypoint is that of what the door is for: it enforces policy
 	From     string // the namespace whose workloads alone it is for; empty: all
 	Port     uint16

@@ -152,7 +152,7 @@ func TestAPodRunsOnlyItself(t *testing.T) {
 			tr.sheet.Trace(func(id cellID) { list = append(list, id) })
 			moved := meshPod("ns1", size)
 			moved.Status.PodIPs[0].IP = "10.255.0.1"
-			doors := 9 // any port and two, at three waypoints
+			doors := 6 // any port and two, at its own waypoint and shared by the others
 			if waypointFor == "service" {
 				doors = 0
 			}
@@ -190,15 +190,47 @@ func TestAPortOfTheMeshCostsItsShard(t *testing.T) {
 		}
 	})
 	d, _ := tr.Update([]routing.ObjectKey{portMoved(w)})
-	if len(d.Captures) != 1 || d.Captures[0].To != 50000 || len(d.Listeners) != 20 {
-		t.Errorf("a port moved: %d captures, %d listeners, want 1 and its 20 doors", len(d.Captures), len(d.Listeners))
+	if len(d.Captures) != 1 || d.Captures[0].To != 50000 || len(d.Listeners) != 2 {
+		t.Errorf("a port moved: %d captures, %d listeners, want 1 and its 2 doors: its waypoint's, and that of the 19 others", len(d.Captures), len(d.Listeners))
 	}
 	if services > 12 {
 		t.Errorf("%d of 600 Services ran again, want those of a shard", services)
 	}
 	d, _ = tr.Update([]routing.ObjectKey{gone(w, "Gateway", "ns7", "waypoint")})
-	if n := slices.DeleteFunc(d.Removed.Listeners, func(l routing.ListenerName) bool { return !strings.HasPrefix(string(l), "ns7/") }); len(n) != 601 {
-		t.Errorf("a waypoint that goes takes %d listeners with it, want its 600 doors and its own", len(n))
+	if n := slices.DeleteFunc(d.Removed.Listeners, func(l routing.ListenerName) bool { return !strings.HasPrefix(string(l), "ns7/") }); len(n) != 31 {
+		t.Errorf("a waypoint that goes takes %d listeners with it, want the doors of its 30 Services and its own", len(n))
+	}
+}
+
+// A waypoint more through which workloads call is told to the others, and makes
+// neither doors nor work for Services.
+func TestAWaypointMoreMakesNoDoors(t *testing.T) {
+	w := meshOfServices(600, 20)
+	tr := New(w, Options{DefaultClass: "fairway", Isolated: true})
+	tr.Update(w.keys())
+	services := 0
+	tr.sheet.Trace(func(id cellID) {
+		if id.Kind == facadeCell {
+			services++
+		}
+	})
+	ns := largeNamespace(20)
+	gw := *w[routing.ObjectKey{Kind: "Gateway", Namespace: "ns1", Name: "waypoint"}].(*gatewayv1.Gateway)
+	gw.Namespace = ns
+	d, _ := tr.Update([]routing.ObjectKey{
+		w.put("Gateway", &gw), w.put("EndpointSlice", waypointSlice(ns, true)),
+		w.put("Namespace", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns, Labels: map[string]string{waypointLabel: "waypoint"}}}),
+	})
+	for _, l := range d.Listeners {
+		if l.Inside {
+			t.Errorf("it makes the door %s", l.Name)
+		}
+		if l.Gateway == ns+"/waypoint" && !l.Calls() {
+			t.Error("its listener does not say that workloads call through it")
+		}
+	}
+	if services > 0 || len(d.Listeners) != 21 {
+		t.Errorf("%d Services ran again, and %d listeners changed; want none, and those of protocol HBONE", services, len(d.Listeners))
 	}
 }
 
@@ -240,7 +272,8 @@ func BenchmarkPods(b *testing.B) {
 	}
 }
 
-// BenchmarkMesh is 5,000 Services at three waypoints: 15,000 doors.
+// BenchmarkMesh is 5,000 Services at three waypoints: 10,000 doors, of which waypoints
+// share one half.
 func BenchmarkMesh(b *testing.B) {
 	w := meshOfServices(5000, 3)
 	keys := w.keys()

@@ -222,7 +222,7 @@ func TestDoorsAreShaped(t *testing.T) {
 	tr := New(w, Options{DefaultClass: "fairway", Isolated: true})
 	asked := map[routing.ListenerName]Door{}
 	tr.Join(Shaper{Door: func(_ *dialect.Reading, d Door, labels map[string]string, l *routing.Listener) {
-		if labels["gateway.networking.k8s.io/gateway-name"] != "waypoint" || l.Name != d.Listener {
+		if (labels["gateway.networking.k8s.io/gateway-name"] != "waypoint") != d.Shared || d.Shared != l.Shared() || l.Name != d.Listener {
 			t.Errorf("asked about %s as %s of pods with the labels %v", l.Name, d.Listener, labels)
 		}
 		asked[d.Listener] = d
@@ -234,17 +234,17 @@ func TestDoorsAreShaped(t *testing.T) {
 		from string
 	}{
 		{"shop/waypoint/cart.shop:80", true, ""},
-		{"bank/waypoint/cart.shop:80", false, ""},
+		{"~/cart.shop:80", false, ""},
 		{"bank/waypoint/cart.shop:80@bank", false, "bank"},
 		{"bank/waypoint/ledger.bank:80", true, ""},
-		{"shop/waypoint/ledger.bank:80", false, ""},
+		{"~/ledger.bank:80", false, ""},
 	}
 	for _, tt := range tests {
 		if d, ok := asked[tt.door]; !ok || d.Own != tt.own || d.From != tt.from {
 			t.Errorf("%s: asked %t, own %t, from %q; want %t, %q", tt.door, ok, d.Own, d.From, tt.own, tt.from)
 		}
 	}
-	if len(asked) != 5*3+2 { // five ports of TCP at both waypoints and for bank, and one at both
+	if len(asked) != 5*3+2 { // five ports of TCP at their waypoint, at others and for bank, and one at its own and others
 		t.Errorf("asked about %d doors, want 17", len(asked))
 	}
 }
@@ -371,7 +371,7 @@ func TestDoorsShowTheWaypointsCertificate(t *testing.T) {
 	if to := s.Spec.Listeners["shop/waypoint/cart.shop:80"].To; to != marked || s.Spec.Clusters[marked].TLS.Certificate != "shop/pair" {
 		t.Errorf("the door leads to %s, want %s", to, marked)
 	}
-	if to := s.Spec.Listeners["bank/waypoint/cart.shop:80"].To; to != "shop/cart:80" {
+	if to := s.Spec.Listeners["~/cart.shop:80"].To; to != "shop/cart:80" {
 		t.Errorf("another waypoint's door leads to %s, want shop/cart:80", to)
 	}
 	ancestors := s.Reports[routing.ObjectKey{Kind: "BackendTLSPolicy", Namespace: "shop", Name: "p"}].Ancestors

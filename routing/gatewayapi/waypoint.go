@@ -171,6 +171,7 @@ func (t *Translator) believes(r *reading, gw parentName) *routing.Mesh {
 	mesh := &routing.Mesh{
 		TrustDomains: append([]string{t.opts.trustDomain()}, t.opts.TrustDomainAliases...),
 		Vouchers:     r.Value(cellID{Kind: vouchersCell}).([]routing.Voucher),
+		Calls:        r.calls(gw),
 	}
 	m := r.member(gw)
 	if m != nil {

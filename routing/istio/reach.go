@@ -190,8 +190,10 @@ func (j *joint) applyPolicies(r *reading, at fleetName, labels map[string]string
 // of what the door is for; another one, which clients go by on their way there,
 // tells only.
 func (j *joint) applyToDoor(r *reading, d gatewayapi.Door, l *routing.Listener) {
-	ns, name, _ := strings.Cut(d.Gateway, "/")
-	p := post{at: fleetName{ns, name}, ns: d.Namespace, labels: d.Selector, door: &d}
+	p := post{ns: d.Namespace, labels: d.Selector, door: &d}
+	if !d.Shared {
+		p.at.ns, p.at.name, _ = strings.Cut(d.Gateway, "/")
+	}
 	r.tell(p, l)
 	if d.Own {
 		r.prove(p, l)

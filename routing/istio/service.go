@@ -151,6 +151,9 @@ func (j *joint) joinServices(s *dialect.Sheet) {
 		Door: func(r *dialect.Reading, d gatewayapi.Door, _ map[string]string, l *routing.Listener) {
 			j.applyToDoor(&reading{r, j}, d, l)
 		},
+		Apart: func(r *dialect.Reading, ns, name string) bool {
+			return j.tellsApart(&reading{r, j}, fleetName{ns, name})
+		},
 		Workload: func(r *dialect.Reading, ns string, labels map[string]string, w *routing.Workload) {
 			j.applyToWorkload(&reading{r, j}, ns, labels, w)
 		},

@@ -154,6 +154,22 @@ func (r *reading) tell(p post, l *routing.Listener) {
 	}
 }
 
+// tellsApart reports whether a Telemetry names a Gateway, or its class: then what is
+// told at its doors is not what is told at others'.
+func (j *joint) tellsApart(r *reading, at fleetName) bool {
+	namespaces := []string{at.ns, r.j.opts.RootNamespace}
+	slices.Sort(namespaces)
+	for _, ns := range slices.Compact(namespaces) {
+		for item := range r.Bag(dialect.ID{Kind: telemetriesIn, NS: ns}) {
+			t, _ := r.Value(dialect.ID{Kind: telemetryCell, NS: ns, Name: item.(string)}).(*told)
+			if t != nil && slices.ContainsFunc(t.targets, func(a aim) bool { return r.aims(&t.reach, a, post{at: at}) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // or fills in what t leaves open by a wider one.
 func (t *tracing) or(wider *tracing) *tracing {
 	if wider == nil {
@@ -172,6 +188,15 @@ func (t *tracing) or(wider *tracing) *tracing {
 	return out
 }
 
+// spanService is the name by which a fleet's spans go; of doors that gateways share
+// none: they know their own.
+func spanService(at fleetName) string {
+	if at == (fleetName{}) {
+		return ""
+	}
+	return at.name + "." + at.ns
+}
+
 // istioSampling is how many of a hundred requests are traced where nobody says.
 const istioSampling = 1
 
@@ -188,7 +213,7 @@ func (r *reading) spans(at fleetName, t *tracing, m *mesh) *routing.Tracing {
 	}
 	to := r.resolve(destination{host: host, port: p.port, namespace: ns, client: at.ns, use: useHTTP})
 	out := &routing.Tracing{
-		Cluster: to.cluster, Path: p.path, Authority: host, Header: p.header, Service: at.name + "." + at.ns,
+		Cluster: to.cluster, Path: p.path, Authority: host, Header: p.header, Service: spanService(at),
 		Percent: istioSampling, Tags: t.tags,
 	}
 	if m.sampling != nil {
