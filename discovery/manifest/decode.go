@@ -3,7 +3,6 @@ package manifest
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -159,7 +158,7 @@ func (k *kind) make(t tree, version string) (object, []fault) {
 	}
 	for part, fields := range k.read {
 		if of, ok := t[part].(tree); ok {
-			maps.DeleteFunc(of, func(name string, _ any) bool { return !slices.Contains(fields, name) })
+			keep(of, fields)
 		}
 	}
 	if faults := strict(t, o); len(faults) > 0 {
@@ -174,6 +173,26 @@ func (k *kind) make(t tree, version string) (object, []fault) {
 		errs = append(errs, k.validate(o)...)
 	}
 	return o, fieldFaults(InvalidObject, errs)
+}
+
+// keep leaves fields of t, and of "list.field" that field of the list's items.
+func keep(t tree, fields []string) {
+	for name := range t {
+		if slices.Contains(fields, name) {
+			continue
+		}
+		i := slices.IndexFunc(fields, func(f string) bool { return strings.HasPrefix(f, name+".") })
+		items, ok := t[name].([]any)
+		if i < 0 || !ok {
+			delete(t, name)
+			continue
+		}
+		for _, item := range items {
+			if of, ok := item.(tree); ok {
+				keep(of, []string{fields[i][len(name)+1:]})
+			}
+		}
+	}
 }
 
 // complete fills in the metadata that the API server would, but for those that

@@ -45,7 +45,7 @@ type kind struct {
 	schemas map[string]*schema // by version
 
 	// Of a kind that the API server has built in.
-	read     map[string][]string // the fields of spec and status that are read; nil: all of spec
+	read     map[string][]string // the fields of spec and status that are read (see keep); nil: all of spec
 	nameOf   apivalidation.ValidateNameFunc
 	defaults func(object)
 	validate func(object) field.ErrorList
@@ -147,8 +147,11 @@ var kinds = withSchemas([]*kind{
 	},
 	{
 		name: istio.KindPod, versions: []string{"v1"},
-		empty:    func() object { return new(corev1.Pod) },
-		read:     map[string][]string{"spec": {"serviceAccountName", "nodeName", "hostNetwork"}, "status": {"podIP", "podIPs", "phase"}},
+		empty: func() object { return new(corev1.Pod) },
+		read: map[string][]string{
+			"spec":   {"serviceAccountName", "nodeName", "hostNetwork", "containers.ports", "initContainers.ports"},
+			"status": {"podIP", "podIPs", "phase"},
+		},
 		nameOf:   apivalidation.NameIsDNSSubdomain,
 		defaults: defaultPod,
 		validate: validatePod,

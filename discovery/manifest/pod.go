@@ -9,7 +9,7 @@ import (
 )
 
 // Of a Pod it is read who and where it is: its addresses, too, which nobody else
-// gives it without a cluster. What runs in it is for others.
+// gives it without a cluster. Of what runs in it, the ports.
 
 func defaultPod(o object) {
 	p := o.(*corev1.Pod)

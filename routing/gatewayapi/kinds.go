@@ -44,6 +44,7 @@ const (
 	consumersOf                                   // of a Service: the namespaces with routes of their own to it
 	remotesOf                                     // the gateways of other networks, or of one of them
 	streamsTo                                     // of a Service: its ports that TCPRoutes of its namespace are for
+	enforcedIn                                    // of a namespace: the labels of its pods that have a waypoint of ours
 )
 
 // What objects ask for, each by itself.

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/dialect"
 )
 
 // podKind is the kind of what is enrolled that a pod is.
@@ -41,13 +42,13 @@ func (r *reading) bindPod(ns string, own map[string]string) *binding {
 // podDoors makes the doors of the Pod of a cell, if connections to its addresses
 // have to go by a waypoint: one for any port, by which tunnels come, and one for
 // each port that is known, by which node agents can put connections too.
-func (t *Translator) podDoors(r *reading, p *podMesh, spec *corev1.PodSpec) (parts []any, enforced bool) {
+func (t *Translator) podDoors(r *reading, p *podMesh, spec *corev1.PodSpec) (out outcome, enforced bool) {
 	b := r.consumer(r.ID.NS).pods
 	if p.labels[waypointLabel] != "" {
 		b = r.bindPod(r.ID.NS, p.labels)
 	}
 	if !r.enforced(b) {
-		return nil, false
+		return outcome{}, false
 	}
 	e := r.enrolledPod(p, r.portsOf(p, slices.Concat(spec.InitContainers, spec.Containers)))
 	captures := make([]uint16, len(e.Ports))
@@ -55,19 +56,33 @@ func (t *Translator) podDoors(r *reading, p *podMesh, spec *corev1.PodSpec) (par
 		captures[i+1] = r.meshPort(MeshPortKey(captureName(e, port.Port)))
 	}
 	porches := r.porches(e, b)
-	_, parts = t.build(r, e, porches, captures)
-	parts = append(parts, r.podCluster(e, p, b)...)
+	_, out.Parts = t.build(r, e, porches, captures)
+	out.Parts = append(out.Parts, r.podCluster(e, p, b)...)
+	if b.works() && b.ours {
+		out.Gifts = []gift{{To: cellID{Kind: enforcedIn, NS: r.ID.NS}, Item: labels.Set(p.labels).String()}}
+	}
 	if b.works() && !b.ours && porches == nil {
-		return parts, true // all else of it is another controller's affair
+		return out, true // all else of it is another controller's affair
 	}
 	for i, port := range e.Ports[1:] {
 		c := &routing.Capture{Name: captureName(e, port.Port), Addresses: p.addresses, Port: port.Port, To: captures[i+1]}
 		if b.works() && b.ours {
 			c.Waypoint = b.waypoint.String()
 		}
-		parts = append(parts, c)
+		out.Parts = append(out.Parts, c)
 	}
-	return parts, true
+	return out, true
+}
+
+// EnforcesPods reports whether connections to pods of a namespace that have those
+// labels, or some of them, go by a waypoint of ours.
+func EnforcesPods(r *dialect.Reading, ns string, selector map[string]string) bool {
+	picks, found := labels.SelectorFromSet(selector), false
+	for item := range r.Bag(cellID{Kind: enforcedIn, NS: ns}) {
+		own, err := labels.ConvertSelectorToLabelsMap(item.(string))
+		found = found || err == nil && picks.Matches(own)
+	}
+	return found
 }
 
 // enrolledPod is the Pod of a cell as waypoints know it. The first of its ports is

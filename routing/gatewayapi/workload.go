@@ -91,7 +91,7 @@ func (t *Translator) workload(r *reading) outcome {
 	if p == nil {
 		return outcome{}
 	}
-	parts, enforced := t.podDoors(r, p, &o.Spec)
+	doors, enforced := t.podDoors(r, p, &o.Spec)
 	captured := p.captured == "ambient" || r.namespaceMesh(r.ID.NS).captured && p.captured != "none"
 	gateways := r.vouchersFor(r.ID.NS)
 	if !captured && gateways == nil && !enforced {
@@ -112,7 +112,8 @@ func (t *Translator) workload(r *reading) outcome {
 	if t.shaper.Workload != nil {
 		t.shaper.Workload(r.Reading, r.ID.NS, p.labels, w)
 	}
-	return outcome{Parts: append(parts, w)}
+	doors.Parts = append(doors.Parts, w)
+	return doors
 }
 
 // vouchersFor returns the waypoint that workloads of a namespace go through,

@@ -57,6 +57,16 @@ func (r *reading) guarded(ns string, a aim) bool {
 	return slices.ContainsFunc(r.doorsOf(service{a.kind, ns, a.name}), func(d gatewayapi.Door) bool { return d.Own })
 }
 
+// covered reports whether a waypoint of ours enforces what is about the pods of
+// something: at their own addresses, where it has none.
+func (r *reading) covered(ns string, a aim) bool {
+	if r.guarded(ns, a) || a.kind != "Service" {
+		return r.guarded(ns, a)
+	}
+	o := object[corev1.Service](r, "Service", ns, a.name)
+	return o != nil && o.Spec.ClusterIP == corev1.ClusterIPNone && gatewayapi.EnforcesPods(r.Reading, ns, o.Spec.Selector)
+}
+
 // entranceIn reports whether pods of a Gateway of a namespace, which labels select,
 // take what is not for doors.
 func (r *reading) entranceIn(ns string, selector map[string]string) bool {
@@ -127,14 +137,14 @@ func (r *reading) checkTarget(ns string, a aim, at string, found *complaints) {
 // waypoint, or pods that it does not pick.
 func (r *reading) checkSelected(s *reach, found *complaints) {
 	var without, partly []string
-	some := r.entranceIn(s.ns, s.selector)
+	some := r.entranceIn(s.ns, s.selector) || gatewayapi.EnforcesPods(r.Reading, s.ns, s.selector)
 	for _, a := range r.calleesOf(s.ns) {
 		switch pods := r.podsOf(s.ns, a); {
 		case pods != nil && selects(pods, s.selector):
-			if some = some || r.guarded(s.ns, a); !r.guarded(s.ns, a) {
+			if some = some || r.covered(s.ns, a); !r.covered(s.ns, a) {
 				without = append(without, a.String())
 			}
-		case a.kind == "Service" && pods != nil && r.picksOf(s.ns, a.name, s.selector):
+		case a.kind == "Service" && pods != nil && !r.covered(s.ns, a) && r.picksOf(s.ns, a.name, s.selector):
 			partly = append(partly, a.String())
 		}
 	}
@@ -168,9 +178,9 @@ func (r *reading) podsOf(ns string, a aim) map[string]string {
 // checkNamespace looks for what of a namespace has no waypoint.
 func (r *reading) checkNamespace(s *reach, found *complaints) {
 	var without []string
-	some := r.entranceIn(s.ns, nil)
+	some := r.entranceIn(s.ns, nil) || gatewayapi.EnforcesPods(r.Reading, s.ns, nil)
 	for _, a := range r.calleesOf(s.ns) {
-		if r.guarded(s.ns, a) {
+		if r.covered(s.ns, a) {
 			some = true
 		} else {
 			without = append(without, a.String())
