@@ -85,11 +85,26 @@ type Hop struct {
 	// client would dial, "10.96.0.5:80", or where the far end is in another
 	// network a host and a port. Empty: what the client has dialled.
 	Authority string
+	// Canary takes a share of what would go to the pods of Gateway, and is as much
+	// the endpoints' waypoint as that is; nil: there is none.
+	Canary *Canary
 	// Beyond is how those reach the endpoints whom this hop is not for, where these
 	// are in another network: then nobody goes straight.
 	Beyond *FarHop
 	// Within is a FarHop's, where Cluster is a NetworkCluster.
 	Within string
+}
+
+// Serves reports whether a gateway is one that the endpoints are reached by: it
+// goes straight there.
+func (h *Hop) Serves(gateway string) bool {
+	return gateway == h.Gateway || h.Canary != nil && gateway == h.Canary.Gateway
+}
+
+// A Canary is a second waypoint: istio.io/use-waypoint-canary of Istio.
+type Canary struct {
+	Gateway string // "shop/next", whose pods are the endpoints of its WaypointCluster
+	Percent uint8  // of requests, and of connections that are no requests
 }
 
 // A FarHop is how endpoints in another network are reached, by whoever it is.
@@ -134,6 +149,9 @@ type Capture struct {
 	// Waypoint is the Gateway of who is called, for workloads that have none. Its
 	// pods are the endpoints of its WaypointCluster. Empty: those are refused.
 	Waypoint string
+	// Canary takes a share of what would go to the pods of Waypoint; nil: there is
+	// none.
+	Canary *Canary
 	// To is the port of waypoints that stands for this one (Listener.Capture). 0:
 	// there is none yet, and all wait (law 15: fail closed).
 	To uint16

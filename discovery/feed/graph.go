@@ -70,7 +70,7 @@ type links struct {
 	to, own   []*node
 	endpoints *node
 	hop       *routing.Hop
-	waypoint  *node // the cluster of the hop
+	waypoints []*node // the clusters of the hop, and of its canary
 }
 
 // A stretch is a part of what a node leads to: which of them a view follows
@@ -95,11 +95,11 @@ func (l *links) from(h holder) (s stretch) {
 		return always | straight
 	}
 	s = always
-	home := l.hop.Gateway == h.view.gateway
+	home := l.hop.Serves(h.view.gateway)
 	if h.far > 0 || direct && (home || l.hop.Inside) {
 		s |= straight
 	}
-	if direct && !home {
+	if direct && (!home || l.hop.Canary != nil) {
 		s |= hopping
 	}
 	return s
@@ -118,8 +118,10 @@ func (w *world) holdAll(v *view, l *links, on stretch) {
 	if on&straight != 0 && l.endpoints != nil {
 		w.hold(v, l.endpoints)
 	}
-	if on&hopping != 0 && l.waypoint != nil {
-		w.count(v, l.waypoint, holder{ways: 1, far: 1})
+	if on&hopping != 0 {
+		for _, n := range l.waypoints {
+			w.count(v, n, holder{ways: 1, far: 1})
+		}
 	}
 }
 
@@ -136,8 +138,10 @@ func (w *world) releaseAll(v *view, l *links, on stretch) {
 	if on&straight != 0 && l.endpoints != nil {
 		w.release(v, l.endpoints)
 	}
-	if on&hopping != 0 && l.waypoint != nil {
-		w.count(v, l.waypoint, holder{ways: -1, far: -1})
+	if on&hopping != 0 {
+		for _, n := range l.waypoints {
+			w.count(v, n, holder{ways: -1, far: -1})
+		}
 	}
 }
 
@@ -233,7 +237,10 @@ func (w *world) link(to leads) links {
 		l.endpoints = w.refer(to.endpoints)
 	}
 	if to.hop != nil && to.hop.Cluster != "" {
-		l.waypoint = w.refer(clusterName(to.hop.Cluster))
+		l.waypoints = append(l.waypoints, w.refer(clusterName(to.hop.Cluster)))
+	}
+	if to.hop != nil && to.hop.Canary != nil {
+		l.waypoints = append(l.waypoints, w.refer(clusterName(routing.WaypointCluster(to.hop.Canary.Gateway))))
 	}
 	return l
 }
@@ -244,9 +251,7 @@ func (w *world) unlink(l links) {
 	if l.endpoints != nil {
 		w.unrefer(l.endpoints)
 	}
-	if l.waypoint != nil {
-		w.unrefer(l.waypoint)
-	}
+	w.unuse(l.waypoints)
 }
 
 // refer returns the node of a name, for one more who names it.

@@ -27,14 +27,24 @@ func (o *oracle) cluster(name routing.ClusterName) {
 	case c == nil:
 	case c.Hop == nil:
 		o.straight(name)
-	case c.Hop.Gateway == o.gateway:
+	case c.Hop.Serves(o.gateway):
 		o.straight(name)
+		o.canary(c.Hop)
 	default:
 		if c.Hop.Inside {
 			o.straight(name)
 		}
 		o.clusterAlone(name)
 		o.straight(c.Hop.Cluster) // and not where that would hop to
+		o.canary(c.Hop)
+	}
+}
+
+// canary is what a second waypoint adds: each of the two may send to the other.
+func (o *oracle) canary(hop *routing.Hop) {
+	if hop.Canary != nil {
+		o.straight(hop.Cluster)
+		o.straight(routing.WaypointCluster(hop.Canary.Gateway))
 	}
 }
 

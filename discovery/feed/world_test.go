@@ -128,6 +128,9 @@ func (c chance) clusterPart() *routing.Cluster {
 	if c.IntN(2) == 0 { // to whatever cluster: itself, or one that hops, too
 		p.Hop = &routing.Hop{Gateway: c.gateway(), Cluster: c.cluster(), Inside: c.IntN(4) == 0}
 		if c.IntN(3) == 0 {
+			p.Hop.Canary = &routing.Canary{Gateway: c.gateway(), Percent: 5}
+		}
+		if c.IntN(3) == 0 {
 			p.Hop.Beyond = &routing.FarHop{Cluster: west}
 		}
 	}

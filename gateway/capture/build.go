@@ -173,21 +173,31 @@ func (b *builder) toWaypoints(f Family) {
 				known[Element{Addr: addr}] = Value{}
 			}
 		}
-		pods := b.pods(gateway, f)
-		if len(pods) == 0 {
-			continue
-		}
-		name := setPods(gateway, f)
-		set := b.set(name, f, ByNumber, ToAddress)
-		for i, addr := range pods {
-			set.Elements[Element{Number: uint32(i)}] = Value{Addr: addr}
-		}
-		c := b.Chains[chainTo(gateway)]
-		if c == nil {
-			c = b.chain(chainTo(gateway), "")
-		}
-		c.add(Rule{Family: f, Key: Service, Set: of(setPorts, f), Do: Translate, Pods: name, Modulus: uint32(len(pods))})
+		b.toPods(gateway, b.pods(gateway, f), f)
 	}
+	for _, c := range b.canaries() {
+		if name := b.sharing(c, f); name != c.Waypoint {
+			b.toPods(name, b.shared(c, f), f)
+		}
+	}
+}
+
+// toPods adds a chain that sends to pods, each as often as it is there; no pods,
+// no chain.
+func (b *builder) toPods(gateway string, pods []netip.Addr, f Family) {
+	if len(pods) == 0 {
+		return
+	}
+	name := setPods(gateway, f)
+	set := b.set(name, f, ByNumber, ToAddress)
+	for i, addr := range pods {
+		set.Elements[Element{Number: uint32(i)}] = Value{Addr: addr}
+	}
+	c := b.Chains[chainTo(gateway)]
+	if c == nil {
+		c = b.chain(chainTo(gateway), "")
+	}
+	c.add(Rule{Family: f, Key: Service, Set: of(setPorts, f), Do: Translate, Pods: name, Modulus: uint32(len(pods))})
 }
 
 // ready reports whether a waypoint has pods to go to.
@@ -246,7 +256,7 @@ func (b *builder) fill(sets filling, at netip.AddrPort, f Family) {
 		return
 	case b.ready(c.Waypoint, f):
 		sets.ports.Elements[key] = Value{Port: c.To}
-		sets.services.Elements[key] = Value{Chain: chainTo(c.Waypoint)}
+		sets.services.Elements[key] = Value{Chain: chainTo(b.sharing(c, f))}
 	default:
 		sets.ports.Elements[key] = Value{Port: c.To}
 		sets.unready.Elements[key] = Value{}
@@ -260,6 +270,9 @@ func (b *builder) readyWaypoints(f Family) string {
 		if b.ready(gateway, f) {
 			list.WriteString(gateway + " ")
 		}
+	}
+	for _, c := range b.canaries() {
+		list.WriteString(b.sharing(c, f) + " ")
 	}
 	return list.String()
 }

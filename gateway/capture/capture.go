@@ -47,7 +47,8 @@ type State struct {
 	Zone string // that the node is in; empty: nobody knows
 
 	captures  map[routing.CaptureName]*routing.Capture
-	claims    map[netip.AddrPort][]*routing.Capture // by what is dialled; the first holds
+	split     map[routing.CaptureName]*routing.Capture // those with a canary
+	claims    map[netip.AddrPort][]*routing.Capture    // by what is dialled; the first holds
 	workloads map[routing.WorkloadName]*routing.Workload
 	waypoints map[string][]routing.Endpoint // by Gateway: "shop/waypoint"
 
@@ -61,6 +62,7 @@ func (s *State) Change(d *routing.Delta) {
 		s.captures = map[routing.CaptureName]*routing.Capture{}
 		s.workloads = map[routing.WorkloadName]*routing.Workload{}
 		s.waypoints = map[string][]routing.Endpoint{}
+		s.split = map[routing.CaptureName]*routing.Capture{}
 		s.claims = map[netip.AddrPort][]*routing.Capture{}
 		s.filled = map[Family]filling{}
 		s.changed = map[Family]map[netip.AddrPort]struct{}{IPv4: {}, IPv6: {}}
@@ -68,6 +70,7 @@ func (s *State) Change(d *routing.Delta) {
 	for _, name := range d.Removed.Captures {
 		s.claim(s.captures[name], false)
 		delete(s.captures, name)
+		delete(s.split, name)
 	}
 	for _, name := range d.Removed.Workloads {
 		delete(s.workloads, name)
@@ -81,6 +84,9 @@ func (s *State) Change(d *routing.Delta) {
 		s.claim(s.captures[c.Name], false)
 		s.claim(c, true)
 		s.captures[c.Name] = c
+		if delete(s.split, c.Name); c.Canary != nil {
+			s.split[c.Name] = c
+		}
 	}
 	for _, w := range d.Workloads {
 		s.workloads[w.Name] = w

@@ -16,6 +16,8 @@
 //	x-fairway-source  the identity of the workload that the gateway vouches for,
 //	                  or "unknown" (message.Nobody): its client is not the gateway
 //	x-fairway-client  the address and port of the client's connection
+//	x-fairway-proto   of a native request: "HTTP/1.1", which the client speaks, for
+//	                  backends to which requests go as they came
 //
 // Between networks of Istio a tunnel goes through another (Target.Within): the
 // outer one to the gateway there, which passes its bytes on to whom it stands for,

@@ -18,10 +18,15 @@ const (
 	targetField = "x-fairway-target"
 	sourceField = "x-fairway-source"
 	clientField = "x-fairway-client"
+	protoField  = "x-fairway-proto"
 )
 
+// oldProto is the one value of protoField: of requests that are HTTP/2 already
+// nothing has to be said.
+const oldProto = "HTTP/1.1"
+
 // said is what a peer says in those fields. The strings are the request's.
-type said struct{ target, source, client string }
+type said struct{ target, source, client, proto string }
 
 var (
 	errTwice    = errors.New("a field of x-fairway- twice")
@@ -46,6 +51,8 @@ func takeSaid(fields *message.Fields) (s said, err error) {
 			at = &s.source
 		case message.EqualFold(clientField, f.Text):
 			at = &s.client
+		case message.EqualFold(protoField, f.Text):
+			at = &s.proto
 		default:
 			continue
 		}
@@ -76,6 +83,9 @@ func tell(fields *message.Fields, h *message.Hop, buf []byte) (n int, _ []byte) 
 	}
 	add(targetField, h.Target)
 	add(sourceField, h.Source)
+	if h.Old {
+		add(protoField, oldProto)
+	}
 	if h.Client.IsValid() {
 		buf = h.Client.AppendTo(buf[:0])
 		add(clientField, message.Text(buf))
@@ -137,5 +147,9 @@ func checkAuthority(s string) error {
 func (s *said) clone() said {
 	all := s.target + s.source + s.client
 	all, client := all[:len(all)-len(s.client)], all[len(all)-len(s.client):]
-	return said{target: all[:len(s.target)], source: all[len(s.target):], client: client}
+	c := said{target: all[:len(s.target)], source: all[len(s.target):], client: client}
+	if s.proto != "" {
+		c.proto = strings.Clone(s.proto)
+	}
+	return c
 }

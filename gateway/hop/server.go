@@ -127,6 +127,7 @@ func (s *Server) exchange(st message.ServerStream, req *message.Request, last bo
 	if to.peer.Secure() {
 		req.Scheme = "https"
 	}
+	req.Old = told.proto == oldProto
 	return to.handler.Exchange(st, req, last)
 }
 

@@ -64,6 +64,10 @@ type Request struct {
 	// Trailers says that the client takes trailers (TE: trailers).
 	Trailers bool
 
+	// Old says of a request that a gateway has sent as one of HTTP/2 that the
+	// client speaks HTTP/1 to that.
+	Old bool
+
 	// Hop says what a gateway that the request is sent by is to know.
 	Hop Hop
 
@@ -77,6 +81,7 @@ type Hop struct {
 	Source string         // the identity that this gateway vouches for, or Nobody; empty: the request is its own
 	Client netip.AddrPort // of the client's connection
 	Within string         // who has to be reached through the far end, which is a stranger (hop.Target); not told
+	Old    bool           // the client speaks HTTP/1
 }
 
 // Nobody is the Source of a Hop whose client is not known: what it asks for is
@@ -97,6 +102,14 @@ type Response struct {
 // Hold copies b to memory that lives as long as r does, and returns the copy.
 // Codecs hold a head with it once and let the fields point into the copy.
 func (r *Request) Hold(b []byte) []byte { return r.arena.Hold(b) }
+
+// Spoken returns what the client has spoken that the request is of.
+func (r *Request) Spoken() Proto {
+	if r.Old {
+		return HTTP11
+	}
+	return r.Proto
+}
 
 // Reset empties r for its next use and keeps its memory, unless a large head
 // made that memory large.

@@ -206,12 +206,14 @@ func (e *exchange) forward() {
 		e.req.Fields.Add(message.XForwardedHost, e.rec.Authority)
 	}
 	e.passTrace()
-	if e.cluster, e.req.Hop = e.on.towards(s.cluster, e.listener, e.peer); e.cluster == nil {
-		e.rec.Policy = unguarded(s.cluster, e.listener)
+	var to routing.ClusterName
+	if e.cluster, e.req.Hop, to = e.on.towards(s.cluster, e.listener, e.peer); e.cluster == nil {
+		e.rec.Policy = unguarded(to)
 		e.answer(&noWaypoint)
 		return
 	}
 	e.rec.Ends.Onward = e.req.Hop.Target != ""
+	e.req.Hop.Old = e.req.Spoken() != message.HTTP2
 	if !e.cluster.Begin() {
 		e.answer(&overflowed)
 		return

@@ -17,25 +17,25 @@ var noWaypoint = answer{503, telemetry.NoHealthyUpstream, "no waypoint in front 
 
 // towards returns where what a listener sends to c goes: to c itself, or to
 // the waypoint of its endpoints, or the gateway of their network, with what that
-// is to be told. It is nil where there is no such waypoint. Only a waypoint's
-// doors go on from there: its bound listeners, if it has any, do not ask the
-// policies there.
-func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *message.Peer) (*upstream.Cluster, message.Hop) {
-	to, straight := next(c, from)
+// is to be told. It is nil where there is no such waypoint, whose cluster would be
+// to. Only a waypoint's doors go on from there: its bound listeners, if it has
+// any, do not ask the policies there.
+func (l *local) towards(c *upstream.Cluster, from *routing.Listener, peer *message.Peer) (via *upstream.Cluster, told message.Hop, to routing.ClusterName) {
+	by, straight := l.next(c, from, peer)
 	switch {
 	case straight && c.Spreads():
-		return c, telling(from, peer) // what is asked for, aim says
+		return c, telling(from, peer), "" // what is asked for, aim says
 	case straight:
-		return c, message.Hop{}
+		return c, message.Hop{}, ""
 	}
-	if from.Shared() && slices.Contains(l.proxy.snap.Load().Waypoints(), c.Spec().Hop.Gateway) {
-		return nil, message.Hop{} // where policy is, at a door of its own, or nowhere
+	if from.Shared() && slices.ContainsFunc(l.proxy.snap.Load().Waypoints(), c.Spec().Hop.Serves) {
+		return nil, message.Hop{}, by.Cluster // where policy is, at a door of its own, or nowhere
 	}
-	told := telling(from, peer)
-	if told.Target, told.Within = to.Authority, to.Within; told.Target == "" {
+	told = telling(from, peer)
+	if told.Target, told.Within = by.Authority, by.Within; told.Target == "" {
 		told.Target = peer.Local.String()
 	}
-	return l.cluster(to.Cluster), told
+	return l.cluster(by.Cluster), told, by.Cluster
 }
 
 // telling is what a gateway is told of a client of a listener.
@@ -60,24 +60,41 @@ func aim(hop *message.Hop, ep *upstream.Endpoint) {
 
 // next returns the gateways by which a listener reaches c, and what they are asked
 // for, or that it goes straight there.
-func next(c *upstream.Cluster, from *routing.Listener) (to routing.FarHop, straight bool) {
+func (l *local) next(c *upstream.Cluster, from *routing.Listener, peer *message.Peer) (to routing.FarHop, straight bool) {
 	hop := c.Spec().Hop
-	switch {
-	case hop == nil:
+	if hop == nil {
 		return to, true
-	case !(from.Inside && hop.Gateway == from.Gateway || !from.Inside && hop.Inside):
-		return routing.FarHop{Cluster: hop.Cluster, Authority: hop.Authority, Within: hop.Within}, false
-	case hop.Beyond == nil:
+	}
+	home := from.Inside && hop.Serves(from.Gateway)
+	switch {
+	case home && hop.Canary != nil && peer.Vouch && peer.Gateway == "":
+		// It comes from a workload whose own waypoint this is: nobody has chosen yet.
+		gateway, cluster := l.draw(hop)
+		if gateway != from.Gateway {
+			return routing.FarHop{Cluster: cluster, Authority: hop.Authority}, false
+		}
+	case !home && (from.Inside || !hop.Inside):
+		_, cluster := l.draw(hop)
+		return routing.FarHop{Cluster: cluster, Authority: hop.Authority, Within: hop.Within}, false
+	}
+	if hop.Beyond == nil {
 		return to, true
 	}
 	return *hop.Beyond, false
 }
 
-// unguarded says in the access log why nobody goes from a listener to c, where towards
-// returns nothing.
-func unguarded(c *upstream.Cluster, from *routing.Listener) string {
-	to, _ := next(c, from)
-	return cmp.Or(Absent(to.Cluster), "no waypoint of the backend is there")
+// unguarded says in the access log why nobody goes further, where towards returns
+// nothing but to.
+func unguarded(to routing.ClusterName) string {
+	return cmp.Or(Absent(to), "no waypoint of the backend is there")
+}
+
+// draw chooses between the waypoint of a hop and its canary.
+func (l *local) draw(hop *routing.Hop) (gateway string, cluster routing.ClusterName) {
+	if k := hop.Canary; k != nil && l.below(100) < uint64(k.Percent) {
+		return k.Gateway, routing.WaypointCluster(k.Gateway)
+	}
+	return hop.Gateway, hop.Cluster
 }
 
 // Absent says in the access log who is missing where policy is enforced: the

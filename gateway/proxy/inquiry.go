@@ -97,7 +97,7 @@ func (e *exchange) newInquiry(server *upstream.Cluster) *inquiry {
 	if server == nil {
 		return nil
 	}
-	cluster, hop := e.on.towards(server, e.listener, e.peer)
+	cluster, hop, _ := e.on.towards(server, e.listener, e.peer)
 	if cluster == nil || !cluster.Begin() {
 		return nil
 	}

@@ -73,7 +73,7 @@ func (e *exchange) startMirrors() {
 			l.proxy.o.Metrics.Limits.Count(l.index, telemetry.LimitMirrors)
 			continue
 		}
-		if c, hop := l.towards(to.cluster, e.listener, e.peer); c != nil && c.Begin() {
+		if c, hop, _ := l.towards(to.cluster, e.listener, e.peer); c != nil && c.Begin() {
 			e.mirrors = append(e.mirrors, l.startMirror(c, to.cluster, hop, e))
 		}
 	}
@@ -85,6 +85,7 @@ func (l *local) startMirror(c, inside *upstream.Cluster, hop message.Hop, e *exc
 	m.whole = e.requestEnded
 	copyRequest(&m.req, e.req)
 	m.req.Hop = hop
+	m.req.Hop.Old = m.req.Spoken() != message.HTTP2
 	if len(e.body) > 0 { // what came while somebody was asked about the request
 		m.waiting = append(l.takeBuffer(), e.body...)
 	}
@@ -97,7 +98,7 @@ func (l *local) startMirror(c, inside *upstream.Cluster, hop message.Hop, e *exc
 	}
 	m.ep = ep
 	aim(&m.req.Hop, ep)
-	m.wait.Client, m.wait.Proto, m.wait.Host = e.peer, m.req.Proto, m.req.Authority
+	m.wait.Client, m.wait.Proto, m.wait.Host = e.peer, m.req.Spoken(), m.req.Authority
 	fill(&m.wait, &m.req.Hop, inside)
 	c.Connect(l.loop, ep, &m.wait)
 	return m
@@ -109,7 +110,7 @@ func copyRequest(dst, src *message.Request) {
 	dst.Method, dst.Scheme = hold(src.Method), hold(src.Scheme)
 	dst.Authority = hold(src.Authority)
 	dst.Path, dst.Query = hold(src.Path), hold(src.Query)
-	dst.Length, dst.Proto, dst.Trailers = src.Length, src.Proto, src.Trailers
+	dst.Length, dst.Proto, dst.Old, dst.Trailers = src.Length, src.Proto, src.Old, src.Trailers
 	for i := range src.Fields {
 		f := &src.Fields[i]
 		if f.ID == message.Expect {

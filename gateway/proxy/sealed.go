@@ -32,8 +32,9 @@ func (p *Proxy) Sealed(l *loop.Loop, b *Bind, a Arrival) Destination {
 		return d
 	}
 	d.Flags, d.drawn = 0, c
-	if d.Cluster, _ = local.towards(c, door, a.peer()); d.Cluster == nil {
-		d.Flags, d.Policy = noWaypoint.flags, unguarded(c, door)
+	var to routing.ClusterName
+	if d.Cluster, _, to = local.towards(c, door, a.peer()); d.Cluster == nil {
+		d.Flags, d.Policy = noWaypoint.flags, unguarded(to)
 	}
 	return d
 }

@@ -86,10 +86,11 @@ func (p *Proxy) Stream(l *loop.Loop, b *Bind, a Arrival) Destination {
 		d.Flags = telemetry.NoCluster
 		return d
 	}
-	d.Cluster, d.Hop = on.towards(s.cluster, d.Listener, a.peer())
+	var to routing.ClusterName
+	d.Cluster, d.Hop, to = on.towards(s.cluster, d.Listener, a.peer())
 	d.Ends.Onward = d.Ends.Door && d.Hop.Target != ""
 	if d.Cluster == nil {
-		d.Flags, d.Policy = noWaypoint.flags, unguarded(s.cluster, d.Listener)
+		d.Flags, d.Policy = noWaypoint.flags, unguarded(to)
 	}
 	return d
 }

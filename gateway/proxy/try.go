@@ -60,7 +60,7 @@ func (e *exchange) startTry() {
 	e.try, e.last = t, ep
 	e.rec.Attempts++
 	e.rec.Endpoint, e.rec.Upstream = ep.AddrFor(e.peer), 0
-	t.wait.Use, t.wait.Client, t.wait.Proto, t.wait.Host = upstream.Requests, e.peer, e.req.Proto, e.req.Authority
+	t.wait.Use, t.wait.Client, t.wait.Proto, t.wait.Host = upstream.Requests, e.peer, e.req.Spoken(), e.req.Authority
 	if e.req.Upgrade != "" {
 		t.wait.Use = upstream.Upgrades
 	}

@@ -50,8 +50,8 @@ func (t *Translator) facade(r *reading) outcome {
 	var out outcome
 	f.doors, out.Parts = t.doorsOf(r, &e, b)
 	out.Value = f
-	if b.works() && b.ours { // policies about TLS to the Service are the waypoint's to keep
-		out.Gifts = []gift{{To: cellID{Kind: usersOf, NS: r.ID.NS, Name: r.ID.Name}, Item: b.waypoint}}
+	for _, w := range b.waypoints() { // policies about TLS to the Service are the waypoint's to keep
+		out.Gifts = append(out.Gifts, gift{To: cellID{Kind: usersOf, NS: r.ID.NS, Name: r.ID.Name}, Item: w})
 	}
 	return out
 }
@@ -156,19 +156,18 @@ type porch struct {
 	from     string
 }
 
-// porches finds where something has doors: at its own waypoint, at those through
+// porches finds where something has doors: at its own waypoints, at those through
 // which workloads of other namespaces call it, which share one, and besides for
 // each namespace that has routes to it of its own.
 func (r *reading) porches(e *Enrolled, b *binding) []porch {
-	var own parentName
+	own := b.waypoints()
 	var list []porch
-	if b.works() && b.ours {
-		own = b.waypoint
-		list = append(list, porch{waypoint: own, own: true})
+	for _, w := range own {
+		list = append(list, porch{waypoint: w, own: true})
 	}
 	list = append(list, r.sharedPorches(own)...)
 	for _, w := range r.exportedAt(e.Kind, e.Namespace, e.Labels) {
-		if w != own && !r.calls(w) {
+		if !slices.Contains(own, w) && !r.calls(w) {
 			list = append(list, porch{waypoint: w, far: true})
 		}
 	}
@@ -179,7 +178,7 @@ func (r *reading) porches(e *Enrolled, b *binding) []porch {
 	slices.Sort(consumers)
 	for _, ns := range consumers {
 		if w := r.consumerOf(ns); w != (parentName{}) {
-			list = append(list, porch{waypoint: w, own: w == own, from: ns})
+			list = append(list, porch{waypoint: w, own: slices.Contains(own, w), from: ns})
 		}
 	}
 	return list
@@ -201,6 +200,9 @@ func (t *Translator) doorsOf(r *reading, e *Enrolled, b *binding) (doors []Door,
 		c := &routing.Capture{Name: captureName(e, p.Port), Addresses: addresses, Port: p.Port, Claimed: e.Claimed, To: captures[i]}
 		if b.works() && b.ours {
 			c.Waypoint = b.waypoint.String()
+			if b.canary != nil && b.canary.ours { // others do not take what node agents capture
+				c.Canary = b.share()
+			}
 		}
 		parts = append(parts, c)
 	}

@@ -36,6 +36,7 @@ type namespaceMesh struct {
 	lenient              bool
 	network              string // of the root namespace: the cluster's
 	global               bool   // its Services are for other networks, too
+	canary               canaryWish
 }
 
 // namespace reads the labels and annotations of a Namespace.
@@ -52,6 +53,7 @@ func (t *Translator) namespace(r *reading) outcome {
 		lenient:    o.Annotations[missingAnnotation] == "allow",
 		network:    o.Labels[networkLabel],
 		global:     o.Labels[globalLabel] == "true",
+		canary:     canaryWishOf(o.Labels, o.Annotations),
 	}
 	out := outcome{Value: n}
 	if value, ok := o.Annotations[missingAnnotation]; ok && !n.lenient {
@@ -76,6 +78,9 @@ type binding struct {
 	reason, message string
 	// beside says that the waypoint is not for such things: all go straight.
 	beside bool
+	// canary is a second waypoint; nil: none. canaryNote says why one is none.
+	canary     *canary
+	canaryNote *note
 	// pods is the waypoint of the pods of a Service without an address of its own.
 	pods *binding
 }
@@ -155,6 +160,7 @@ func (t *Translator) binding(r *reading) outcome {
 	if b == nil {
 		return outcome{}
 	}
+	b.canary, b.canaryNote = r.canary(r.ID.NS, svc.Labels, canaryWishOf(svc.Labels, svc.Annotations), b)
 	if len(clusterIPs(svc)) == 0 {
 		b.beside = true
 		b.refuse(reasonHeadless, "the Service has no cluster IP: want one by which clients reach the waypoint, or a waypoint for pods (%s)", waypointForLabel)
@@ -180,6 +186,9 @@ func (r *reading) bindingFor(e *Enrolled) *binding {
 		return r.bindingOf(e.Namespace, e.Name)
 	}
 	b := r.bind(e.Namespace, e.Labels)
+	if b != nil {
+		b.canary, _ = r.canary(e.Namespace, e.Labels, canaryWishOf(e.Labels, e.Annotations), b)
+	}
 	if b != nil && len(e.Addresses) == 0 {
 		b.beside = true
 	}
@@ -213,7 +222,7 @@ func (r *reading) hop(b *binding, addresses []netip.Addr, port uint16) *routing.
 	}
 	h := &routing.Hop{Gateway: b.waypoint.String(), Inside: b.direct, Authority: netip.AddrPortFrom(addresses[0], port).String()}
 	if b.works() {
-		h.Cluster = routing.WaypointCluster(h.Gateway)
+		h.Cluster, h.Canary = routing.WaypointCluster(h.Gateway), b.share()
 	} else {
 		h.Gateway, h.Cluster = "", refusedCluster
 	}
@@ -311,6 +320,12 @@ func (r *reading) reportBinding(svc *corev1.Service, report *Report) {
 		v.message += fmt.Sprintf(": nothing is enforced (%s: allow)", missingAnnotation)
 	default:
 		v.message += ": whoever comes is refused"
+	}
+	if v.ok() && b.canary != nil {
+		v.message += fmt.Sprintf(", and %d %% of it at Gateway %s", b.canary.percent, b.canary.waypoint)
+	}
+	if b.canaryNote != nil {
+		reportNotes(report, []note{*b.canaryNote})
 	}
 	report.Conditions = conditions(svc.Generation, v.as(ConditionWaypointBound))
 	if !v.ok() && v.reason != reasonWaypointNotReady { // which no edit of the Service mends

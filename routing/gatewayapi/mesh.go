@@ -29,7 +29,7 @@ type Door struct {
 // An Enrolled is what may have a waypoint: a Service, a ServiceEntry.
 type Enrolled struct {
 	Kind, Namespace, Name string
-	Labels                map[string]string
+	Labels, Annotations   map[string]string
 	Origin                routing.Origin
 	Created               time.Time
 	Addresses             []string // those that clients dial

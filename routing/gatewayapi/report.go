@@ -42,6 +42,8 @@ const (
 	reasonWaypointNotAllowed = "NotAllowed"
 	reasonWaypointOther      = "UnsupportedTrafficType" // it is not for Services
 	reasonHeadless           = "NoClusterIP"
+	reasonCanarySame         = "CanarySameAsPrimary"
+	reasonCanaryWeight       = "CanaryInvalidWeight"
 )
 
 // A note is a Problem before it has an object.

@@ -51,15 +51,15 @@ func (r *reading) calls(waypoint parentName) bool {
 	return false
 }
 
-// sharedPorches are those of callers for something whose waypoint is own; zero:
+// sharedPorches are those of callers for something whose waypoints are own; none:
 // none of ours.
-func (r *reading) sharedPorches(own parentName) (list []porch) {
+func (r *reading) sharedPorches(own []parentName) (list []porch) {
 	c := r.Value(cellID{Kind: callersCell}).(callers)
-	if c.many || c.only != (parentName{}) && c.only != own {
+	if c.many || c.only != (parentName{}) && !slices.Contains(own, c.only) {
 		list = append(list, porch{shared: true})
 	}
 	for _, w := range c.apart {
-		if w != own {
+		if !slices.Contains(own, w) {
 			list = append(list, porch{waypoint: w})
 		}
 	}
