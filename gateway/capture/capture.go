@@ -1,6 +1,7 @@
 // Package capture is the node agent: it sends the connections that enrolled pods
-// open to Services to the pods of waypoints, and refuses those that come round
-// the waypoints of pods that want none such.
+// open to Services, or to ports of pods that have a waypoint, to the pods of
+// waypoints, and refuses those that come round the waypoints of pods that want
+// none such.
 //
 // It is no proxy: no byte of a connection passes through it. It keeps one table
 // of nftables, inet fairway-mesh, in the node's network namespace, and packets

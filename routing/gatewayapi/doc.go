@@ -112,7 +112,8 @@
 // is. The labels by which Services and namespaces are enrolled are Istio's, and
 // mean the same:
 //
-//	istio.io/use-waypoint, istio.io/use-waypoint-namespace   Service, Namespace; "none" opts out
+//	istio.io/use-waypoint, istio.io/use-waypoint-namespace   Service, Pod, Namespace; "none" opts out
+//	istio.io/use-waypoint-canary, -canary-namespace, -weight Service, Namespace: a second waypoint, and its percent (an annotation)
 //	istio.io/waypoint-for                                    Gateway, else its GatewayClass: service (default), workload, all, none
 //	istio.io/ingress-use-waypoint                            Service, else Namespace: "false" has ingress gateways go straight
 //	istio.io/dataplane-mode                                  Pod, else Namespace: "ambient" has its connections captured; "none" not
@@ -140,7 +141,27 @@
 //     expected on it only where the parameters name its port.
 //   - A waypoint that is not for Services enforces nothing for them, nor does
 //     one for a Service without a cluster IP, which nobody dials: the Service's
-//     report says so. There are no doors for addresses of pods.
+//     report says so, and where its pods have a waypoint that they have.
+//   - A waypoint for workloads is for who dials a pod's own address. As in ztunnel
+//     what is dialled decides: who dials a Service, or is sent to one by a gateway,
+//     comes to its pods without their waypoint, whoever's that is. So clusters of
+//     Services have no Hop for their pods.
+//   - A Namespace's waypoint is that of its pods only while it is there and says
+//     that it is for them: the default is that it is not. A pod's own label holds
+//     in any case, and nobody gets there while that waypoint is missing. Pods in
+//     the node's network have no address of their own, and none.
+//   - A pod has a door for any port, by which tunnels come, and one for each port
+//     of TCP that its containers declare or that Services which select it send to.
+//     To these alone node agents can put connections: what dials another port of it
+//     from a captured pod comes to it straight, unless a PeerAuthentication of the
+//     pod is STRICT, which lets in none but waypoints. What is spoken is found out.
+//     Gateways send to the first of several addresses of a pod.
+//   - WorkloadEntries are no workloads here, and have no doors.
+//   - A canary is that of the Service where the waypoint is by the Service's label,
+//     and else the Namespace's too. It serves as the waypoint does, and takes its
+//     percent of requests from gateways and of connections from node agents; where
+//     it cannot be had all goes by the waypoint, and a Problem says why. Workloads
+//     whose own waypoint is the Service's come to that first, in any case.
 //   - Services of gateways, by their labels, are never enrolled, and their pods
 //     are no workloads: they speak for themselves.
 //   - Ingress gateways go by the waypoint unless they are told not to.

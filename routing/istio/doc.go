@@ -133,7 +133,8 @@
 //   - targetRefs: a Gateway of its namespace (its listeners, and all that has it
 //     as its waypoint), a Service or a ServiceEntry of its namespace, and in the
 //     root namespace a GatewayClass (all Gateways of the class).
-//   - a selector: Gateways whose pods have the labels, and Services whose own
+//   - a selector: Gateways whose pods have the labels, pods that have them and a
+//     waypoint themselves (istio.io/waypoint-for), and Services whose own
 //     selector has them, so that all the pods behind the door are meant. In the
 //     root namespace it selects in all namespaces.
 //   - neither: all of its namespace, and of the mesh in the root namespace.
