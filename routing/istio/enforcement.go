@@ -58,10 +58,14 @@ func (r *reading) guarded(ns string, a aim) bool {
 }
 
 // covered reports whether a waypoint of ours enforces what is about the pods of
-// something: at their own addresses, where it has none.
-func (r *reading) covered(ns string, a aim) bool {
-	if r.guarded(ns, a) || a.kind != "Service" {
-		return r.guarded(ns, a)
+// something.
+func (r *reading) covered(ns string, a aim) bool { return r.guarded(ns, a) || r.coveredApart(ns, a) }
+
+// coveredApart reports whether that is so for each pod at its own address, as of a
+// Service that has none.
+func (r *reading) coveredApart(ns string, a aim) bool {
+	if a.kind != "Service" {
+		return false
 	}
 	o := object[corev1.Service](r, "Service", ns, a.name)
 	return o != nil && o.Spec.ClusterIP == corev1.ClusterIPNone && gatewayapi.EnforcesPods(r.Reading, ns, o.Spec.Selector)
@@ -144,7 +148,7 @@ func (r *reading) checkSelected(s *reach, found *complaints) {
 			if some = some || r.covered(s.ns, a); !r.covered(s.ns, a) {
 				without = append(without, a.String())
 			}
-		case a.kind == "Service" && pods != nil && !r.covered(s.ns, a) && r.picksOf(s.ns, a.name, s.selector):
+		case a.kind == "Service" && pods != nil && !r.coveredApart(s.ns, a) && r.picksOf(s.ns, a.name, s.selector):
 			partly = append(partly, a.String())
 		}
 	}
