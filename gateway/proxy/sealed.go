@@ -32,8 +32,8 @@ func (p *Proxy) Sealed(l *loop.Loop, b *Bind, a Arrival) Destination {
 		return d
 	}
 	d.Flags, d.drawn = 0, c
-	var to routing.ClusterName
-	if d.Cluster, _, to = local.towards(c, door, a.peer()); d.Cluster == nil {
+	via, _, to := local.towards(c, door, a.peer())
+	if d.Cluster = via; via == nil {
 		d.Flags, d.Policy = noWaypoint.flags, unguarded(to)
 	}
 	return d
