@@ -187,10 +187,18 @@ func keep(t tree, fields []string) {
 			delete(t, name)
 			continue
 		}
+		kept := items[:0]
 		for _, item := range items {
-			if of, ok := item.(tree); ok {
+			of, ok := item.(tree)
+			if ok {
 				keep(of, []string{fields[i][len(name)+1:]})
 			}
+			if !ok || len(of) > 0 {
+				kept = append(kept, item)
+			}
+		}
+		if t[name] = kept; len(kept) == 0 {
+			delete(t, name)
 		}
 	}
 }
