@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"fairway.dev/routing"
+	"fairway.dev/routing/dialect"
 )
 
 // Labels and the annotation of a second waypoint, Istio's (1.31), on Services,
@@ -108,4 +109,14 @@ func (b *binding) waypoints() (list []parentName) {
 		list = append(list, b.canary.waypoint)
 	}
 	return list
+}
+
+// CanaryProblem says why what another dialect has enrolled has no canary that it
+// asks for, and at which field; empty: nothing is wrong.
+func CanaryProblem(r *dialect.Reading, e Enrolled) (field, reason, message string) {
+	b := (&reading{r}).bindingFor(&e)
+	if b == nil || b.canaryNote == nil {
+		return "", "", ""
+	}
+	return b.canaryNote.field, b.canaryNote.reason, b.canaryNote.message
 }

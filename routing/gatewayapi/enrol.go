@@ -187,7 +187,7 @@ func (r *reading) bindingFor(e *Enrolled) *binding {
 	}
 	b := r.bind(e.Namespace, e.Labels)
 	if b != nil {
-		b.canary, _ = r.canary(e.Namespace, e.Labels, canaryWishOf(e.Labels, e.Annotations), b)
+		b.canary, b.canaryNote = r.canary(e.Namespace, e.Labels, canaryWishOf(e.Labels, e.Annotations), b)
 	}
 	if b != nil && len(e.Addresses) == 0 {
 		b.beside = true

@@ -35,9 +35,10 @@ type entry struct {
 	found      complaints
 
 	// What waypoints need to know.
-	labels    map[string]string
-	created   time.Time
-	addresses []string // those that clients dial
+	labels      map[string]string
+	annotations map[string]string
+	created     time.Time
+	addresses   []string // those that clients dial
 }
 
 // An entryPort is a port of a ServiceEntry.
@@ -57,7 +58,7 @@ func (j *joint) entry(r *reading) dialect.Outcome {
 	p := &specParser{network: gatewayapi.NetworkOf(r.Reading), accounts: r.accountsIn(r.ID.NS)}
 	v := &entry{
 		name: o.Name, resolution: spec.Resolution, sans: slices.Clone(spec.SubjectAltNames),
-		labels: o.Labels, created: o.CreationTimestamp.Time, addresses: addressesOf(o),
+		labels: o.Labels, annotations: o.Annotations, created: o.CreationTimestamp.Time, addresses: addressesOf(o),
 	}
 	out := dialect.Outcome{Value: v}
 	exportTo := exportList(spec.ExportTo, r.mesh().exportServices)

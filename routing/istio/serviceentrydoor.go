@@ -42,7 +42,7 @@ func addressesOf(o *networkingv1.ServiceEntry) []string {
 // enrolled is the entry of a namespace as waypoints know it, without ports.
 func (e *entry) enrolled(ns string) gatewayapi.Enrolled {
 	out := gatewayapi.Enrolled{
-		Kind: KindServiceEntry, Namespace: ns, Name: e.name, Labels: e.labels, Created: e.created,
+		Kind: KindServiceEntry, Namespace: ns, Name: e.name, Labels: e.labels, Annotations: e.annotations, Created: e.created,
 		Origin:    routing.Origin{Kind: KindServiceEntry, Namespace: ns, Name: e.name},
 		Addresses: e.addresses, Claimed: true, Selector: e.selector,
 	}
@@ -116,6 +116,9 @@ func (r *reading) checkDoors(p *specParser, e *entry) {
 			p.find(routing.Info, "spec.addresses", reasonIneffectiveField, "", "gateways choose by host and by listener: addresses are of clients that go by a waypoint, and it has none")
 		}
 		return
+	}
+	if field, reason, why := gatewayapi.CanaryProblem(r.Reading, e.enrolled(r.ID.NS)); why != "" {
+		p.find(routing.Warning, field, reason, "", "%s", why)
 	}
 	if hop.Gateway == "" {
 		p.refuse("metadata.labels[istio.io/use-waypoint]", reasonWaypointMissing, "its waypoint is not there, or not for it: whoever comes is refused")
