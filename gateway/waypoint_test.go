@@ -236,11 +236,18 @@ func TestWaypointStatus(t *testing.T) {
 		d.expect("status -n shop", head+"  Service shop/cart  enrolled with shop/waypoint, which control has yet to look at\n", errFound.Error())
 		d.bound("shop", "cart", "True", "WaypointAccepted", "enforced at Gateway shop/waypoint")
 		d.expect("status -n shop", head+"  Service shop/cart  enforced at Gateway shop/waypoint\n", "")
+		d.server.Apply(`{kind: Pod, metadata: {name: cart-1, namespace: shop}, spec: {}}
+---
+{kind: Pod, metadata: {name: host, namespace: shop}, spec: {hostNetwork: true}}
+---
+{kind: Pod, metadata: {name: free, namespace: shop, labels: {istio.io/use-waypoint: none}}, spec: {}}`)
+		const tail = "  pods of namespace shop: 1  enforced at Gateway shop/waypoint, at their own addresses\n"
+		d.expect("status -n shop", head+"  Service shop/cart          enforced at Gateway shop/waypoint\n"+tail, "")
 		d.setLabel("Service", "web", "site", useWaypoint, "waypoint")
 		d.setLabel("Service", "web", "site", useWaypointNamespace, "shop")
 		d.bound("web", "site", "False", "NotAllowed", "Gateway shop/waypoint is for namespace shop: whoever comes is refused")
-		d.expect("status -n shop", head+"  Service shop/cart  enforced at Gateway shop/waypoint\n"+
-			"  Service web/site   NotAllowed: Gateway shop/waypoint is for namespace shop: whoever comes is refused\n", errFound.Error())
+		d.expect("status -n shop", head+"  Service shop/cart          enforced at Gateway shop/waypoint\n"+
+			"  Service web/site           NotAllowed: Gateway shop/waypoint is for namespace shop: whoever comes is refused\n"+tail, errFound.Error())
 	})
 }
 

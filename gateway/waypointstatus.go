@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"maps"
 	"slices"
 	"text/tabwriter"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -154,6 +157,9 @@ func (w *waypoints) status(ctx context.Context) error {
 		found = found || !ok
 		fmt.Fprintf(table, "  Service %s/%s\t%s\n", e.namespace, e.name, where)
 	}
+	if err := w.printPods(ctx, table); err != nil {
+		return err
+	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
@@ -198,6 +204,57 @@ func (w *waypoints) printWaypoint(ctx context.Context) (found bool, err error) {
 	fmt.Fprintf(w.out, "waypoint %s: class %s, for %s, at %s, %d of %d pods ready, programmed: %s\n", w.key(), g.Spec.GatewayClassName,
 		cmp.Or(g.Labels[waypointFor], "service"), addressOf(g), ready, pods, state)
 	return !ok, nil
+}
+
+// printPods counts by namespaces the pods that are reached by way of the waypoint
+// at their own addresses too, where it is for pods.
+func (w *waypoints) printPods(ctx context.Context, table io.Writer) error {
+	g, err := w.gateways.GatewayV1().Gateways(w.namespace).Get(ctx, w.name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	purpose, ok := g.Labels[waypointFor]
+	if !ok { // its class's, then
+		class, err := w.gateways.GatewayV1().GatewayClasses().Get(ctx, string(g.Spec.GatewayClassName), metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+		purpose = class.GetLabels()[waypointFor]
+	}
+	if purpose != "workload" && purpose != "all" {
+		return nil
+	}
+	counts, err := w.enrolledPods(ctx)
+	for _, ns := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Fprintf(table, "  pods of namespace %s: %d\tenforced at Gateway %s, at their own addresses\n", ns, counts[ns], w.key())
+	}
+	return err
+}
+
+// enrolledPods counts the pods whose waypoint this is, by their namespaces.
+func (w *waypoints) enrolledPods(ctx context.Context) (map[string]int, error) {
+	namespaces, err := w.core.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	labels := map[string]map[string]string{}
+	for i := range namespaces.Items {
+		labels[namespaces.Items[i].Name] = namespaces.Items[i].Labels
+	}
+	pods, err := w.core.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: "!" + gatewayv1.GatewayNameLabelKey})
+	if err != nil {
+		return nil, err
+	}
+	counts := map[string]int{}
+	for i := range pods.Items {
+		p := &pods.Items[i]
+		if waypoint, _ := waypointOf(p.Namespace, p.Labels, labels[p.Namespace]); waypoint == w.key() && !p.Spec.HostNetwork {
+			counts[p.Namespace]++
+		}
+	}
+	return counts, nil
 }
 
 // readyPods counts the waypoint's pods.
