@@ -145,27 +145,32 @@ func appendText(dst []byte, clock *stamp, e *Exchanges, r *Record) []byte {
 	dst = append(dst, `" `...)
 	dst = strconv.AppendInt(dst, int64(r.Status), 10)
 	dst = append(dst, ' ')
-	if r.Flags == 0 {
-		dst = append(dst, '-')
-	}
-	dst = r.Flags.Append(dst)
-	dst = append(dst, ' ')
-	dst = strconv.AppendInt(dst, r.BytesReceived, 10)
-	dst = append(dst, ' ')
-	dst = strconv.AppendInt(dst, r.BytesSent, 10)
-	dst = append(dst, ' ')
-	dst = appendMillis(dst, r.Duration)
-	dst = append(dst, ' ')
-	if r.Upstream == 0 {
-		dst = append(dst, '-')
-	} else {
-		dst = appendMillis(dst, r.Upstream)
-	}
-	dst = append(dst, ' ')
+	dst = appendFigures(dst, r.Flags, r.BytesReceived, r.BytesSent, r.Duration, r.Upstream)
 	dst = appendAddr(dst, r.Remote)
 	dst = append(dst, ' ')
 	dst = appendAddr(dst, r.Endpoint)
 	return appendTextRest(dst, e, r)
+}
+
+// appendFigures appends what a line of text says of how it went, and a space.
+func appendFigures(dst []byte, flags Flags, received, sent int64, took, upstream time.Duration) []byte {
+	if flags == 0 {
+		dst = append(dst, '-')
+	}
+	dst = flags.Append(dst)
+	dst = append(dst, ' ')
+	dst = strconv.AppendInt(dst, received, 10)
+	dst = append(dst, ' ')
+	dst = strconv.AppendInt(dst, sent, 10)
+	dst = append(dst, ' ')
+	dst = appendMillis(dst, took)
+	dst = append(dst, ' ')
+	if upstream == 0 {
+		dst = append(dst, '-')
+	} else {
+		dst = appendMillis(dst, upstream)
+	}
+	return append(dst, ' ')
 }
 
 // appendTextRest appends the quoted values, and what has a name because it is

@@ -85,23 +85,7 @@ func appendStreamText(dst []byte, clock *stamp, e *Exchanges, r *StreamRecord) [
 	dst = append(dst, `] "`...)
 	dst = append(dst, r.Kind.String()...)
 	dst = append(dst, `" `...)
-	if r.Flags == 0 {
-		dst = append(dst, '-')
-	}
-	dst = r.Flags.Append(dst)
-	dst = append(dst, ' ')
-	dst = strconv.AppendInt(dst, r.BytesReceived, 10)
-	dst = append(dst, ' ')
-	dst = strconv.AppendInt(dst, r.BytesSent, 10)
-	dst = append(dst, ' ')
-	dst = appendMillis(dst, r.Duration)
-	dst = append(dst, ' ')
-	if r.Connect == 0 {
-		dst = append(dst, '-')
-	} else {
-		dst = appendMillis(dst, r.Connect)
-	}
-	dst = append(dst, ' ')
+	dst = appendFigures(dst, r.Flags, r.BytesReceived, r.BytesSent, r.Duration, r.Connect)
 	dst = appendAddr(dst, r.Remote)
 	dst = append(dst, ' ')
 	dst = appendAddr(dst, r.Endpoint)

@@ -276,30 +276,7 @@ func BenchmarkPods(b *testing.B) {
 // share one half.
 func BenchmarkMesh(b *testing.B) {
 	w := meshOfServices(5000, 3)
-	keys := w.keys()
-	opts := Options{DefaultClass: "fairway", Isolated: true}
-	b.Run("first", func(b *testing.B) {
-		for b.Loop() {
-			before := heapBytes()
-			tr := New(w, opts)
-			held, _ := tr.Update(keys)
-			b.ReportMetric(float64(heapBytes()-before)/(1<<20), "MiB")
-			runtime.KeepAlive(tr)
-			runtime.KeepAlive(held)
-		}
-	})
-	tr := New(w, opts)
-	tr.Update(keys)
-	run := func(name string, edit func(n int) routing.ObjectKey) {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			n := 0
-			for b.Loop() {
-				n++
-				tr.Update([]routing.ObjectKey{edit(n)})
-			}
-		})
-	}
+	run := benchmarkEdits(b, w)
 	run("weight", func(n int) routing.ObjectKey { return w.put("HTTPRoute", meshRoute("ns1", "ns1", 7, int32(1+n%100))) })
 	run("Service", func(n int) routing.ObjectKey {
 		o := meshService("ns1", 7)
