@@ -5,6 +5,8 @@ var Codes = []Code{
 	{"AddressNotUsable", "an address of a Gateway that nobody can listen on"},
 	{"Assumed", "`fairway convert`: what the input does not say, as the Service that would say it is not in it"},
 	{"BackendNotFound", "a Service, or its port, that a route sends to and that is not there"},
+	{"CanaryInvalidWeight", "the weight of a second waypoint cannot be read: all goes by the first"},
+	{"CanarySameAsPrimary", "a second waypoint that is the first: all goes by that"},
 	{"ClaimsUnproved", "claims of a token that are matched where no RequestAuthentication proves tokens"},
 	{"Conflicted", "another policy for the same target counts"},
 	{"ConflictingFields", "fields that exclude each other"},

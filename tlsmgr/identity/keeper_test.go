@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -122,11 +123,29 @@ func TestKeeperRenewsWhenTheRootsAreOthers(t *testing.T) {
 	})
 }
 
+// lines is a log that is read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 func TestKeeperServesTheOldOneUntilItExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{}
-		var log bytes.Buffer // read while the Keeper rests
-		i.log = slog.New(slog.NewTextHandler(&log, nil))
+		log := &lines{}
+		i.log = slog.New(slog.NewTextHandler(log, nil))
 		k := runKeeper(t, i)
 		i.away.Store(true)
 		time.Sleep(23*time.Hour + 59*time.Minute)
