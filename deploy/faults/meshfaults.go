@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -192,6 +191,10 @@ const userCA = "cacerts"
 // one until control has looked.
 const newCATime = 8 * time.Minute
 
+// allReplicas bounds how long after the first replica of control the last one
+// signs by the new CA.
+const allReplicas = 2 * time.Minute
+
 // rotateRoot brings a CA under load. Once it signs, the callee's waypoint is
 // restarted, so that waypoints with certificates of either CA meet, and then the
 // caller's.
@@ -211,13 +214,7 @@ func rotateRoot(ctx context.Context, m *mesh) (time.Duration, error) {
 		}
 		pause(ctx, 30*time.Second)
 		// A pod that is new has a certificate that is.
-		if err := m.restartWaypoint(ctx, callee); err != nil {
-			return 0, err
-		}
-		if err := m.waypointReady(ctx, callee); err != nil {
-			return 0, err
-		}
-		ok, err := m.signedBy(ctx, callee, ca)
+		ok, err := m.restartedUnder(ctx, callee, ca)
 		if err != nil {
 			return 0, err
 		}
@@ -226,16 +223,30 @@ func rotateRoot(ctx context.Context, m *mesh) (time.Duration, error) {
 		}
 	}
 	pause(ctx, settle)
-	if err := m.restartWaypoint(ctx, caller); err != nil {
-		return 0, err
+	// The replicas of control look at the Secret each in its own time.
+	for end := time.Now().Add(allReplicas); ; {
+		ok, err := m.restartedUnder(ctx, caller, ca)
+		switch {
+		case err != nil:
+			return 0, err
+		case ok:
+			return signed, nil
+		case time.Now().After(end):
+			return 0, fmt.Errorf("the caller's waypoint has no certificate of the new CA %v after the callee's", allReplicas)
+		}
 	}
-	if err := m.waypointReady(ctx, caller); err != nil {
-		return 0, err
+}
+
+// restartedUnder restarts a waypoint, and reports whether all its pods have
+// certificates that ca signed.
+func (m *mesh) restartedUnder(ctx context.Context, namespace string, ca authority) (bool, error) {
+	if err := m.restartWaypoint(ctx, namespace); err != nil {
+		return false, err
 	}
-	if ok, err := m.signedBy(ctx, caller, ca); err != nil || !ok {
-		return 0, errors.Join(err, errors.New("the caller's waypoint has no certificate of the new CA"))
+	if err := m.waypointReady(ctx, namespace); err != nil {
+		return false, err
 	}
-	return signed, nil
+	return m.signedBy(ctx, namespace, ca)
 }
 
 // signedBy reports whether all pods of the namespace's waypoint show a
