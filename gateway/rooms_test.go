@@ -43,6 +43,7 @@ var rooms = []room{
 		"the data plane knows the Spec and nothing of where it came from: no Kubernetes types"},
 	{"discovery/feed/...", []string{module + "/discovery/feed", module + "/routing", module + "/tlsmgr/identity", "google.golang.org/grpc", "google.golang.org/protobuf/",
 		"google.golang.org/genproto/googleapis/rpc/status", "github.com/envoyproxy/go-control-plane/envoy/"}, "the Spec on the wire: neither Kubernetes nor the data plane"},
+	{"discovery/certstore", []string{"github.com/caddyserver/certmagic", "k8s.io/"}, "certificates, accounts and locks of ACME, in Kubernetes"},
 	{"discovery/trust", []string{module + "/tlsmgr/identity", "google.golang.org/grpc/codes", "google.golang.org/grpc/status", "k8s.io/"}, "the CA and tokens, in Kubernetes"},
 	{"discovery/meshports", []string{module + "/routing", "k8s.io/"}, "it writes one ConfigMap"},
 	{"discovery/apitest", []string{"k8s.io/", "sigs.k8s.io/gateway-api/", "gopkg.in/evanphx/json-patch.v4"}, "an API server for tests: it knows no room"},

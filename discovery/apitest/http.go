@@ -143,6 +143,9 @@ func (s *Server) create(c call) (any, error) {
 		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	name, _ := child(o, "metadata")["name"].(string)
+	if name != "" && c.ns != "" {
+		child(o, "metadata")["namespace"] = c.ns
+	}
 	switch {
 	case name == "":
 		return nil, apierrors.NewBadRequest("no name")
@@ -162,6 +165,9 @@ func (s *Server) delete(c call, o Object) (any, error) {
 	meta := o["metadata"].(Object)
 	if p := opts.Preconditions; p != nil && p.UID != nil && string(*p.UID) != meta["uid"] {
 		return nil, apierrors.NewConflict(c.groupResource(), c.name, fmt.Errorf("uid %s, and not %v", *p.UID, meta["uid"]))
+	}
+	if p := opts.Preconditions; p != nil && p.ResourceVersion != nil && *p.ResourceVersion != meta["resourceVersion"] {
+		return nil, apierrors.NewConflict(c.groupResource(), c.name, fmt.Errorf("version %s, and not %v", *p.ResourceVersion, meta["resourceVersion"]))
 	}
 	if finalizers, _ := meta["finalizers"].([]any); len(finalizers) > 0 {
 		changed := normal(o)

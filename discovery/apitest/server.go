@@ -45,6 +45,8 @@ var kinds = []kind{
 	of("", "v1", "Namespace", "namespaces").withStatus().ofCluster(),
 	of("", "v1", "ServiceAccount", "serviceaccounts"),
 	of("", "v1", "ConfigMap", "configmaps"),
+	of("", "v1", "Secret", "secrets"),
+	of("coordination.k8s.io", "v1", "Lease", "leases"),
 	of("", "v1", "Service", "services").withStatus(),
 	of("", "v1", "Pod", "pods").withStatus(),
 	of("", "v1", "Node", "nodes").withStatus().ofCluster(),
