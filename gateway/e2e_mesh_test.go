@@ -255,25 +255,7 @@ func TestWaypointWithoutPods(t *testing.T) {
 func TestStreamsHop(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				io.WriteString(c, "hello ") // the server speaks first
-				io.Copy(c, c)
-			}()
-		}
-	}()
-	m.manifests["cart.yaml"] = m.cart("tcp", ln.Addr().(*net.TCPAddr).Port)
+	m.manifests["cart.yaml"] = m.cart("tcp", startEchoing(t, "hello "))
 	m.manifests["policy.yaml"] = security("AuthorizationPolicy", "web-only", `{`+onCart+`, action: ALLOW, rules: [{from: [{source: {namespaces: [web]}}]}]}`)
 	shop := m.start("shop", nil)
 	m.start("web", nil)

@@ -99,26 +99,9 @@ func TestMeshMetrics(t *testing.T) {
 func TestMeshStreamMetrics(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				io.Copy(c, c)
-			}()
-		}
-	}()
 	m.manifests["mesh.yaml"] = m.namespace("web", webWaypoint) + m.namespace("shop", shopWaypoint) + m.ports("cart.shop.80") +
 		m.workload("web", "front", webPod) + strings.ReplaceAll(m.workload("shop", "back", backPod), m.addr(backPod), "127.0.0.1")
-	m.manifests["cart.yaml"] = m.cart("tcp", ln.Addr().(*net.TCPAddr).Port)
+	m.manifests["cart.yaml"] = m.cart("tcp", startEchoing(t, ""))
 	shop := m.start("shop", nil)
 	web := m.start("web", nil)
 	conn, err := m.dial(t.Context(), webPod, webWaypoint)

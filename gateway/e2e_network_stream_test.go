@@ -11,36 +11,12 @@ import (
 	"fairway.dev/gateway/loop/looptest"
 )
 
-// startEchoing is a backend of bytes that speaks first, then repeats what it gets.
-func startEchoing(t *testing.T) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				io.WriteString(c, "hello ")
-				io.Copy(c, c)
-			}()
-		}
-	}()
-	return ln.Addr().(*net.TCPAddr).Port
-}
-
 // Bytes go from network to network as requests do: half closed at their ends, and
 // past the policies of the waypoint there.
 func TestStreamsHopBetweenNetworks(t *testing.T) {
 	t.Parallel()
 	m := newMesh(t)
-	one, two := two(m, "tcp", startEchoing(t))
+	one, two := two(m, "tcp", startEchoing(t, "hello "))
 	two["policy.yaml"] = security("AuthorizationPolicy", "front-only", frontOnly)
 	shop := m.startIn(two, shopWaypoint, "shop", "waypoint")
 	facing := m.startIn(two, eastWest, "istio-system", "eastwest")

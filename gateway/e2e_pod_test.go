@@ -109,20 +109,7 @@ func TestStreamsToPods(t *testing.T) {
 	t.Parallel()
 	m, _ := newPodMesh(t)
 	ln := m.listenPod()
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				io.WriteString(c, "hello ") // the server speaks first
-				io.Copy(c, c)
-			}()
-		}
-	}()
+	echoOn(t, ln, "hello ")
 	m.start("shop", nil)
 	c, err := m.hbone(shopWaypoint, m.identify(spiffe("web", "front")))
 	if err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -46,7 +45,7 @@ spec:
 func startSandwich(t *testing.T, bind, more string, args ...string) *sandwich {
 	t.Helper()
 	m, port := newMesh(t), freePort(t)
-	stock := startGreeter(t)
+	stock := startEchoing(t, "hello\n")
 	m.manifests["mesh.yaml"] = m.namespace("web", webWaypoint) + strings.Replace(m.namespace("shop", shopWaypoint),
 		"metadata: {name: waypoint, namespace: shop}", fmt.Sprintf("metadata: {name: waypoint, namespace: shop, annotations: {ambient.istio.io/waypoint-inbound-binding: PROXY/%d}}", port), 1)
 	m.manifests["cart.yaml"] = strings.Replace(serviceWith("cart", "http", startBackend(t, echo)),
@@ -57,30 +56,6 @@ func startSandwich(t *testing.T, bind, more string, args ...string) *sandwich {
 	m.manifests["more.yaml"] = more
 	r := startRig(t, nil, m.manifests, append([]string{"-bind", bind, "-gateway", "shop/waypoint"}, args...)...)
 	return &sandwich{r, t, netip.AddrPortFrom(netip.MustParseAddr(bind), uint16(port)).String()}
-}
-
-// startGreeter is a server that speaks first, and then says again what it hears.
-func startGreeter(t *testing.T) (port int) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				io.WriteString(c, "hello\n")
-				io.Copy(c, c)
-			}()
-		}
-	}()
-	return ln.Addr().(*net.TCPAddr).Port
 }
 
 // proxyV2 is a header as ztunnel's, byte by byte: PROXY of version 2 over TCP

@@ -302,3 +302,33 @@ func discard(c net.Conn) (string, error) {
 	b, err := io.ReadAll(c)
 	return string(b), err
 }
+
+// startEchoing is a backend of bytes that speaks first, unless greeting is empty,
+// and then repeats what it gets. It returns its port.
+func startEchoing(t *testing.T, greeting string) int {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	echoOn(t, ln, greeting)
+	return ln.Addr().(*net.TCPAddr).Port
+}
+
+// echoOn does so on ln, which it closes when the test ends.
+func echoOn(t *testing.T, ln net.Listener, greeting string) {
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				io.WriteString(c, greeting)
+				io.Copy(c, c)
+			}()
+		}
+	}()
+}
