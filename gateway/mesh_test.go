@@ -190,6 +190,19 @@ func (m *mesh) dial(ctx context.Context, from, waypoint int) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", fmt.Sprintf("%s:%d", m.addr(waypoint), m.capture))
 }
 
+// carriesNothing holds that a stream that no policy allows is closed at once.
+func (m *mesh) carriesNothing(from, waypoint int) {
+	m.t.Helper()
+	c, err := m.dial(m.t.Context(), from, waypoint)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer c.Close()
+	if got, _ := discard(c); got != "" {
+		m.t.Errorf("a stream that no policy allows has carried %q", got)
+	}
+}
+
 // ask is a request of a pod for cart.
 func (m *mesh) ask(from, waypoint int, path string, headers ...string) (answer, error) {
 	req, err := http.NewRequestWithContext(m.t.Context(), http.MethodGet, "http://cart.shop"+path, nil)
